@@ -1,0 +1,228 @@
+//! The two control conversations: parent with supervisor, supervisor with worker.
+//!
+//! Each message is one packet of a `SOCK_SEQPACKET` socket that the younger process inherited; a
+//! socket that closes means that the other side is gone, and its partner leaves too.
+
+use crate::codec::{Bytes, Field, Malformed, Reader};
+use crate::frame::{self, Kind};
+use crate::group::{Group, ServerFacts};
+
+/// Longest packet of a control conversation, frame head included.
+pub const MAX_MESSAGE: usize = 128 * 1024;
+
+macro_rules! conversation {
+    ($(#[$meta:meta])* pub enum $name:ident as $kind:ident { $($(#[$vmeta:meta])* $tag:literal => $variant:ident ( $ty:ty ),)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum $name { $($(#[$vmeta])* $variant($ty),)* }
+
+        impl $name {
+            /// The message as one packet.
+            ///
+            /// # Errors
+            /// [`Malformed::TooLong`] past [`MAX_MESSAGE`].
+            pub fn encode(&self) -> Result<Vec<u8>, Malformed> {
+                let mut out = Vec::new();
+                frame::append(&mut out, Kind::$kind, |out| {
+                    match self { $(Self::$variant(value) => { out.push($tag); value.put(out); })* }
+                    Ok::<_, Malformed>(())
+                })?;
+                Ok(out)
+            }
+
+            /// Reads one packet.
+            pub fn decode(packet: &[u8]) -> Result<Self, Malformed> {
+                let mut r = frame::only(packet, Kind::$kind)?;
+                let message = match r.u8()? {
+                    $($tag => Self::$variant(Field::get(&mut r)?),)*
+                    other => return Err(Malformed::Unknown(other)),
+                };
+                r.finish()?;
+                Ok(message)
+            }
+        }
+    };
+}
+
+/// Nothing further to say.
+impl Field for () {
+    fn put(&self, _: &mut Vec<u8>) {}
+    fn get(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(())
+    }
+}
+
+conversation! {
+    /// From the Apache parent. A configuration is `Begin`, a `Group` each, `Commit`.
+    pub enum ToSupervisor as ToSupervisor {
+        /// A configuration begins. The main server's error log travels with it as a descriptor
+        /// where there is one.
+        1 => Begin(ServerFacts),
+        /// One group; the error log it writes to travels with it as a descriptor, where it is not
+        /// the main server's.
+        2 => Group(Group),
+        /// The configuration is complete: bind what is new, start successors, drain predecessors,
+        /// end groups that are gone. Answered with `Accepted` or `Refused`.
+        3 => Commit(()),
+        /// Apache stops: end everything and leave.
+        4 => Stop(()),
+    }
+}
+
+conversation! {
+    pub enum FromSupervisor as FromSupervisor {
+        /// All sockets are bound; workers are being started.
+        1 => Accepted(()),
+        /// The configuration can't be served; what ran before goes on. A sentence for the log.
+        2 => Refused(Bytes),
+    }
+}
+
+crate::message! {
+    /// What a worker is to be.
+    pub struct WorkerSetup {
+        pub group: Group,
+        pub server: ServerFacts,
+        /// Counts the generations of the group, from 1.
+        pub generation: u32,
+        /// Secrets of earlier generations that Apache children of before a restart still use.
+        pub earlier_keys: Vec<[u8; 16]>,
+    }
+}
+
+conversation! {
+    /// From the supervisor to a worker.
+    pub enum ToWorker as ToWorker {
+        /// First and once. Boxed: it is by far the largest.
+        1 => Setup(Box<WorkerSetup>),
+        /// Take no more requests, finish those that run within so many milliseconds, leave.
+        2 => Drain(u64),
+        /// Leave at once; shutdown hooks may run for so many milliseconds.
+        3 => Stop(u64),
+    }
+}
+
+/// Why a worker asks to be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Leaving {
+    /// The script changed on disk.
+    Stale = 1,
+    /// `maximum-requests` was reached.
+    MaximumRequests = 2,
+    /// The script could not be loaded, and a script is never run twice in one interpreter.
+    LoadFailed = 3,
+    /// A signal asked for it.
+    Signal = 4,
+    /// A time limit of the worker passed.
+    TimeLimit = 5,
+}
+
+impl Field for Leaving {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(*self as u8);
+    }
+    fn get(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(match input.u8()? {
+            1 => Self::Stale,
+            2 => Self::MaximumRequests,
+            3 => Self::LoadFailed,
+            4 => Self::Signal,
+            5 => Self::TimeLimit,
+            other => return Err(Malformed::Unknown(other)),
+        })
+    }
+}
+
+impl<T: Field> Field for Box<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        T::put(self, out);
+    }
+    fn get(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        T::get(input).map(Self::new)
+    }
+}
+
+conversation! {
+    /// From a worker to the supervisor.
+    pub enum FromWorker as FromWorker {
+        /// Python is up, preloaded scripts are in, the threads accept.
+        1 => Ready(()),
+        /// The worker wishes to be replaced. It still accepts unless the reason is `Stale`,
+        /// until it is told to drain.
+        2 => Leaving(Leaving),
+        /// The worker can't come up: a sentence for the log. It leaves by itself.
+        3 => Unusable(Bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::group::tests::group;
+
+    fn facts() -> ServerFacts {
+        ServerFacts {
+            apache_version: (2, (4, 71)),
+            module_version: (6, (1, 1)),
+            server_description: "Apache".into(),
+            build_date: "".into(),
+            mpm_name: "event".into(),
+            mpm_max_processes: 16,
+            mpm_max_threads: 25,
+            runtime: "/usr/lib/apache2/modules/libwsgi_runtime.so".into(),
+            default_python: "/usr/bin/python3".into(),
+            parent_pid: 42,
+            one_process: false,
+        }
+    }
+
+    #[test]
+    fn every_message_round_trips_and_every_prefix_is_refused() {
+        let setup = WorkerSetup {
+            group: group(),
+            server: facts(),
+            generation: 2,
+            earlier_keys: vec![[1; 16]],
+        };
+        let packet = ToWorker::Setup(Box::new(setup.clone())).encode().unwrap();
+        assert_eq!(
+            ToWorker::decode(&packet),
+            Ok(ToWorker::Setup(Box::new(setup)))
+        );
+        for cut in 0..packet.len() {
+            assert!(ToWorker::decode(&packet[..cut]).is_err());
+        }
+        for message in [
+            ToSupervisor::Begin(facts()),
+            ToSupervisor::Group(group()),
+            ToSupervisor::Commit(()),
+            ToSupervisor::Stop(()),
+        ] {
+            assert_eq!(
+                ToSupervisor::decode(&message.encode().unwrap()),
+                Ok(message)
+            );
+        }
+        for message in [
+            FromWorker::Ready(()),
+            FromWorker::Leaving(Leaving::Stale),
+            FromWorker::Unusable("no encodings".into()),
+        ] {
+            assert_eq!(FromWorker::decode(&message.encode().unwrap()), Ok(message));
+        }
+    }
+
+    #[test]
+    fn a_packet_of_another_conversation_is_refused() {
+        let packet = ToWorker::Drain(15_000).encode().unwrap();
+        assert!(ToSupervisor::decode(&packet).is_err());
+    }
+
+    #[test]
+    fn a_packet_with_bytes_after_its_message_is_refused() {
+        let mut packet = ToWorker::Stop(5_000).encode().unwrap();
+        packet.push(0);
+        assert_eq!(ToWorker::decode(&packet), Err(Malformed::Trailing));
+    }
+}
