@@ -1,0 +1,129 @@
+"""Fixtures and marks of the server suite. See CONTRIBUTING.md."""
+
+import os
+import pwd
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import processes
+from httpd import CHECKOUT, Server
+
+OURS = CHECKOUT / "target" / "release" / "libmod_wsgi.so"
+MODULE = Path(os.environ.get("MOD_WSGI_SO", OURS)).resolve()
+
+servers_alive = []
+
+
+def pytest_addoption(parser):
+    parser.addoption("--mpm", default=os.environ.get("MPM", "event"), choices=["event", "worker", "prefork"])
+
+
+def pytest_configure(config):
+    if os.geteuid() != 0:
+        raise pytest.UsageError("the server suite starts Apache as root: run it as root")
+    if not MODULE.exists():
+        raise pytest.UsageError(f"{MODULE} is not there: run scripts/build, or set MOD_WSGI_SO")
+    config.addinivalue_line("markers", "differs(name): the C module is known to answer otherwise; a row of DIFFERENCES.md")
+    processes.adopt_orphans()
+
+
+def is_reference():
+    return not (MODULE.parent / "mod_wsgi-supervisor").exists()
+
+
+def pytest_report_header(config):
+    return f"module under test: {MODULE}{' (the C module)' if is_reference() else ''}, MPM {config.getoption('--mpm')}"
+
+
+def pytest_collection_modifyitems(items):
+    """Against the C module a marked test must fail, or the mark is out of date."""
+    for item in items:
+        mark = item.get_closest_marker("differs")
+        if mark is None or not is_reference():
+            continue
+        run = mark.kwargs.get("run", True)
+        item.add_marker(pytest.mark.xfail(reason=f"DIFFERENCES.md: {mark.args[0]}", strict=run, run=run))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    setattr(item, f"report_{report.when}", report)
+    if report.failed:
+        for server in servers_alive:
+            report.sections.append((f"error log of port {server.port}", server.error_log.text()[-8000:]))
+
+
+def has_failed(node):
+    return any(getattr(getattr(node, f"report_{when}", None), "failed", False) for when in ("setup", "call")) or (
+        getattr(getattr(node, "report_call", None), "outcome", "") == "skipped"  # xfail
+    )
+
+
+def _open(request):
+    server = Server(MODULE, request.config.getoption("--mpm"))
+    servers_alive.append(server)
+    return server
+
+
+def _close(server, judge):
+    servers_alive.remove(server)
+    server.close(judge)
+
+
+@pytest.fixture(autouse=True)
+def declared_logs(request):
+    """Around every test: the logs of servers that outlive it hold nothing undeclared."""
+    for server in servers_alive:
+        server.forget_logs()
+    yield
+    if not has_failed(request.node):
+        for server in servers_alive:
+            server.check_logs()
+
+
+@pytest.fixture
+def httpd(request):
+    """A server of the test's own."""
+    server = _open(request)
+    yield server
+    _close(server, judge=not has_failed(request.node))
+
+
+@pytest.fixture(scope="module")
+def servers(request):
+    """Makes servers that live as long as the module of tests."""
+    made = []
+
+    def make():
+        made.append(_open(request))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.forget_logs()
+    for server in made:
+        _close(server, judge=True)
+
+
+@pytest.fixture(scope="session")
+def users():
+    """Two system users for workers, each with a home and a group of its own; `wsgitest1` is
+    also a member of `wsgitestextra`. They are made once and stay."""
+    subprocess.run(["groupadd", "--force", "--system", "wsgitestextra"], check=True)
+    found = []
+    for name in ("wsgitest1", "wsgitest2"):
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            subprocess.run(
+                ["useradd", "--system", "--user-group", "--create-home", "--home-dir", f"/var/lib/{name}",
+                 "--shell", "/usr/sbin/nologin", name],
+                check=True, capture_output=True,
+            )
+        found.append(pwd.getpwnam(name))
+    subprocess.run(["usermod", "--append", "--groups", "wsgitestextra", "wsgitest1"], check=True)
+    return found
