@@ -57,10 +57,10 @@ conversation! {
     pub enum ToSupervisor as ToSupervisor {
         /// A configuration begins. The main server's error log travels with it as a descriptor
         /// where there is one.
-        1 => Begin(ServerFacts),
+        1 => Begin(Box<ServerFacts>),
         /// One group; the error log it writes to travels with it as a descriptor, where it is not
         /// the main server's.
-        2 => Group(Group),
+        2 => Group(Box<Group>),
         /// The configuration is complete: bind what is new, start successors, drain predecessors,
         /// end groups that are gone. Answered with `Accepted` or `Refused`.
         3 => Commit(()),
@@ -194,8 +194,8 @@ mod tests {
             assert!(ToWorker::decode(&packet[..cut]).is_err());
         }
         for message in [
-            ToSupervisor::Begin(facts()),
-            ToSupervisor::Group(group()),
+            ToSupervisor::Begin(Box::new(facts())),
+            ToSupervisor::Group(Box::new(group())),
             ToSupervisor::Commit(()),
             ToSupervisor::Stop(()),
         ] {

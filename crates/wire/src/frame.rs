@@ -162,8 +162,11 @@ pub fn append<E: From<Malformed>>(
     result
 }
 
+/// A frame's head, its payload, and what follows it.
+pub type Split<'a> = (Frame, &'a [u8], &'a [u8]);
+
 /// Splits one whole frame off the front of `input`; `None` when it is not all there yet.
-pub fn split(input: &[u8]) -> Result<Option<(Frame, &[u8], &[u8])>, Malformed> {
+pub fn split(input: &[u8]) -> Result<Option<Split<'_>>, Malformed> {
     let Some((head, rest)) = input.split_first_chunk::<HEAD_LEN>() else {
         return Ok(None);
     };
