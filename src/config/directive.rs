@@ -1,0 +1,285 @@
+//! Every directive of the module: the one table that httpd's command records, the pages in
+//! `docs/directives` and the checks share.
+//!
+//! Runs in: the Apache parent while the configuration is read; a child for `.htaccess`.
+//!
+//! A row is written beside its setter, in the file of its subject under `directives/`; the order
+//! here is the order of the documentation. A setter takes the record it writes into and one
+//! [`Line`]; it validates and stores, and does nothing else.
+
+use std::borrow::Cow;
+
+use super::directives::{access, daemon, mapping, python, requests, telemetry};
+use super::error::{Invalid, Problem};
+use super::given::{DirGiven, GlobalGiven, InterpreterGiven, ServerGiven};
+use super::place::Place;
+use super::reading::Reading;
+use super::system::System;
+use super::words::{next_word, words};
+
+/// Where a directive may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Main server only, outside of every section (httpd: `RSRC_CONF` and `GLOBAL_ONLY`).
+    Global,
+    /// Main server and virtual hosts (httpd: `RSRC_CONF`).
+    Server,
+    /// The same and directory sections, not `.htaccess` (httpd: `RSRC_CONF | ACCESS_CONF`).
+    Directory,
+    /// The same and `.htaccess` under `AllowOverride FileInfo` (httpd: `OR_FILEINFO`).
+    FileInfo,
+    /// Directory sections, and `.htaccess` under `AllowOverride AuthConfig` (httpd: `OR_AUTHCFG`).
+    AuthConfig,
+}
+
+impl Scope {
+    /// The contexts in words, for the documentation.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Scope::Global => "server config (not in a virtual host or section)",
+            Scope::Server => "server config, virtual host",
+            Scope::Directory => "server config, virtual host, directory",
+            Scope::FileInfo => {
+                "server config, virtual host, directory, .htaccess (AllowOverride FileInfo)"
+            }
+            Scope::AuthConfig => "directory, .htaccess (AllowOverride AuthConfig)",
+        }
+    }
+}
+
+/// Whether a setting does anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It works.
+    Now,
+    /// It is checked and carried; what it asks for is still to be built. Said once at start.
+    Later,
+    /// It is accepted so that configurations of mod_wsgi load, and there is nothing for it to do.
+    /// The text says why.
+    Never(&'static str),
+}
+
+/// A row of the table.
+#[derive(Debug)]
+pub struct Directive {
+    /// The name; a section's begins with `<`, as httpd wants it.
+    pub name: &'static str,
+    /// Where it may stand.
+    pub scope: Scope,
+    /// Its arguments.
+    pub usage: &'static str,
+    /// What holds when it is not given, in words.
+    pub default: &'static str,
+    /// Whether it does anything.
+    pub effect: Effect,
+    /// One line, shown by `httpd -L`.
+    pub help: &'static str,
+    /// The text of its page: paragraphs of Markdown.
+    pub doc: &'static str,
+    /// Lines of configuration that use it; checked by a test.
+    pub example: &'static str,
+    /// Its setter.
+    pub setter: Setter,
+}
+
+/// A setter, by the record it writes into.
+#[derive(Clone, Copy, Debug)]
+pub enum Setter {
+    /// Into the server.
+    Server(fn(&mut ServerGiven, &mut Line<'_>) -> Result<(), Invalid>),
+    /// Into what only the main server has.
+    Global(fn(&mut GlobalGiven, &mut Line<'_>) -> Result<(), Invalid>),
+    /// Into the open `<WSGIInterpreterOptions>`, else the top level.
+    Interpreter(fn(&mut InterpreterGiven, &mut Line<'_>) -> Result<(), Invalid>),
+    /// Into a directory section, or the server's own directory record.
+    Directory(fn(&mut DirGiven, &mut Line<'_>) -> Result<(), Invalid>),
+}
+
+impl Directive {
+    /// Whether it opens a section: its children are to be read while it is open.
+    pub fn is_section(&self) -> bool {
+        self.name.starts_with('<')
+    }
+
+    /// The row called `name`, in any case, as httpd compares names.
+    pub fn find(name: &str) -> Option<&'static Directive> {
+        DIRECTIVES.iter().find(|row| row.name.eq_ignore_ascii_case(name))
+    }
+}
+
+/// The record a directive is applied to.
+#[derive(Debug)]
+pub enum Target<'a> {
+    /// The directive stands in a server, outside of directory sections (httpd: `cmd->path` NULL).
+    Server(&'a mut ServerGiven),
+    /// It stands in a directory section or `.htaccess`.
+    Directory(&'a mut DirGiven),
+}
+
+/// One directive as it stands in the file, with what a setter may ask.
+pub struct Line<'a> {
+    /// The row.
+    pub directive: &'static Directive,
+    /// The text after the name; for a section without the closing `>`.
+    pub args: &'a [u8],
+    /// Where it stands.
+    pub place: &'a Place,
+    /// The machine.
+    pub system: &'a dyn System,
+    /// What is gathered over the whole configuration.
+    pub reading: &'a mut Reading,
+}
+
+/// Reads one directive: checks `raw_args`, the text after its name, and stores what it says in
+/// `target` and `reading`.
+///
+/// On error nothing was stored that matters: httpd refuses the whole configuration (or, in
+/// `.htaccess`, answers 500).
+pub fn apply(
+    directive: &'static Directive,
+    target: Target<'_>,
+    raw_args: &[u8],
+    place: &Place,
+    system: &dyn System,
+    reading: &mut Reading,
+) -> Result<(), Invalid> {
+    let misplaced = |where_| {
+        let sentence = format!("{where_} Allowed in: {}.", directive.scope.in_words());
+        Err(Invalid { directive: directive.name, problem: Problem::Because(sentence) })
+    };
+    if directive.effect == Effect::Later {
+        reading.note_without_effect(directive.name, place);
+    }
+    let mut line = Line { directive, args: raw_args, place, system, reading };
+    match (directive.setter, target) {
+        (Setter::Server(set), Target::Server(server)) => set(server, &mut line),
+        (Setter::Global(set), Target::Server(server)) => set(&mut server.global, &mut line),
+        (Setter::Interpreter(set), Target::Server(server)) => {
+            set(server.global.interpreter_target(), &mut line)
+        }
+        (Setter::Directory(_), Target::Server(_)) if directive.scope == Scope::AuthConfig => {
+            misplaced("it stands outside of any directory section.")
+        }
+        (Setter::Directory(set), Target::Server(server)) => set(&mut server.directory, &mut line),
+        (Setter::Directory(set), Target::Directory(dir)) => set(dir, &mut line),
+        (_, Target::Directory(_)) => misplaced("it cannot stand in a directory section."),
+    }
+}
+
+impl Line<'_> {
+    /// The refusal of this directive for `problem`.
+    pub fn refuse(&self, problem: Problem) -> Invalid {
+        Invalid { directive: self.directive.name, problem }
+    }
+
+    /// The refusal of `value`; `expected` completes the sentence "expected ...".
+    pub fn invalid(&self, value: &[u8], expected: impl Into<Cow<'static, str>>) -> Invalid {
+        self.refuse(Problem::Value { value: value.to_vec(), expected: expected.into() })
+    }
+
+    /// The refusal for the wrong number of words.
+    pub fn misused(&self) -> Invalid {
+        self.refuse(Problem::Usage { usage: self.directive.usage })
+    }
+
+    /// All words; at least one, none of them empty.
+    pub fn words(&self) -> Result<Vec<Vec<u8>>, Invalid> {
+        let words = words(self.args);
+        if words.is_empty() || words.iter().any(Vec::is_empty) {
+            return Err(self.misused());
+        }
+        Ok(words)
+    }
+
+    /// The first word, which may not be empty, and the rest of the line.
+    pub fn first_word(&self) -> Result<(Vec<u8>, &[u8]), Invalid> {
+        match next_word(self.args) {
+            Some((word, rest)) if !word.is_empty() => Ok((word, rest)),
+            _ => Err(self.misused()),
+        }
+    }
+
+    /// The only word.
+    pub fn word(&self) -> Result<Vec<u8>, Invalid> {
+        match self.first_word()? {
+            (word, []) => Ok(word),
+            _ => Err(self.misused()),
+        }
+    }
+
+    /// The only word, which is `On` or `Off` in any case.
+    pub fn on_off(&self) -> Result<bool, Invalid> {
+        let word = self.word()?;
+        on_off(&word).ok_or_else(|| self.invalid(&word, "On or Off"))
+    }
+}
+
+/// `On` or `Off` in any case.
+pub fn on_off(word: &[u8]) -> Option<bool> {
+    if word.eq_ignore_ascii_case(b"on") {
+        Some(true)
+    } else if word.eq_ignore_ascii_case(b"off") {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+/// Every directive, in the order of the documentation.
+pub const DIRECTIVES: &[Directive] = &[
+    // Which script answers.
+    mapping::SCRIPT_ALIAS,
+    mapping::SCRIPT_ALIAS_MATCH,
+    mapping::IMPORT_SCRIPT,
+    mapping::HANDLER_SCRIPT,
+    mapping::DISPATCH_SCRIPT,
+    mapping::CALLABLE_OBJECT,
+    // Where it runs.
+    daemon::DAEMON_PROCESS,
+    daemon::PROCESS_GROUP,
+    daemon::APPLICATION_GROUP,
+    daemon::RESTRICT_PROCESS,
+    daemon::RESTRICT_EMBEDDED,
+    daemon::SOCKET_PREFIX,
+    daemon::SOCKET_ROTATION,
+    daemon::ACCEPT_MUTEX,
+    daemon::SCRIPT_RELOADING,
+    // How a request and its response are carried.
+    requests::PASS_AUTHORIZATION,
+    requests::CHUNKED_REQUEST,
+    requests::MAP_HEAD_TO_GET,
+    requests::ERROR_OVERRIDE,
+    requests::ENABLE_SENDFILE,
+    requests::IGNORE_ACTIVITY,
+    requests::PASS_APACHE_REQUEST,
+    requests::TRUSTED_PROXY_HEADERS,
+    requests::TRUSTED_PROXIES,
+    requests::CASE_SENSITIVITY,
+    // Python.
+    python::PYTHON_HOME,
+    python::PYTHON_PATH,
+    python::PYTHON_EGGS,
+    python::PYTHON_OPTIMIZE,
+    python::PYTHON_HASH_SEED,
+    python::PYTHON_WARNINGS,
+    python::DONT_WRITE_BYTECODE,
+    python::DESTROY_INTERPRETER,
+    python::INTERPRETER_OPTIONS,
+    python::SWITCH_INTERVAL,
+    python::PER_INTERPRETER_GIL,
+    python::FREE_THREADING,
+    python::RESTRICT_STDIN,
+    python::RESTRICT_STDOUT,
+    python::RESTRICT_SIGNAL,
+    // Access control.
+    access::ACCESS_SCRIPT,
+    access::AUTH_USER_SCRIPT,
+    access::AUTH_GROUP_SCRIPT,
+    access::GROUP_AUTHORITATIVE,
+    // Figures.
+    telemetry::SERVER_METRICS,
+    telemetry::TELEMETRY_SERVICE,
+    telemetry::TELEMETRY_OPTIONS,
+    telemetry::SLOW_REQUESTS,
+    telemetry::VERBOSE_DEBUGGING,
+];

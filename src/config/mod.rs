@@ -1,0 +1,28 @@
+//! What the administrator wrote, and what it means.
+//!
+//! Runs in: the Apache parent while the configuration is read (setters, [`groups`]), and in Apache
+//! children for every request ([`resolved`], [`expand`], [`alias`]). Nothing here knows httpd,
+//! touches the system or keeps state: text goes in, plain values and sentences come out. The layer
+//! over httpd passes what has to be asked of the outside ([`System`], [`expand::RequestFacts`]).
+//!
+//! The way of a directive: a row of [`directive::DIRECTIVES`] names it, its setter writes into a
+//! record *as given* ([`given`], all `Option`s, so that merging is one line per field), and after
+//! the whole configuration is read [`groups::Groups::settle`] makes the process groups and checks
+//! every name. A request asks [`resolved`] for values without `Option`s.
+
+#![forbid(unsafe_code)]
+
+pub mod directive;
+pub mod error;
+pub mod given;
+pub mod place;
+pub mod reading;
+pub mod system;
+pub mod words;
+
+pub use directive::{apply, Directive, Effect, Scope, Target, DIRECTIVES};
+pub use error::Invalid;
+pub use given::{DirGiven, ServerGiven};
+pub use place::{Place, VirtualHost};
+pub use reading::Reading;
+pub use system::{Account, AccountGroup, System};

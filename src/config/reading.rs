@@ -1,0 +1,75 @@
+//! What one reading of the configuration gathers over all servers and directories.
+//!
+//! Runs in: the Apache parent. httpd offers no way to walk the directory sections afterwards, and
+//! lists virtual hosts backwards; so what needs the whole picture, or the order of the file, is
+//! noted here as it goes by. One value per reading: httpd reads its configuration twice at start
+//! and again at every restart, so the owner makes a new one in `pre_config`.
+
+use super::daemon_process::GroupGiven;
+use super::given::Preload;
+use super::place::Place;
+
+/// See the module's text.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// Every `WSGIDaemonProcess`, in the order of the file.
+    pub groups: Vec<GroupGiven>,
+    /// Every script to be loaded at process start, in the order of the file.
+    pub preloads: Vec<Preload>,
+    /// Every fixed process group name that a directive sends requests to.
+    pub uses: Vec<GroupUse>,
+    /// Every setting given that has no effect yet, once, with the first place it was given.
+    pub without_effect: Vec<(String, Place)>,
+    /// What was accepted but can hardly be meant, as sentences for the log.
+    pub remarks: Vec<(Place, String)>,
+}
+
+/// A directive that names a process group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupUse {
+    /// Which directive.
+    pub directive: &'static str,
+    /// The group's name; never empty.
+    pub name: Vec<u8>,
+    /// Where.
+    pub place: Place,
+}
+
+impl Reading {
+    /// Notes that `what` was given and has no effect yet.
+    pub(super) fn note_without_effect(&mut self, what: &str, place: &Place) {
+        if !self.without_effect.iter().any(|(known, _)| known == what) {
+            self.without_effect.push((what.to_owned(), place.clone()));
+        }
+    }
+
+    /// One line that names every setting that was accepted and has no effect yet.
+    pub fn without_effect_sentence(&self) -> Option<String> {
+        let (_, first) = self.without_effect.first()?;
+        let names: Vec<&str> = self.without_effect.iter().map(|(name, _)| &name[..]).collect();
+        Some(format!(
+            "Accepted and checked, but without effect in this version: {} (the first at {first}).",
+            names.join(", "),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_without_effect_are_said_once_in_one_line() {
+        let mut reading = Reading::default();
+        assert_eq!(reading.without_effect_sentence(), None);
+        let place = Place { file: "a.conf".into(), line: 3, ..Place::default() };
+        reading.note_without_effect("WSGIDispatchScript", &place);
+        reading.note_without_effect("WSGIDaemonProcess queue-timeout=", &Place::default());
+        reading.note_without_effect("WSGIDispatchScript", &Place::default());
+        assert_eq!(
+            reading.without_effect_sentence().unwrap(),
+            "Accepted and checked, but without effect in this version: WSGIDispatchScript, \
+             WSGIDaemonProcess queue-timeout= (the first at a.conf:3)."
+        );
+    }
+}
