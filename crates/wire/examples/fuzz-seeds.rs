@@ -1,0 +1,190 @@
+//! Writes one well-formed message of each kind, as a start for the fuzzers:
+//! `cargo run -p wsgi-wire --example fuzz-seeds tests/fuzz/corpus`.
+
+use std::path::Path;
+use std::{env, fs, io};
+
+use wire::codec::Bytes;
+use wire::control::{FromSupervisor, FromWorker, Leaving, ToSupervisor, ToWorker, WorkerSetup};
+use wire::frame::{Kind, HEAD_LEN};
+use wire::group::{Group, Identity, Limits, Place, Python, ServerFacts, Timeouts};
+use wire::request::{Builder, Flags, Prologue};
+use wire::response::{self, BodyFailure, End, Fail, File, Level, Log, Retry};
+
+fn main() -> io::Result<()> {
+    let root = env::args_os()
+        .nth(1)
+        .ok_or_else(|| io::Error::other("name a directory"))?;
+    let root = Path::new(&root);
+    write(root, "request", "whole", &request()[HEAD_LEN..])?;
+    write(root, "response", "stream", &response())?;
+    let control = [
+        ("begin", ToSupervisor::Begin(Box::new(facts())).encode()),
+        ("group", ToSupervisor::Group(Box::new(group())).encode()),
+        ("stop", ToSupervisor::Stop(()).encode()),
+        ("refused", FromSupervisor::Refused("no".into()).encode()),
+        ("drain", ToWorker::Drain(15_000).encode()),
+        ("leaving", FromWorker::Leaving(Leaving::Stale).encode()),
+        (
+            "unusable",
+            FromWorker::Unusable("no encodings".into()).encode(),
+        ),
+        ("setup", ToWorker::Setup(Box::new(setup())).encode()),
+    ];
+    for (name, packet) in control {
+        write(root, "control", name, &packet.map_err(io::Error::other)?)?;
+    }
+    Ok(())
+}
+
+fn write(root: &Path, target: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let folder = root.join(target);
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join(format!("seed-{name}")), bytes)
+}
+
+fn request() -> Vec<u8> {
+    let mut out = Vec::new();
+    let prologue = Prologue {
+        flags: Flags(Flags::RELOAD),
+        key: [7; 16],
+        request_start: 1,
+        queue_start: 2,
+        content_length: Some(4),
+        script: b"/srv/shop.wsgi",
+        application_group: b"",
+        callable: b"application",
+    };
+    let mut b = Builder::new(&mut out, &prologue).expect("short texts");
+    b.known(4, b"/x").expect("few entries");
+    b.named(b"HTTP_X_OWN", b"1").expect("few entries");
+    b.finish(b"body").expect("small");
+    out
+}
+
+fn response() -> Vec<u8> {
+    let mut out = Vec::new();
+    let fields = [(&b"Content-Type"[..], &b"text/plain"[..])];
+    for (kind, status) in [(Kind::Interim, 103), (Kind::Head, 200)] {
+        response::append_head(&mut out, kind, status, b"OK", fields.into_iter()).expect("small");
+    }
+    Log {
+        level: Level::Error,
+        text: b"one\ntwo",
+    }
+    .append(&mut out);
+    File { offset: 1, len: 2 }.append(&mut out);
+    Retry::Stale.append(&mut out);
+    Fail {
+        status: 500,
+        text: b"x",
+    }
+    .append(&mut out);
+    BodyFailure::Timeout.append(&mut out);
+    End::default().append(&mut out);
+    out
+}
+
+fn facts() -> ServerFacts {
+    ServerFacts {
+        apache_version: (2, (4, 71)),
+        module_version: (6, (1, 1)),
+        server_description: "Apache".into(),
+        build_date: "today".into(),
+        mpm_name: "event".into(),
+        mpm_max_processes: 16,
+        mpm_max_threads: 25,
+        runtime: "/r.so".into(),
+        default_python: "/usr/bin/python3".into(),
+        parent_pid: 42,
+        one_process: false,
+    }
+}
+
+fn group() -> Group {
+    let text = |s: &str| Some(Bytes::from(s));
+    Group {
+        name: "shop".into(),
+        id: 1,
+        socket_path: "/run/wsgi.sock".into(),
+        key: [3; 16],
+        socket_uid: 33,
+        listen_backlog: 100,
+        processes: 2,
+        processes_given: true,
+        threads: 5,
+        identity: Identity {
+            switch: true,
+            uid: 1001,
+            gid: 1002,
+            groups: vec![1002],
+            user: "u".into(),
+            user_home: "/h".into(),
+            no_new_privs: false,
+        },
+        place: Place {
+            home: text("/srv"),
+            chdir: None,
+            chroot: None,
+            umask: Some(18),
+            lang: text("C"),
+            locale: None,
+            env: vec![("A".into(), "1".into())],
+            env_file: None,
+            clear_env: false,
+        },
+        python: Python {
+            home: text("/v"),
+            path: vec!["/l".into()],
+            eggs: None,
+            switch_interval: 5000,
+            optimize: 0,
+            dont_write_bytecode: true,
+            hash_seed: Some(1),
+            warnings: vec!["error".into()],
+            restrict_stdin: false,
+            restrict_stdout: true,
+            restrict_signal: true,
+            destroy_interpreter: true,
+            server_metrics: false,
+        },
+        limits: Limits {
+            maximum_requests: 1,
+            maximum_requests_jitter: 2,
+            stack_size: 3,
+            cpu_time: 4,
+            cpu_priority: -5,
+            memory: 6,
+            virtual_memory: 7,
+            max_rss: 8,
+            send_buffer: 9,
+            receive_buffer: 10,
+        },
+        timeouts: Timeouts {
+            startup: 1,
+            deadlock: 2,
+            inactivity: 3,
+            request: 4,
+            interrupt: 5,
+            graceful: 6,
+            eviction: 7,
+            shutdown: 8,
+            restart_interval: 9,
+            socket: 10,
+            queue: 11,
+        },
+        display_name: "(wsgi:shop)".into(),
+        preload: vec![("/srv/shop.wsgi".into(), "".into())],
+        global_reachable: true,
+        inert_options: vec!["chroot".into()],
+    }
+}
+
+fn setup() -> WorkerSetup {
+    WorkerSetup {
+        group: group(),
+        server: facts(),
+        generation: 2,
+        earlier_keys: vec![[1; 16]],
+    }
+}
