@@ -23,7 +23,10 @@ RECORD = re.compile(
 
 @dataclass(frozen=True)
 class Record:
-    """One line of the log. `level` is `raw` where Apache did not write it."""
+    """One line of the log. `level` is `raw` where Apache did not write it.
+
+    `client` is the address the line names, whether as client or (the C module) as remote.
+    """
 
     line: str
     module: str
@@ -37,7 +40,7 @@ class Record:
         match = RECORD.match(line)
         if not match:
             return cls(line, "", "raw", 0, "", line)
-        client = match["client"] or ""
+        client = match["client"] or match["remote"] or ""
         return cls(line, match["module"], match["level"], int(match["pid"]), client, match["text"])
 
     @property
@@ -120,14 +123,20 @@ class ErrorLog:
         return found
 
     def expect_traceback(self, last_line, within=10.0):
-        """Wait for a traceback that ends with `last_line`, declare its lines, return its text.
+        """Wait for a traceback that ends with the line `last_line`; return its text.
 
-        The text is what the application's user would read: without Apache's prefix.
+        It must be there once. Its lines are declared, and so are the lines with a number of
+        ours that announce it. The text comes without Apache's prefix.
         """
-        self.expect(last_line, within=within)
-        self.allow(r"Traceback \(most recent call last\)", r"\]\s+File \"", r"WSGI0(105|106|107|108|109|110|174|175)")
-        self.allow(*TRACEBACK_LINES)
-        return "\n".join(strip_prefix(record) for record in self.records())
+        found = self.expect(re.escape(last_line) + r"(\\n)*$", within=within)
+        assert len(found) == 1, f"{len(found)} x {last_line!r}, not once:\n{self.text()}"
+        records = self.records()
+        last = first = records.index(found[0])
+        while first > 0 and belongs_to_traceback(records[first - 1], found[0]):
+            first -= 1
+        whole = records[first : last + 1]
+        self.allow(*("^" + re.escape(record.line) + "$" for record in whole))
+        return "\n".join(strip_prefix(record) for record in whole).replace("\\n", "\n")
 
     def unexpected(self):
         """Grave records nobody has declared."""
@@ -138,8 +147,18 @@ class ErrorLog:
         ]
 
 
-# Source lines and marks below a "File ..." line are indented by four; so is nothing else in a log.
-TRACEBACK_LINES = [r"\](?: \[script [^\]]*\])?(?: \[remote [^\]]*\])? {3,}\S", r"During handling of the above|direct cause of the following"]
+TRACEBACK_LINE = re.compile(
+    r"^(Traceback \(most recent|The above exception was|During handling of the above|$"
+    r"|\s+\S|[\w.]*(Error|Exception|Interrupt|Exit|Warning|Group)\b|.*WSGI0\d{3})"
+)
+
+
+def belongs_to_traceback(record, last):
+    """Whether `record`, which precedes, is part of the report that ends with `last`."""
+    return (
+        (record.pid, record.level, record.client) == (last.pid, last.level, last.client)
+        and TRACEBACK_LINE.match(strip_prefix(record)) is not None
+    )
 
 
 def strip_prefix(record):

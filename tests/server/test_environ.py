@@ -1,0 +1,263 @@
+"""The environ: which keys there are, of which type, with which value (issue 2, point 5)."""
+
+import os
+import re
+import time
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def site(servers):
+    httpd = servers()
+    httpd.configure(
+        "WSGIDaemonProcess app display-name=%{GROUP} threads=3",
+        "WSGIProcessGroup app",
+        "WSGIApplicationGroup %{GLOBAL}",
+        "WSGIScriptAlias /mount {apps}/environ.wsgi",
+        "WSGIScriptAlias /auth {apps}/environ.wsgi",
+        "WSGIScriptAlias / {apps}/environ.wsgi",
+        "SetEnv SHOP.NAME köln",
+        "SetEnv EMPTY \"\"",
+        "SetEnv PATH /nowhere",
+        "SetEnv QUERY_STRING from-setenv",
+        "SetEnvIf X-Scheme-Is-Https yes HTTPS=on",
+        "ServerAdmin admin@example.com",
+        "<Location /auth>",
+        "  WSGIPassAuthorization On",
+        "</Location>",
+    )
+    return httpd.start()
+
+
+@pytest.fixture
+def environ(site):
+    def ask(target="/", headers=(), **options):
+        return {key: tuple(value) for key, value in site.ask(target, headers=headers, **options).items()}
+
+    return ask
+
+
+def text(environ, key):
+    kind, value = environ[key]
+    assert kind == "str", f"{key} is a {kind}"
+    return value
+
+
+def test_the_environ_is_a_plain_dict(environ):
+    assert environ()["the environ"][0] == "dict"
+
+
+def test_the_cgi_keys_of_a_plain_request_are_there(environ, site):
+    got = environ("/a/b?x=1&y=%20")
+    assert text(got, "REQUEST_METHOD") == "GET"
+    assert text(got, "SERVER_PROTOCOL") == "HTTP/1.1"
+    assert text(got, "QUERY_STRING") == "x=1&y=%20"
+    assert text(got, "REQUEST_URI") == "/a/b?x=1&y=%20"
+    assert text(got, "SCRIPT_NAME") == ""
+    assert text(got, "PATH_INFO") == "/a/b"
+    assert text(got, "SERVER_NAME") == "127.0.0.1" or text(got, "SERVER_NAME") == "localhost"
+    assert text(got, "SERVER_PORT") == str(site.port)
+    assert text(got, "SERVER_ADDR") == "127.0.0.1"
+    assert text(got, "SERVER_SOFTWARE").startswith("Apache/2.4")
+    assert text(got, "SERVER_ADMIN") == "admin@example.com"
+    assert text(got, "REMOTE_ADDR") == "127.0.0.1"
+    assert text(got, "REMOTE_PORT").isdigit()
+    assert text(got, "REQUEST_SCHEME") == "http"
+    assert text(got, "DOCUMENT_ROOT") == f"{site.root}/htdocs"
+    assert text(got, "CONTEXT_PREFIX") == ""
+    assert text(got, "CONTEXT_DOCUMENT_ROOT") == f"{site.root}/htdocs"
+    assert text(got, "SCRIPT_FILENAME") == f"{site.apps}/environ.wsgi"
+
+
+def test_a_query_string_is_there_even_when_empty(environ):
+    assert text(environ("/"), "QUERY_STRING") == ""
+
+
+def test_a_variable_of_setenv_does_not_replace_a_cgi_key(environ):
+    assert text(environ("/?q=1"), "QUERY_STRING") == "q=1"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["GATEWAY_INTERFACE", "PATH", "LD_LIBRARY_PATH", "PATH_TRANSLATED", "REMOTE_HOST", "REMOTE_IDENT",
+     "SERVER_SIGNATURE", "HTTPS", "CONTENT_TYPE", "CONTENT_LENGTH", "AUTH_TYPE", "REMOTE_USER"],
+)
+def test_a_plain_request_has_no(environ, key):
+    assert key not in environ("/")
+
+
+def test_no_private_key_of_the_module_is_shown(environ):
+    assert [key for key in environ("/") if key.startswith("mod_wsgi.x-")] == []
+
+
+def test_the_wsgi_keys_have_their_types_and_values(environ):
+    got = environ("/")
+    assert got["wsgi.version"] == ("tuple", [1, 0])
+    assert got["wsgi.url_scheme"] == ("str", "http")
+    assert got["wsgi.multithread"] == ("bool", True)
+    assert got["wsgi.multiprocess"] == ("bool", False)
+    assert got["wsgi.run_once"] == ("bool", False)
+    assert got["wsgi.input_terminated"] == ("bool", True)
+    for key in ("wsgi.input", "wsgi.errors", "wsgi.file_wrapper"):
+        assert key in got
+
+
+def test_the_keys_of_the_module_name_group_and_callable(environ):
+    got = environ("/")
+    assert got["mod_wsgi.process_group"] == ("str", "app")
+    assert got["mod_wsgi.application_group"] == ("str", "")
+    assert got["mod_wsgi.callable_object"] == ("str", "application")
+    assert got["mod_wsgi.request_handler"] == ("str", "wsgi-script")
+    assert got["mod_wsgi.handler_script"] == ("str", "")
+    assert got["mod_wsgi.script_name"] == ("str", "")
+    assert got["mod_wsgi.path_info"] == ("str", "/")
+    for key in ("apache.version", "mod_wsgi.version"):
+        kind, value = got[key]
+        assert kind == "tuple" and len(value) == 3 and all(isinstance(n, int) for n in value)
+
+
+def test_listener_and_child_are_named_as_text(environ, site):
+    got = environ("/")
+    assert text(got, "mod_wsgi.listener_host") == "127.0.0.1"
+    assert text(got, "mod_wsgi.listener_port") == str(site.port)
+    assert int(text(got, "mod_wsgi.server_pid")) in {child.pid for child in site.children()}
+
+
+def test_the_times_of_a_request_are_seconds_in_order(environ):
+    before = time.time()
+    got = environ("/")
+    after = time.time()
+    times = []
+    for key in ("request_start", "queue_start", "daemon_start", "application_start"):
+        kind, value = got[f"mod_wsgi.{key}"]
+        assert kind == "float", key
+        times.append(value)
+    assert times == sorted(times)
+    assert before - 0.1 <= times[0] and times[-1] <= after
+
+
+def test_thread_and_request_have_their_ids(environ):
+    got = environ("/")
+    assert got["mod_wsgi.thread_id"][0] == "int"
+    assert text(got, "mod_wsgi.request_id") != text(environ("/"), "mod_wsgi.request_id")
+
+
+def test_https_in_the_environment_sets_the_scheme_and_disappears(environ):
+    got = environ("/", headers={"X-Scheme-Is-Https": "yes"})
+    assert got["wsgi.url_scheme"] == ("str", "https")
+    assert "HTTPS" not in got
+
+
+def test_a_variable_of_setenv_arrives_in_latin_1(environ):
+    got = environ("/")
+    assert text(got, "SHOP.NAME") == "köln".encode().decode("latin-1")
+    assert text(got, "EMPTY") == ""
+
+
+def test_a_mount_is_split_into_script_name_and_path_info(environ):
+    got = environ("/mount/x/y")
+    assert text(got, "SCRIPT_NAME") == "/mount"
+    assert text(got, "PATH_INFO") == "/x/y"
+    assert text(environ("/mount"), "PATH_INFO") == ""
+
+
+def test_percent_signs_are_decoded_and_slashes_folded(environ):
+    got = environ("//mount//a%20b///c%C3%BC")
+    assert text(got, "SCRIPT_NAME") == "/mount"
+    assert text(got, "PATH_INFO") == "/a b/cü".encode().decode("latin-1")
+    assert text(got, "REQUEST_URI") == "//mount//a%20b///c%C3%BC"
+
+
+def test_request_headers_become_http_keys(environ):
+    got = environ("/", headers=[("X-One", "1"), ("x-two-words", "2"), ("X-Twice", "a"), ("X-Twice", "b"), ("Cookie", "k=v")])
+    assert text(got, "HTTP_X_ONE") == "1"
+    assert text(got, "HTTP_X_TWO_WORDS") == "2"
+    assert text(got, "HTTP_X_TWICE") == "a, b"
+    assert text(got, "HTTP_COOKIE") == "k=v"
+    assert text(got, "HTTP_HOST")
+
+
+def test_a_header_value_arrives_in_latin_1(environ):
+    assert text(environ("/", headers={"X-Name": "k\xf6ln"}), "HTTP_X_NAME") == "k\xf6ln"
+
+
+@pytest.mark.parametrize("name", ["X_One", "X.One", "X!One"])
+def test_a_header_with_other_characters_than_letters_digits_and_dashes_is_dropped(environ, name):
+    got = environ("/", headers={name: "smuggled"})
+    assert "smuggled" not in [value[1] for value in got.values()]
+
+
+def test_proxy_never_becomes_http_proxy(environ):
+    assert "HTTP_PROXY" not in environ("/", headers={"Proxy": "http://evil/"})
+
+
+def test_authorization_is_passed_only_where_it_was_allowed(environ):
+    headers = {"Authorization": "Basic YTpi", "Proxy-Authorization": "Basic YTpi"}
+    assert "HTTP_AUTHORIZATION" not in environ("/", headers=headers)
+    got = environ("/auth", headers=headers)
+    assert text(got, "HTTP_AUTHORIZATION") == "Basic YTpi"
+    assert "HTTP_PROXY_AUTHORIZATION" not in got
+
+
+def test_content_type_and_length_have_keys_without_http(site):
+    answer = site.post("/", b"abc", headers={"Content-Type": "text/x-abc"})
+    got = answer.json
+    assert got["CONTENT_TYPE"] == ["str", "text/x-abc"]
+    assert got["CONTENT_LENGTH"] == ["str", "3"]
+    assert "HTTP_CONTENT_TYPE" not in got and "HTTP_CONTENT_LENGTH" not in got
+    assert got["REQUEST_METHOD"] == ["str", "POST"]
+
+
+def test_two_hundred_headers_arrive(httpd):
+    httpd.serve("environ.wsgi", "LimitRequestFields 300")
+    got = httpd.ask("/", headers=[(f"X-H{n}", f"v{n}") for n in range(200)])
+    assert all(got[f"HTTP_X_H{n}"] == ["str", f"v{n}"] for n in range(200))
+
+
+def test_an_environ_of_470_kilobytes_arrives(httpd):
+    httpd.serve("environ.wsgi", "LimitRequestFieldSize 60000", "LimitRequestFields 300")
+    value = "x" * 47000
+    got = httpd.ask("/", headers=[(f"X-H{n}", value) for n in range(10)])
+    assert all(got[f"HTTP_X_H{n}"] == ["str", value] for n in range(10))
+
+
+def test_multiprocess_is_true_as_soon_as_processes_is_given(httpd):
+    httpd.serve("environ.wsgi", options="processes=1 threads=1")
+    got = httpd.ask("/")
+    assert got["wsgi.multiprocess"] == ["bool", True]
+    assert got["wsgi.multithread"] == ["bool", False]
+
+
+def test_basic_authentication_of_apache_is_shown(httpd):
+    httpd.app("passwords", "ann:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n")  # "password"
+    httpd.serve(
+        "environ.wsgi", "<Location />", "AuthType Basic", "AuthName shop", "AuthBasicProvider file",
+        "AuthUserFile {apps}/passwords", "Require valid-user", "</Location>",
+    )
+    assert httpd.get("/").status == 401
+    got = httpd.ask("/", headers={"Authorization": "Basic YW5uOnBhc3N3b3Jk"})
+    assert got["REMOTE_USER"] == ["str", "ann"]
+    assert got["AUTH_TYPE"] == ["str", "Basic"]
+    assert "HTTP_AUTHORIZATION" not in got
+
+
+def test_a_redirect_of_apache_leaves_its_keys(httpd):
+    httpd.serve("environ.wsgi", "RewriteEngine On", "RewriteRule ^/old/(.*)$ /new/$1?from=old [PT,E=CAME:old]")
+    got = httpd.ask("/old/page")
+    assert got["PATH_INFO"] == ["str", "/new/page"]
+    assert got["REQUEST_URI"] == ["str", "/old/page"]
+    assert got["CAME"] == ["str", "old"]
+
+
+def test_the_script_filename_is_decoded_as_a_file_name(httpd):
+    httpd.app("grün.wsgi", (httpd.apps / "environ.wsgi").read_text())
+    httpd.serve("grün.wsgi", options="threads=2 lang=C.UTF-8 locale=C.UTF-8")
+    got = httpd.ask("/")
+    assert os.path.basename(got["SCRIPT_FILENAME"][1]) == "grün.wsgi"
+
+
+def test_every_key_and_every_text_value_is_str(environ):
+    got = environ("/mount?x", headers={"X-One": "1"})
+    own = re.compile(r"wsgi\.|mod_wsgi\.|apache\.|the environ")
+    assert {value[0] for key, value in got.items() if not own.match(key)} == {"str"}
