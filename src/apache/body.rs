@@ -1,0 +1,170 @@
+//! Reading the request body through httpd's input filters.
+//!
+//! Runs in: the Apache children, on the thread that serves the request. Because it goes through the
+//! filters, chunked bodies, HTTP/2, decompression and `LimitRequestBody` need nothing here.
+
+use std::ffi::c_int;
+use std::ptr::{self, NonNull};
+
+use super::request::Request;
+use super::sys;
+
+/// The body of one request, from its first unread byte.
+pub struct Body<'r> {
+    request: Request<'r>,
+    brigade: NonNull<sys::apr_bucket_brigade>,
+    ended: bool,
+}
+
+/// Whether a read may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Until something has come, for `Timeout` at most.
+    Yes,
+    /// Not at all: what is here already, or [`Read::Nothing`].
+    No,
+}
+
+/// What a read has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// So many bytes, at least one, have been appended.
+    Some(usize),
+    /// The body is complete.
+    End,
+    /// Nothing is here yet. Only of a read that does not wait.
+    Nothing,
+}
+
+/// The body could not be read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// What the handler answers with or returns: 400, 408, 413, or a negative number of httpd's when
+    /// a filter has answered already.
+    pub status: i32,
+    /// The APR status, for the log.
+    pub reason: i32,
+}
+
+impl Broken {
+    /// Whether a time limit (`Timeout`, `RequestReadTimeout`) is what ended it.
+    pub fn timed_out(&self) -> bool {
+        self.status == sys::HTTP_REQUEST_TIME_OUT as i32 || self.reason == sys::APR_TIMEUP as i32
+    }
+
+    /// Whether the body is larger than `LimitRequestBody`.
+    pub fn too_large(&self) -> bool {
+        self.status == sys::HTTP_REQUEST_ENTITY_TOO_LARGE as i32
+    }
+}
+
+impl<'r> Body<'r> {
+    /// The body of `request`. One at a time: what one has taken, the next does not see.
+    pub fn of(request: Request<'r>) -> Body<'r> {
+        // SAFETY: the pool and the bucket allocator of a live request; never NULL.
+        let brigade = unsafe {
+            NonNull::new_unchecked(sys::apr_brigade_create(
+                request.pool().raw(),
+                (*request.connection().raw()).bucket_alloc,
+            ))
+        };
+        Body {
+            request,
+            brigade,
+            ended: false,
+        }
+    }
+
+    /// Whether the end has been read.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Appends to `into` what comes next, about `at_most` bytes. The first read tells a client that
+    /// waits for it to continue.
+    pub fn read(&mut self, wait: Wait, at_most: usize, into: &mut Vec<u8>) -> Result<Read, Broken> {
+        let block = match wait {
+            Wait::Yes => sys::APR_BLOCK_READ,
+            Wait::No => sys::APR_NONBLOCK_READ,
+        };
+        let before = into.len();
+        loop {
+            if self.ended {
+                return Ok(Read::End);
+            }
+            // SAFETY: the filters of a live request, an empty brigade of its pool.
+            let status = unsafe {
+                sys::ap_get_brigade(
+                    (*self.request.raw()).input_filters,
+                    self.brigade.as_ptr(),
+                    sys::AP_MODE_READBYTES,
+                    block,
+                    at_most.clamp(1, isize::MAX as usize) as sys::apr_off_t,
+                )
+            };
+            let taken = if status == sys::SUCCESS {
+                self.take(block, into)
+            } else {
+                Err(status)
+            };
+            // SAFETY: a brigade of ours; its buckets have been copied from.
+            unsafe { sys::apr_brigade_cleanup(self.brigade.as_ptr().cast()) };
+            match taken {
+                Err(status) if would_block(status) && wait == Wait::No => {}
+                Err(status) => return Err(self.broken(status)),
+                Ok(()) => {}
+            }
+            match into.len() - before {
+                // A read that may wait goes on: a filter has passed on nothing but metadata.
+                0 if wait == Wait::Yes || self.ended => {}
+                0 => return Ok(Read::Nothing),
+                bytes => return Ok(Read::Some(bytes)),
+            }
+        }
+    }
+
+    /// Copies the data of the brigade; notes the end.
+    fn take(
+        &mut self,
+        block: sys::apr_read_type_e,
+        into: &mut Vec<u8>,
+    ) -> Result<(), sys::apr_status_t> {
+        // SAFETY: a brigade of ours; the buckets are live until it is cleaned up, and reading one
+        // may split it but leaves it in its place.
+        unsafe {
+            let mut next = sys::shim_brigade_first(self.brigade.as_ptr());
+            while let Some(bucket) = NonNull::new(next) {
+                if sys::shim_bucket_is_eos(bucket.as_ptr()) != 0 {
+                    self.ended = true;
+                    return Ok(());
+                }
+                if sys::shim_bucket_is_metadata(bucket.as_ptr()) == 0 {
+                    let (mut data, mut length) = (ptr::null(), 0);
+                    let status =
+                        sys::shim_bucket_read(bucket.as_ptr(), &mut data, &mut length, block);
+                    if status != sys::SUCCESS {
+                        return Err(status);
+                    }
+                    if length > 0 {
+                        let data = data.cast::<u8>();
+                        into.extend_from_slice(std::slice::from_raw_parts(data, length as usize));
+                    }
+                }
+                next = sys::shim_bucket_next(self.brigade.as_ptr(), bucket.as_ptr());
+            }
+        }
+        Ok(())
+    }
+
+    fn broken(&mut self, reason: sys::apr_status_t) -> Broken {
+        self.ended = true;
+        // SAFETY: a pure function of its arguments.
+        let status =
+            unsafe { sys::ap_map_http_request_error(reason, sys::HTTP_BAD_REQUEST as c_int) };
+        Broken { status, reason }
+    }
+}
+
+fn would_block(status: sys::apr_status_t) -> bool {
+    status == libc::EAGAIN || status == libc::EWOULDBLOCK
+}

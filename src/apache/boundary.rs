@@ -1,0 +1,94 @@
+//! The wall no panic passes.
+//!
+//! Runs in: every process and thread in which httpd or APR calls us, that is the parent and the
+//! Apache children. An unwind into C aborts the process and with it every request the child holds,
+//! so each `extern "C"` function here is one call of [`enter`].
+
+use std::cell::Cell;
+use std::ffi::{c_char, c_int, c_void};
+use std::panic::{catch_unwind, AssertUnwindSafe, PanicHookInfo};
+use std::ptr;
+
+use super::log;
+
+/// What C is told when the body panicked. A type without it cannot be returned to C.
+pub(super) trait Fallback {
+    /// The value that means "failed, and it has been logged".
+    const ON_PANIC: Self;
+}
+
+impl Fallback for () {
+    const ON_PANIC: Self = ();
+}
+
+/// Hooks: an internal server error, and for the start-up hooks a refusal to start.
+impl Fallback for c_int {
+    const ON_PANIC: Self = 500;
+}
+
+/// Configuration records: absent, which every reader has to expect.
+impl Fallback for *mut c_void {
+    const ON_PANIC: Self = ptr::null_mut();
+}
+
+/// Directive setters: a configuration error.
+impl Fallback for *const c_char {
+    const ON_PANIC: Self =
+        c"mod_wsgi failed while reading this directive; the error log says where".as_ptr();
+}
+
+thread_local! {
+    /// The boundary this thread is inside of, for the panic hook. No destructor: one would pin the
+    /// module's file in the parent and keep its statics over a restart.
+    static INSIDE: Cell<&'static str> = const { Cell::new("a thread of its own") };
+}
+
+/// The only way from C into this crate. `name` ends up in the error log if `body` panics.
+pub(super) fn enter<R: Fallback>(name: &'static str, body: impl FnOnce() -> R) -> R {
+    let outer = INSIDE.replace(name);
+    // The views handed to `body` are copies of pointers whose targets C owns and keeps consistent,
+    // so nothing half-changed of ours is seen after an unwind.
+    let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or(R::ON_PANIC);
+    INSIDE.set(outer);
+    result
+}
+
+/// Makes a panic one line of the error log instead of a dump on stderr. Called once per loading of
+/// the module; the previous hook dies with the previous image.
+pub(super) fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|panic| {
+        log::panicked(&describe(INSIDE.get(), panic))
+    }));
+}
+
+fn describe(inside: &str, panic: &PanicHookInfo<'_>) -> String {
+    let what = panic
+        .payload()
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.payload().downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    match panic.location() {
+        Some(at) => format!(
+            "WSGI0300: a defect of mod_wsgi stopped {inside} at {}:{}: {what}. What was being done \
+             has failed, the process goes on; please report this line.",
+            at.file(),
+            at.line()
+        ),
+        None => format!("WSGI0300: a defect of mod_wsgi stopped {inside}: {what}."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_the_fallback_of_its_type() {
+        std::panic::set_hook(Box::new(|_| {}));
+        assert_eq!(enter("a hook", || -> c_int { panic!("no") }), 500);
+        assert!(enter("a config", || -> *mut c_void { panic!("no") }).is_null());
+        assert_eq!(enter("a hook", || 7), 7);
+        assert_eq!(INSIDE.get(), "a thread of its own");
+    }
+}

@@ -1,0 +1,113 @@
+//! A client's connection.
+//!
+//! Runs in: the Apache children, on the thread that serves the connection.
+
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+
+use super::pool;
+use super::sys;
+
+/// A connection record, lent for `'c`.
+#[derive(Clone, Copy)]
+pub struct Connection<'c> {
+    raw: NonNull<sys::conn_rec>,
+    _lent: PhantomData<&'c ()>,
+}
+
+impl<'c> Connection<'c> {
+    /// # Safety
+    /// `raw` is a live connection record, used by this thread alone during `'c`.
+    pub(super) unsafe fn lent(raw: *mut sys::conn_rec) -> Option<Connection<'c>> {
+        NonNull::new(raw).map(|raw| Connection {
+            raw,
+            _lent: PhantomData,
+        })
+    }
+
+    pub(super) fn raw(self) -> *mut sys::conn_rec {
+        self.raw.as_ptr()
+    }
+
+    /// The server's address of this connection, without port.
+    pub fn local_ip(self) -> Option<&'c [u8]> {
+        // SAFETY: a live record; its strings live as long as it and are not written to.
+        unsafe { pool::bytes((*self.raw()).local_ip) }
+    }
+
+    /// The server's port of this connection.
+    pub fn local_port(self) -> u16 {
+        // SAFETY: a live record.
+        unsafe { port((*self.raw()).local_addr) }
+    }
+
+    /// The address of the next hop; [`super::request::Request::useragent_ip`] is the client's.
+    pub fn client_ip(self) -> Option<&'c [u8]> {
+        // SAFETY: as in `local_ip`.
+        unsafe { pool::bytes((*self.raw()).client_ip) }
+    }
+
+    /// The port of the next hop.
+    pub fn client_port(self) -> u16 {
+        // SAFETY: a live record.
+        unsafe { port((*self.raw()).client_addr) }
+    }
+
+    /// Whether a write has failed: the client is gone.
+    pub fn is_aborted(self) -> bool {
+        // SAFETY: a live record.
+        unsafe { (*self.raw()).aborted != 0 }
+    }
+
+    /// Marks the connection as not to be used for another request.
+    pub fn close_after_this(self) {
+        // SAFETY: a live record, used by this thread alone.
+        unsafe { (*self.raw()).keepalive = sys::AP_CONN_CLOSE };
+    }
+
+    /// Whether the connection is, or may yet be, kept for another request.
+    pub fn may_be_kept(self) -> bool {
+        // SAFETY: a live record.
+        unsafe { (*self.raw()).keepalive != sys::AP_CONN_CLOSE }
+    }
+
+    /// httpd's number of the connection, unique among those that are open now.
+    pub fn id(self) -> i64 {
+        // SAFETY: a live record.
+        i64::from(unsafe { (*self.raw()).id })
+    }
+
+    /// The id of the connection in the error log, if it has been given one.
+    pub fn log_id(self) -> Option<&'c [u8]> {
+        // SAFETY: as in `local_ip`.
+        unsafe { pool::bytes((*self.raw()).log_id) }
+    }
+
+    /// Whether this is a secondary connection, such as an HTTP/2 stream's.
+    pub fn is_secondary(self) -> bool {
+        // SAFETY: a live record.
+        unsafe { !(*self.raw()).master.is_null() }
+    }
+
+    /// Whether the connection is encrypted, as the module says that does the encrypting.
+    pub fn is_https(self) -> bool {
+        // An HTTP/2 stream is a connection of its own; mod_ssl knows only the one it rides on.
+        // SAFETY: a live record; a secondary connection lives no longer than its master.
+        unsafe {
+            let master = (*self.raw()).master;
+            sys::shim_is_https(self.raw()) != 0
+                || (!ptr::eq(master, ptr::null()) && sys::shim_is_https(master) != 0)
+        }
+    }
+}
+
+/// # Safety
+/// `address` is NULL or a live socket address.
+pub(super) unsafe fn port(address: *const sys::apr_sockaddr_t) -> u16 {
+    // SAFETY: not NULL here; the rest is the caller's promise.
+    if address.is_null() {
+        0
+    } else {
+        unsafe { (*address).port }
+    }
+}

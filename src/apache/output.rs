@@ -1,0 +1,164 @@
+//! Writing the response through httpd's output filters.
+//!
+//! Runs in: the Apache children, on the thread that serves the request. The first brigade passed
+//! down sends the head, so status and headers are set before.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr::{self, NonNull};
+
+use super::request::Request;
+use super::sys;
+
+/// The way out for one response.
+pub struct Output<'r> {
+    request: Request<'r>,
+    brigade: NonNull<sys::apr_bucket_brigade>,
+}
+
+/// What follows the data of one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// More: filters may hold the data back.
+    More,
+    /// A pause: everything so far goes to the client now.
+    Flush,
+    /// The end of the response.
+    End,
+}
+
+/// The response could not be written: as a rule because the client has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotWritten {
+    /// The APR status of the filter that failed.
+    pub reason: i32,
+    /// Whether the client's connection is lost.
+    pub client_gone: bool,
+}
+
+impl<'r> Output<'r> {
+    /// The way out of `request`.
+    pub fn of(request: Request<'r>) -> Output<'r> {
+        // SAFETY: the pool and the bucket allocator of a live request; never NULL.
+        let brigade = unsafe {
+            NonNull::new_unchecked(sys::apr_brigade_create(
+                request.pool().raw(),
+                (*request.connection().raw()).bucket_alloc,
+            ))
+        };
+        Output { request, brigade }
+    }
+
+    /// Sends `data`, which may be empty, and what `then` says. Returns when the filters have taken
+    /// it; they block while the client does not read, for `Timeout` at most.
+    pub fn send(&mut self, data: &[u8], then: Then) -> Result<(), NotWritten> {
+        if !data.is_empty() {
+            // A transient bucket: filters that keep it over the call make their own copy, so
+            // nothing is copied where the data goes straight to the socket.
+            // SAFETY: `data` outlives the call of `pass`, which empties the brigade.
+            unsafe {
+                self.append(sys::apr_bucket_transient_create(
+                    data.as_ptr().cast(),
+                    data.len() as _,
+                    self.allocator(),
+                ));
+            }
+        }
+        self.pass(then)
+    }
+
+    /// Sends `length` bytes of `file` from `offset`. The descriptor is closed with the request, and
+    /// sent by the kernel where `EnableSendfile` allows it.
+    pub fn send_file(
+        &mut self,
+        file: OwnedFd,
+        offset: u64,
+        length: u64,
+        then: Then,
+    ) -> Result<(), NotWritten> {
+        let (Ok(offset), Ok(length)) = (
+            sys::apr_off_t::try_from(offset),
+            sys::apr_off_t::try_from(length),
+        ) else {
+            return Err(self.not_written(libc::EOVERFLOW));
+        };
+        let pool = self.request.pool();
+        let mut flags = sys::APR_FOPEN_READ as sys::apr_int32_t;
+        if self.request.sendfile_enabled() {
+            flags |= sys::APR_FOPEN_SENDFILE_ENABLED as sys::apr_int32_t;
+        }
+        // The request's pool outlives every bucket of the response: it goes with the last of them.
+        let mut descriptor = pool.own(file).as_raw_fd();
+        let mut handle = ptr::null_mut();
+        // SAFETY: an open descriptor which the pool keeps open; APR copies the number and, because
+        // it has not opened the file, leaves the closing to us. A brigade of ours.
+        unsafe {
+            let status = sys::apr_os_file_put(&mut handle, &mut descriptor, flags, pool.raw());
+            if status != sys::SUCCESS {
+                return Err(self.not_written(status));
+            }
+            sys::apr_brigade_insert_file(self.brigade.as_ptr(), handle, offset, length, pool.raw());
+        }
+        self.pass(then)
+    }
+
+    /// Ends the response so that the client sees it is broken: over HTTP/1.1 without its last chunk
+    /// or the rest of its length and with the connection closed, over HTTP/2 by a reset.
+    pub fn break_off(&mut self) -> Result<(), NotWritten> {
+        self.request.forbid_caching();
+        if let Some(main) = self.request.main() {
+            main.forbid_caching();
+        }
+        self.request.connection().close_after_this();
+        // SAFETY: pool and allocator of a live request; a brigade of ours.
+        unsafe {
+            // 502 is the one status httpd's filters take as "the source broke off".
+            self.append(sys::ap_bucket_error_create(
+                sys::HTTP_BAD_GATEWAY as _,
+                ptr::null(),
+                self.request.pool().raw(),
+                self.allocator(),
+            ));
+        }
+        self.pass(Then::End)
+    }
+
+    fn pass(&mut self, then: Then) -> Result<(), NotWritten> {
+        // SAFETY: a brigade and allocator of a live request; the filters take the buckets or leave
+        // them to be cleaned up here, so none outlives the data it points to.
+        let status = unsafe {
+            match then {
+                Then::More => {}
+                Then::Flush => self.append(sys::apr_bucket_flush_create(self.allocator())),
+                Then::End => self.append(sys::apr_bucket_eos_create(self.allocator())),
+            }
+            let status =
+                sys::ap_pass_brigade((*self.request.raw()).output_filters, self.brigade.as_ptr());
+            sys::apr_brigade_cleanup(self.brigade.as_ptr().cast());
+            status
+        };
+        if status == sys::SUCCESS && !self.request.connection().is_aborted() {
+            Ok(())
+        } else {
+            Err(self.not_written(status))
+        }
+    }
+
+    fn not_written(&self, reason: sys::apr_status_t) -> NotWritten {
+        NotWritten {
+            reason,
+            client_gone: self.request.connection().is_aborted(),
+        }
+    }
+
+    fn allocator(&self) -> *mut sys::apr_bucket_alloc_t {
+        // SAFETY: a live connection, which has an allocator all its life.
+        unsafe { (*self.request.connection().raw()).bucket_alloc }
+    }
+
+    /// # Safety
+    /// `bucket` is fresh and in no brigade.
+    unsafe fn append(&mut self, bucket: *mut sys::apr_bucket) {
+        // SAFETY: a brigade of ours; the rest is the caller's promise.
+        unsafe { sys::shim_brigade_append(self.brigade.as_ptr(), bucket) };
+    }
+}

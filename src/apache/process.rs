@@ -1,0 +1,246 @@
+//! The state of the httpd process we are in, and what outlives a loading of the module.
+//!
+//! Runs in: the Apache parent mostly; the queries work in children too.
+//!
+//! httpd unloads and loads the module at every restart, so nothing may be kept in a `static`. A few
+//! integers are kept in the pool of the process instead ([`keep`]), where they survive.
+
+use std::ffi::{c_int, c_void, CStr};
+use std::ptr;
+
+use super::boundary;
+use super::pool::{self, Pool};
+use super::server::Server;
+use super::sys;
+
+/// What httpd's parent is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Reading the configuration for the first time, only to see whether it can be.
+    Trial,
+    /// Reading the configuration that will be served.
+    Configuring,
+    /// Throwing a configuration away: before each new reading.
+    Discarding,
+    /// Serving.
+    Serving,
+    /// Ending for good.
+    Exiting,
+    /// None of these.
+    Other,
+}
+
+/// What the process was started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve.
+    Serve,
+    /// To check the configuration (`-t`).
+    CheckConfiguration,
+    /// To show it (`-S`, `-M` and so on).
+    ShowConfiguration,
+    /// Not yet known.
+    Unknown,
+}
+
+/// What httpd's parent is doing.
+pub fn state() -> State {
+    // SAFETY: a query without arguments that point anywhere.
+    match unsafe { sys::ap_state_query(sys::AP_SQ_MAIN_STATE as c_int) } as u32 {
+        sys::AP_SQ_MS_INITIAL_STARTUP | sys::AP_SQ_MS_CREATE_PRE_CONFIG => State::Trial,
+        sys::AP_SQ_MS_DESTROY_CONFIG => State::Discarding,
+        sys::AP_SQ_MS_CREATE_CONFIG => State::Configuring,
+        sys::AP_SQ_MS_RUN_MPM => State::Serving,
+        sys::AP_SQ_MS_EXITING => State::Exiting,
+        _ => State::Other,
+    }
+}
+
+/// What the process was started for.
+pub fn purpose() -> Purpose {
+    // SAFETY: as in `state`.
+    match unsafe { sys::ap_state_query(sys::AP_SQ_RUN_MODE as c_int) } as u32 {
+        sys::AP_SQ_RM_NORMAL => Purpose::Serve,
+        sys::AP_SQ_RM_CONFIG_TEST => Purpose::CheckConfiguration,
+        sys::AP_SQ_RM_CONFIG_DUMP => Purpose::ShowConfiguration,
+        _ => Purpose::Unknown,
+    }
+}
+
+/// How httpd spreads requests over processes and threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mpm {
+    /// Its name, such as `event`.
+    pub name: &'static [u8],
+    /// Most child processes there will be.
+    pub max_processes: u32,
+    /// Threads of each that serve requests; 0 where the MPM has none.
+    pub max_threads: u32,
+}
+
+/// The MPM in use. Known after the configuration was read.
+pub fn mpm() -> Mpm {
+    let ask = |what: u32| {
+        let mut answer: c_int = 0;
+        // SAFETY: writes one integer through a valid pointer.
+        let status = unsafe { sys::ap_mpm_query(what as c_int, &mut answer) };
+        if status == sys::SUCCESS {
+            u32::try_from(answer).unwrap_or(0)
+        } else {
+            0
+        }
+    };
+    Mpm {
+        // SAFETY: a name compiled into the MPM, which stays loaded as long as its configuration.
+        name: unsafe { pool::bytes(sys::ap_show_mpm()).unwrap_or_default() },
+        max_processes: ask(sys::AP_MPMQ_MAX_DAEMONS),
+        max_threads: ask(sys::AP_MPMQ_MAX_THREADS),
+    }
+}
+
+/// Whether httpd runs as a single process (`-X`): parent and child are one.
+pub fn is_single() -> bool {
+    // SAFETY: reads httpd's table of `-D` names; the name is terminated.
+    unsafe { sys::ap_exists_config_define(c"ONE_PROCESS".as_ptr()) != 0 }
+}
+
+/// Version of httpd: major, minor, patch.
+pub fn version() -> (u32, u32, u32) {
+    let mut version = sys::ap_version_t {
+        major: 0,
+        minor: 0,
+        patch: 0,
+        add_string: ptr::null(),
+    };
+    // SAFETY: fills a structure of ours.
+    unsafe { sys::ap_get_server_revision(&mut version) };
+    let number = |part| u32::try_from(part).unwrap_or(0);
+    (
+        number(version.major),
+        number(version.minor),
+        number(version.patch),
+    )
+}
+
+/// When httpd was compiled, in its own words.
+pub fn build_date() -> &'static [u8] {
+    // SAFETY: a string compiled into httpd.
+    unsafe { pool::bytes(sys::ap_get_server_built()).unwrap_or_default() }
+}
+
+/// Adds a word such as `mod_wsgi/6.1.1` to the server's version string. During `post_config` only.
+pub fn add_version_component(pool: Pool<'_>, component: &CStr) {
+    // SAFETY: a live pool and a terminated string, which httpd copies.
+    unsafe { sys::ap_add_version_component(pool.raw(), component.as_ptr()) };
+}
+
+/// The account Apache's children run as: `User` and `Group`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// `User` and `Group`, as read so far.
+pub fn children_identity() -> Identity {
+    // SAFETY: plain data of httpd's, changed only while the configuration is read, by this thread.
+    unsafe {
+        let config = ptr::addr_of!(sys::ap_unixd_config).read();
+        Identity {
+            uid: config.user_id,
+            gid: config.group_id,
+        }
+    }
+}
+
+/// How many integers are kept under one name.
+pub const KEPT: usize = 4;
+
+/// What [`keep`] has kept under `name` in an earlier loading of the module, or in this one.
+pub fn kept(server: Server<'_>, name: &CStr) -> Option<[i64; KEPT]> {
+    let mut found: *mut c_void = ptr::null_mut();
+    // SAFETY: the live pool of the process, a terminated name; writes one pointer.
+    unsafe {
+        sys::apr_pool_userdata_get(&mut found, name.as_ptr(), server.process_pool().raw());
+        // SAFETY: only `keep` stores under our names, always this many integers of that pool.
+        (!found.is_null()).then(|| found.cast::<[i64; KEPT]>().read())
+    }
+}
+
+/// Keeps integers for as long as the process lives. The name tells their meaning, for whatever
+/// version of this module is loaded next: change the one with the other.
+pub fn keep(server: Server<'_>, name: &CStr, values: [i64; KEPT]) {
+    let pool = server.process_pool();
+    let mut slot: *mut c_void = ptr::null_mut();
+    // SAFETY: the live pool of the process, a terminated name which APR copies, and memory of the
+    // same pool. No cleanup: it would be code of an image that is gone by then.
+    unsafe {
+        sys::apr_pool_userdata_get(&mut slot, name.as_ptr(), pool.raw());
+        if slot.is_null() {
+            slot = sys::apr_palloc(pool.raw(), size_of::<[i64; KEPT]>() as _);
+            sys::apr_pool_userdata_set(slot, name.as_ptr(), None, pool.raw());
+        }
+        slot.cast::<[i64; KEPT]>().write(values);
+    }
+}
+
+/// What happened to a watched process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It ended; the wait status as of waitpid(2).
+    Ended(i32),
+    /// It is gone, and how is not known.
+    Lost,
+}
+
+struct Watch {
+    process: sys::apr_proc_t,
+    on_end: Option<Box<dyn FnOnce(Fate)>>,
+}
+
+/// Has httpd's parent reap process `pid` when it ends, and call `on_end` within about a second of
+/// it. The watch ends with `pool`, without a call; the process does not.
+pub fn watch(pool: Pool<'_>, pid: i32, on_end: impl FnOnce(Fate) + 'static) {
+    // SAFETY: a plain C structure for which all-zero means "no pipes, no pid".
+    let mut process: sys::apr_proc_t = unsafe { std::mem::zeroed() };
+    process.pid = pid;
+    let watch: *mut Watch = pool.own(Watch {
+        process,
+        on_end: Some(Box::new(on_end)),
+    });
+    // SAFETY: the record lives in the pool with which the registration ends: cleanups run last in
+    // first out, and this registers after `own`.
+    unsafe {
+        sys::apr_proc_other_child_register(
+            ptr::addr_of_mut!((*watch).process),
+            Some(watched),
+            watch.cast(),
+            ptr::null_mut(),
+            pool.raw(),
+        );
+    }
+}
+
+unsafe extern "C" fn watched(reason: c_int, watch: *mut c_void, status: c_int) {
+    boundary::enter("the watch over the supervisor", || {
+        let fate = match reason as u32 {
+            sys::APR_OC_REASON_DEATH => Fate::Ended(status),
+            sys::APR_OC_REASON_LOST => Fate::Lost,
+            // A restart, the end of the watch, a health check: it goes on.
+            _ => return,
+        };
+        let watch = watch.cast::<Watch>();
+        // SAFETY: the record registered by `watch`, live while registered; taken out before the
+        // call so that nothing points into it while foreign code runs.
+        let on_end = unsafe { (*ptr::addr_of_mut!((*watch).on_end)).take() };
+        if let Some(on_end) = on_end {
+            // APR's contract: after a death the record is to be unregistered here. That calls us
+            // again with the reason above.
+            // SAFETY: registered with this very pointer, in the thread that owns the list.
+            unsafe { sys::apr_proc_other_child_unregister(watch.cast()) };
+            on_end(fate);
+        }
+    });
+}
