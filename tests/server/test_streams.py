@@ -1,0 +1,248 @@
+"""sys.stdout, sys.stderr, sys.stdin and wsgi.errors (issue 2, point 6; the seed's page)."""
+
+import re
+
+import pytest
+
+from errorlog import strip_prefix
+
+
+@pytest.fixture
+def run(httpd):
+    def serve(body, *lines, top="", options="threads=2"):
+        indented = "\n".join("    " + line for line in body.strip("\n").splitlines())
+        httpd.app("case.wsgi", f"import sys, os\n{top}\n\ndef application(environ, start_response):\n{indented}\n")
+        return httpd.serve("case.wsgi", *lines, options=options)
+
+    return serve
+
+
+# The C module's sentinel cannot be flushed when its interpreter ends, and Python says so.
+RESTRICTED_AT_THE_END = ["Exception ignored in: <mod_wsgi.Restricted", "access restricted by mod_wsgi"]
+
+OK = '\nstart_response("200 OK", [("Content-Type", "text/plain")])\nreturn [b"body"]\n'
+
+
+def test_print_goes_to_the_error_log_and_not_into_the_answer(run):
+    httpd = run('print("printed line")' + OK)
+    answer = httpd.get("/")
+    assert (answer.body, answer.complete) == (b"body", True)
+    record, = httpd.error_log.expect("printed line", level="error", count=1)
+    assert record.module == "wsgi"
+    assert record.client.startswith("127.0.0.1:")
+
+
+def test_stderr_and_wsgi_errors_go_to_the_error_log_with_the_client(run):
+    httpd = run('sys.stderr.write("to stderr\\n")\nenviron["wsgi.errors"].write("to errors\\n")' + OK)
+    httpd.get("/")
+    for wanted in ("to stderr", "to errors"):
+        record, = httpd.error_log.expect(wanted, level="error", count=1)
+        assert record.client.startswith("127.0.0.1:")
+
+
+def test_output_of_the_file_descriptors_does_not_reach_the_client(run):
+    httpd = run('os.write(1, b"raw one\\n")\nos.write(2, b"raw two\\n")' + OK)
+    assert httpd.get("/").body == b"body"
+    httpd.error_log.allow("raw one")
+    httpd.error_log.expect("raw two")
+
+
+def test_a_print_reaches_the_log_of_the_virtual_host_that_serves(httpd):
+    httpd.app("case.wsgi", 'def application(environ, start_response):\n    print("from", environ["HTTP_HOST"])\n' + OK.replace("\n", "\n    "))
+    httpd.configure(
+        "WSGIDaemonProcess app threads=2", "WSGIProcessGroup app", "WSGIScriptAlias / {apps}/case.wsgi",
+        "<VirtualHost *>", "ServerName a.example", "ErrorLog {root}/logs/a.log", "</VirtualHost>",
+        "<VirtualHost *>", "ServerName b.example", "ErrorLog {root}/logs/b.log", "</VirtualHost>",
+    )
+    a, b = httpd.vhost_log("a.log"), httpd.vhost_log("b.log")
+    httpd.start()
+    for _ in range(2):
+        httpd.get("/", headers={"Host": "a.example"})
+        httpd.get("/", headers={"Host": "b.example"})
+    a.expect("from a.example", count=2)
+    b.expect("from b.example", count=2)
+    assert not httpd.error_log.records("from [ab].example")
+    assert not a.records("from b") and not b.records("from a")
+
+
+def test_a_traceback_reaches_the_log_of_the_virtual_host_that_serves(httpd):
+    httpd.app("case.wsgi", "def application(environ, start_response):\n    raise ValueError('lost')\n")
+    httpd.configure(
+        "WSGIDaemonProcess app threads=2", "WSGIProcessGroup app", "WSGIScriptAlias / {apps}/case.wsgi",
+        "<VirtualHost *>", "ServerName a.example", "ErrorLog {root}/logs/a.log", "</VirtualHost>",
+    )
+    log = httpd.vhost_log("a.log")
+    httpd.start()
+    assert httpd.get("/", headers={"Host": "a.example"}).status == 500
+    log.expect_traceback("ValueError: lost")
+    assert not httpd.error_log.records("ValueError")
+
+
+def test_each_line_is_a_record_and_an_unfinished_one_comes_with_the_end_of_the_request(run):
+    httpd = run('sys.stderr.write("one\\ntwo\\n")\nsys.stderr.write("unfin")\nsys.stderr.write("ished")' + OK)
+    httpd.get("/")
+    httpd.error_log.expect("unfinished", count=1)
+    httpd.error_log.expect("one$", count=1)
+    httpd.error_log.expect("two$", count=1)
+
+
+def test_a_long_line_is_bounded_and_does_not_hang(run):
+    httpd = run('print("x" * 100_000)\nprint("after")' + OK)
+    assert httpd.get("/").status == 200
+    httpd.error_log.allow("xxxx", r"\]\s*$")
+    httpd.error_log.expect("after", count=1)
+
+
+def test_text_that_is_no_ascii_survives(run):
+    httpd = run('print("gr\\u00fcn \\u20ac")' + OK)
+    httpd.get("/")
+    # httpd escapes what is above ASCII; the bytes are those of UTF-8.
+    httpd.error_log.expect(r"gr(\\xc3\\xbc|ü)n (\\xe2\\x82\\xac|€)")
+
+
+def test_what_looks_like_a_log_line_cannot_forge_one(run):
+    httpd = run(r'''print("x\r[Mon Jan 01 00:00:00.000000 2024] [core:crit] [pid 1] forged\x1b[2J")''' + OK)
+    httpd.get("/")
+    record, = httpd.error_log.expect("forged", count=1)
+    httpd.error_log.allow(r"\]\s*$", "x$")
+    assert record.level == "error" and "\x1b" not in record.line
+
+
+def test_print_at_import_reaches_the_error_log(run):
+    httpd = run(OK, top='print("at import")')
+    httpd.get("/")
+    httpd.error_log.expect("at import", level="error", count=1)
+
+
+def test_print_of_a_thread_of_the_application_reaches_the_error_log(run):
+    httpd = run('t = threading.Thread(target=print, args=("from a thread",))\nt.start()\nt.join()' + OK, top="import threading")
+    httpd.get("/")
+    httpd.error_log.expect("from a thread", count=1)
+
+
+def test_logging_of_the_standard_library_reaches_the_error_log(run):
+    httpd = run('logging.getLogger("shop").warning("stock is low")' + OK, top="import logging")
+    httpd.get("/")
+    httpd.error_log.expect("stock is low", count=1)
+
+
+# -- the guard ---------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("lines", [[], ["WSGIRestrictStdout Off"]], ids=["by default", "when switched off"])
+def test_stdout_is_free(run, lines):
+    httpd = run('print("allowed")\nsys.stdout.flush()' + OK, *lines)
+    assert httpd.get("/").status == 200
+    httpd.error_log.expect("allowed", count=1)
+
+
+def test_a_restricted_stdout_raises_an_oserror_that_says_why(run):
+    httpd = run("""
+try:
+    print("forbidden")
+except OSError as error:
+    start_response("200 OK", [])
+    return [str(error).encode()]
+return None
+""", "WSGIRestrictStdout On")
+    text = httpd.get("/").text
+    assert "sys.stdout" in text and "mod_wsgi" in text
+    assert not httpd.error_log.records("forbidden")
+    if httpd.is_reference:
+        httpd.error_log.allow(*RESTRICTED_AT_THE_END)
+
+
+def test_the_seed_s_cure_for_a_restricted_stdout_works(run):
+    httpd = run('print("now allowed")' + OK, "WSGIRestrictStdout On", top="sys.stdout = sys.stderr")
+    assert httpd.get("/").status == 200
+    httpd.error_log.expect("now allowed", count=1)
+    if httpd.is_reference:
+        httpd.error_log.allow(*RESTRICTED_AT_THE_END)
+
+
+def test_stdin_reads_end_of_file(run):
+    httpd = run('data = sys.stdin.read()\nstart_response("200 OK", [])\nreturn [repr(data).encode()]')
+    assert httpd.get("/").text == "''"
+
+
+def test_a_restricted_stdin_raises_an_oserror_that_says_why(run):
+    httpd = run("""
+try:
+    sys.stdin.read()
+except OSError as error:
+    start_response("200 OK", [])
+    return [str(error).encode()]
+return None
+""", "WSGIRestrictStdin On")
+    text = httpd.get("/").text
+    assert "sys.stdin" in text and "mod_wsgi" in text
+
+
+def test_the_streams_look_like_text_files(run):
+    httpd = run("""
+facts = []
+for stream in (sys.stdout, sys.stderr, environ["wsgi.errors"]):
+    try:
+        stream.fileno()
+        number = True
+    except OSError:
+        number = False
+    stream.writelines(["a line\\n", "another\\n"])
+    stream.flush()
+    facts.append((stream.isatty(), stream.writable(), stream.readable(), stream.encoding.lower(), number, stream.name, stream.closed))
+start_response("200 OK", [])
+return [repr(facts).encode()]
+""")
+    facts = eval(httpd.get("/").text)  # noqa: S307 - our own test's answer
+    for fact, name in zip(facts, ("<stdout>", "<stderr>", "<wsgi.errors>"), strict=True):
+        assert fact == (False, True, False, "utf-8", False, name, False)
+    httpd.error_log.expect("a line", count=3)
+    httpd.error_log.expect("another", count=3)
+
+
+def test_wsgi_errors_is_unusable_after_its_request(run):
+    httpd = run("""
+start_response("200 OK", [])
+if not kept:
+    kept.append(environ["wsgi.errors"])
+    return [b"kept"]
+try:
+    kept[0].write("late\\n")
+except RuntimeError:
+    return [b"RuntimeError"]
+return [b"written"]
+""", top="kept = []")
+    httpd.get("/")
+    assert httpd.get("/").text == "RuntimeError"
+
+
+# -- the seed's troubleshooting ----------------------------------------------------------------
+
+def test_system_exit_at_import_is_500_and_the_log_says_where(run):
+    httpd = run(OK, top="def main():\n    sys.exit(3)\n\nmain()")
+    assert httpd.get("/").status == 500
+    httpd.error_log.expect("SystemExit")
+    httpd.error_log.allow("WSGI010[78]", "WSGI0175", "Traceback", r"\]\s+\S", "app.run")
+
+
+@pytest.mark.differs("system-exit-explained")
+def test_system_exit_at_import_names_file_and_line_and_hints_at_app_run(run):
+    httpd = run(OK, top="def main():\n    sys.exit(3)\n\nmain()")
+    assert httpd.get("/").status == 500
+    httpd.error_log.allow("WSGI0", "Traceback", r"\]\s+\S", "SystemExit")
+    httpd.error_log.expect(r"case\.wsgi.*\b3\b|line 3")
+    httpd.error_log.expect(r"app\.run\(\)")
+    httpd.error_log.expect("__main__")
+
+
+@pytest.mark.differs("tracebacks-are-whole")
+def test_an_error_at_import_is_500_with_its_traceback_once(run):
+    httpd = run(OK, top="import no_such_package")
+    assert httpd.get("/").status == 500
+    text = httpd.error_log.expect_traceback("ModuleNotFoundError: No module named 'no_such_package'")
+    assert re.search(r"case\.wsgi\", line 2, in <module>", text), text
+
+
+def test_the_prefix_of_a_record_is_taken_off():
+    from errorlog import Record
+    record = Record.parse("[Sat Nov 21 05:44:19.1 2026] [wsgi:error] [pid 1:tid 2] [client 1.2.3.4:5] [script /a] text")
+    assert (record.level, record.client, strip_prefix(record)) == ("error", "1.2.3.4:5", "text")
