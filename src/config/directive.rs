@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use super::directives::{access, daemon, mapping, python, requests, telemetry};
 use super::error::{Invalid, Problem};
 use super::given::{DirGiven, GlobalGiven, InterpreterGiven, ServerGiven};
+use super::nearest::nearest;
 use super::place::Place;
 use super::reading::Reading;
 use super::system::System;
@@ -103,7 +104,9 @@ impl Directive {
 
     /// The row called `name`, in any case, as httpd compares names.
     pub fn find(name: &str) -> Option<&'static Directive> {
-        DIRECTIVES.iter().find(|row| row.name.eq_ignore_ascii_case(name))
+        DIRECTIVES
+            .iter()
+            .find(|row| row.name.eq_ignore_ascii_case(name))
     }
 }
 
@@ -145,12 +148,21 @@ pub fn apply(
 ) -> Result<(), Invalid> {
     let misplaced = |where_| {
         let sentence = format!("{where_} Allowed in: {}.", directive.scope.in_words());
-        Err(Invalid { directive: directive.name, problem: Problem::Because(sentence) })
+        Err(Invalid {
+            directive: directive.name,
+            problem: Problem::Because(sentence),
+        })
     };
     if directive.effect == Effect::Later {
         reading.note_without_effect(directive.name, place);
     }
-    let mut line = Line { directive, args: raw_args, place, system, reading };
+    let mut line = Line {
+        directive,
+        args: raw_args,
+        place,
+        system,
+        reading,
+    };
     match (directive.setter, target) {
         (Setter::Server(set), Target::Server(server)) => set(server, &mut line),
         (Setter::Global(set), Target::Server(server)) => set(&mut server.global, &mut line),
@@ -169,17 +181,36 @@ pub fn apply(
 impl Line<'_> {
     /// The refusal of this directive for `problem`.
     pub fn refuse(&self, problem: Problem) -> Invalid {
-        Invalid { directive: self.directive.name, problem }
+        Invalid {
+            directive: self.directive.name,
+            problem,
+        }
     }
 
     /// The refusal of `value`; `expected` completes the sentence "expected ...".
     pub fn invalid(&self, value: &[u8], expected: impl Into<Cow<'static, str>>) -> Invalid {
-        self.refuse(Problem::Value { value: value.to_vec(), expected: expected.into() })
+        self.refuse(Problem::Value {
+            value: value.to_vec(),
+            expected: expected.into(),
+        })
     }
 
     /// The refusal for the wrong number of words.
     pub fn misused(&self) -> Invalid {
-        self.refuse(Problem::Usage { usage: self.directive.usage })
+        self.refuse(Problem::Usage {
+            usage: self.directive.usage,
+        })
+    }
+
+    /// The refusal of `word`, which is no `option=value` with one of the `known` options.
+    pub fn unknown_option(
+        &self,
+        word: Vec<u8>,
+        known: impl IntoIterator<Item = &'static str>,
+    ) -> Invalid {
+        let option = word.split(|&byte| byte == b'=').next().unwrap_or_default();
+        let nearest = nearest(option, known);
+        self.refuse(Problem::UnknownOption { word, nearest })
     }
 
     /// All words; at least one, none of them empty.

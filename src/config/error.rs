@@ -20,11 +20,21 @@ pub struct Invalid {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
     /// The (only) value is not one of those allowed. `expected` completes "expected ...".
-    Value { value: Vec<u8>, expected: Cow<'static, str> },
+    Value {
+        value: Vec<u8>,
+        expected: Cow<'static, str>,
+    },
     /// The value of `option=` is not one of those allowed.
-    OptionValue { option: &'static str, value: Vec<u8>, expected: Cow<'static, str> },
+    OptionValue {
+        option: &'static str,
+        value: Vec<u8>,
+        expected: Cow<'static, str>,
+    },
     /// A word that is not `option=value` with a known option.
-    UnknownOption { word: Vec<u8>, nearest: Option<&'static str> },
+    UnknownOption {
+        word: Vec<u8>,
+        nearest: Option<&'static str>,
+    },
     /// The wrong number of words; `usage` is the whole line as it should be.
     Usage { usage: &'static str },
     /// The same thing was said twice in one line.
@@ -56,10 +66,22 @@ impl fmt::Display for Invalid {
         let name = self.directive;
         match &self.problem {
             Problem::Value { value, expected } => {
-                write!(f, "{name}: \"{}\" is not valid, expected {expected}.", show(value))
+                write!(
+                    f,
+                    "{name}: \"{}\" is not valid, expected {expected}.",
+                    show(value)
+                )
             }
-            Problem::OptionValue { option, value, expected } => {
-                write!(f, "{name}: {option}=\"{}\" is not valid, expected {expected}.", show(value))
+            Problem::OptionValue {
+                option,
+                value,
+                expected,
+            } => {
+                write!(
+                    f,
+                    "{name}: {option}=\"{}\" is not valid, expected {expected}.",
+                    show(value)
+                )
             }
             Problem::UnknownOption { word, nearest } => {
                 let word = show(word);
@@ -88,8 +110,14 @@ mod tests {
 
     #[test]
     fn a_sentence_names_directive_value_and_what_would_be_right() {
-        let problem = Problem::Value { value: b"maybe".to_vec(), expected: "On or Off".into() };
-        let invalid = Invalid { directive: "WSGIScriptReloading", problem };
+        let problem = Problem::Value {
+            value: b"maybe".to_vec(),
+            expected: "On or Off".into(),
+        };
+        let invalid = Invalid {
+            directive: "WSGIScriptReloading",
+            problem,
+        };
         let sentence = "WSGIScriptReloading: \"maybe\" is not valid, expected On or Off.";
         assert_eq!(invalid.to_string(), sentence);
     }

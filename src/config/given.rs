@@ -137,7 +137,11 @@ fn overlaid<T: Clone>(
     match (inner, outer) {
         (Some(inner), Some(outer)) => {
             let mut both = BTreeMap::clone(outer);
-            both.extend(inner.iter().map(|(name, script)| (name.clone(), script.clone())));
+            both.extend(
+                inner
+                    .iter()
+                    .map(|(name, script)| (name.clone(), script.clone())),
+            );
             Some(Arc::new(both))
         }
         _ => inner_or(inner, outer),

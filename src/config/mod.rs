@@ -5,17 +5,24 @@
 //! touches the system or keeps state: text goes in, plain values and sentences come out. The layer
 //! over httpd passes what has to be asked of the outside ([`System`], [`expand::RequestFacts`]).
 //!
-//! The way of a directive: a row of [`directive::DIRECTIVES`] names it, its setter writes into a
-//! record *as given* ([`given`], all `Option`s, so that merging is one line per field), and after
-//! the whole configuration is read [`groups::Groups::settle`] makes the process groups and checks
-//! every name. A request asks [`resolved`] for values without `Option`s.
+//! The way of a directive: a row of [`directive::DIRECTIVES`] names it; its setter writes into a
+//! record *as given* ([`given`]: all `Option`s, so that merging is one line per field); after the
+//! whole configuration is read, [`groups::settle`] makes the process groups and checks every
+//! name. A request asks [`resolved`] for values without `Option`s.
 
 #![forbid(unsafe_code)]
 
+pub mod alias;
+pub mod daemon_options;
+pub mod daemon_process;
 pub mod directive;
+pub mod directives;
 pub mod error;
+pub mod expand;
 pub mod given;
+pub mod nearest;
 pub mod place;
+pub mod proxies;
 pub mod reading;
 pub mod system;
 pub mod words;

@@ -46,7 +46,11 @@ mod tests {
 
     #[test]
     fn a_place_reads_as_file_and_line() {
-        let place = Place { file: "sites/shop.conf".into(), line: 14, ..Place::default() };
+        let place = Place {
+            file: "sites/shop.conf".into(),
+            line: 14,
+            ..Place::default()
+        };
         assert_eq!(place.to_string(), "sites/shop.conf:14");
         assert_eq!(place.server(), None);
     }

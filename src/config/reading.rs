@@ -6,6 +6,7 @@
 //! and again at every restart, so the owner makes a new one in `pre_config`.
 
 use super::daemon_process::GroupGiven;
+use super::expand::Template;
 use super::given::Preload;
 use super::place::Place;
 
@@ -16,22 +17,26 @@ pub struct Reading {
     pub groups: Vec<GroupGiven>,
     /// Every script to be loaded at process start, in the order of the file.
     pub preloads: Vec<Preload>,
-    /// Every fixed process group name that a directive sends requests to.
-    pub uses: Vec<GroupUse>,
+    /// Every directive that sends requests to a process group or an application group.
+    pub routes: Vec<Route>,
+    /// Whether a `WSGIDispatchScript` may send any request anywhere.
+    pub groups_chosen_by_script: bool,
     /// Every setting given that has no effect yet, once, with the first place it was given.
     pub without_effect: Vec<(String, Place)>,
     /// What was accepted but can hardly be meant, as sentences for the log.
     pub remarks: Vec<(Place, String)>,
 }
 
-/// A directive that names a process group.
+/// A directive that says where requests run; `None` leaves that choice to other directives.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupUse {
+pub struct Route {
     /// Which directive.
     pub directive: &'static str,
-    /// The group's name; never empty.
-    pub name: Vec<u8>,
-    /// Where.
+    /// The process group.
+    pub process_group: Option<Template>,
+    /// The application group.
+    pub application_group: Option<Template>,
+    /// Where it was said.
     pub place: Place,
 }
 
@@ -46,7 +51,11 @@ impl Reading {
     /// One line that names every setting that was accepted and has no effect yet.
     pub fn without_effect_sentence(&self) -> Option<String> {
         let (_, first) = self.without_effect.first()?;
-        let names: Vec<&str> = self.without_effect.iter().map(|(name, _)| &name[..]).collect();
+        let names: Vec<&str> = self
+            .without_effect
+            .iter()
+            .map(|(name, _)| &name[..])
+            .collect();
         Some(format!(
             "Accepted and checked, but without effect in this version: {} (the first at {first}).",
             names.join(", "),
@@ -62,7 +71,11 @@ mod tests {
     fn settings_without_effect_are_said_once_in_one_line() {
         let mut reading = Reading::default();
         assert_eq!(reading.without_effect_sentence(), None);
-        let place = Place { file: "a.conf".into(), line: 3, ..Place::default() };
+        let place = Place {
+            file: "a.conf".into(),
+            line: 3,
+            ..Place::default()
+        };
         reading.note_without_effect("WSGIDispatchScript", &place);
         reading.note_without_effect("WSGIDaemonProcess queue-timeout=", &Place::default());
         reading.note_without_effect("WSGIDispatchScript", &Place::default());

@@ -75,13 +75,25 @@ pub fn next_pair(text: &[u8]) -> Result<Option<(Pair, &[u8])>, Vec<u8>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let end = text.iter().position(|&byte| byte == b'=' || is_space(byte)).unwrap_or(text.len());
+    let end = text
+        .iter()
+        .position(|&byte| byte == b'=' || is_space(byte))
+        .unwrap_or(text.len());
     if end == 0 || text.get(end) != Some(&b'=') {
-        let whole = text.iter().position(|&byte| is_space(byte)).unwrap_or(text.len());
+        let whole = text
+            .iter()
+            .position(|&byte| is_space(byte))
+            .unwrap_or(text.len());
         return Err(text[..whole].to_vec());
     }
     let (value, rest) = next_word(&text[end + 1..]).unwrap_or_default();
-    Ok(Some((Pair { option: text[..end].to_vec(), value }, rest)))
+    Ok(Some((
+        Pair {
+            option: text[..end].to_vec(),
+            value,
+        },
+        rest,
+    )))
 }
 
 #[cfg(test)]
@@ -89,7 +101,10 @@ mod tests {
     use super::*;
 
     fn split(text: &str) -> Vec<String> {
-        words(text.as_bytes()).into_iter().map(|word| String::from_utf8(word).unwrap()).collect()
+        words(text.as_bytes())
+            .into_iter()
+            .map(|word| String::from_utf8(word).unwrap())
+            .collect()
     }
 
     #[test]
@@ -126,11 +141,19 @@ mod tests {
 
     #[test]
     fn a_pair_keeps_its_quoted_value_whole() {
-        let (pair, rest) = next_pair(br#" home="/srv/my shop" user=ann"#).unwrap().unwrap();
-        assert_eq!((&pair.option[..], &pair.value[..]), (&b"home"[..], &b"/srv/my shop"[..]));
+        let (pair, rest) = next_pair(br#" home="/srv/my shop" user=ann"#)
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (&pair.option[..], &pair.value[..]),
+            (&b"home"[..], &b"/srv/my shop"[..])
+        );
         assert_eq!(rest, b"user=ann");
         let (pair, rest) = next_pair(b"env=A=b=c").unwrap().unwrap();
-        assert_eq!((&pair.option[..], &pair.value[..]), (&b"env"[..], &b"A=b=c"[..]));
+        assert_eq!(
+            (&pair.option[..], &pair.value[..]),
+            (&b"env"[..], &b"A=b=c"[..])
+        );
         assert_eq!(next_pair(rest), Ok(None));
         let (pair, _) = next_pair(b"user=").unwrap().unwrap();
         assert_eq!(pair.value, b"");

@@ -1,0 +1,366 @@
+//! `WSGIDaemonProcess`: one line defines one process group.
+//!
+//! Runs in: the Apache parent while the configuration is read.
+//!
+//! The options are a table of their own ([`DAEMON_OPTIONS`]); this file has what
+//! a row is made of, the record the setters write into, and the reading of the line.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::daemon_options::DAEMON_OPTIONS;
+use super::directive::{on_off, Effect, Line};
+use super::error::{Invalid, Problem};
+use super::place::Place;
+use super::system::{Account, AccountGroup};
+use super::words::next_pair;
+
+/// One option of `WSGIDaemonProcess`: a row of the table.
+#[derive(Debug)]
+pub struct DaemonOption {
+    /// The name, left of the `=`.
+    pub name: &'static str,
+    /// What stands right of it, in words for the documentation.
+    pub value: &'static str,
+    /// What holds when it is not given, in words.
+    pub default: &'static str,
+    /// Whether it does anything.
+    pub effect: Effect,
+    /// Its paragraph in the documentation.
+    pub doc: &'static str,
+    /// Its setter.
+    pub set: fn(&mut DaemonOptions, &OptionValue<'_>) -> Result<(), Invalid>,
+}
+
+/// The options of one group as given. A zero that means "off" stays a zero here.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DaemonOptions {
+    pub user: Option<Account>,
+    pub group: Option<AccountGroup>,
+    pub supplementary_groups: Option<Vec<u32>>,
+    pub umask: Option<u32>,
+    pub processes: Option<u32>,
+    pub threads: Option<u32>,
+    pub home: Option<Vec<u8>>,
+    pub chroot: Option<Vec<u8>>,
+    pub lang: Option<Vec<u8>>,
+    pub locale: Option<Vec<u8>>,
+    pub python_home: Option<Vec<u8>>,
+    pub python_path: Option<Vec<Vec<u8>>>,
+    pub python_eggs: Option<Vec<u8>>,
+    pub switch_interval: Option<Duration>,
+    pub stack_size: Option<u64>,
+    pub maximum_requests: Option<u64>,
+    pub maximum_requests_jitter: Option<u64>,
+    pub startup_timeout: Option<Duration>,
+    pub deadlock_timeout: Option<Duration>,
+    pub inactivity_timeout: Option<Duration>,
+    pub request_timeout: Option<Duration>,
+    pub interrupt_timeout: Option<Duration>,
+    pub graceful_timeout: Option<Duration>,
+    pub eviction_timeout: Option<Duration>,
+    pub shutdown_timeout: Option<Duration>,
+    pub restart_interval: Option<Duration>,
+    pub connect_timeout: Option<Duration>,
+    pub socket_timeout: Option<Duration>,
+    pub queue_timeout: Option<Duration>,
+    pub response_socket_timeout: Option<Duration>,
+    pub response_buffer_size: Option<u64>,
+    pub response_flush_delay: Option<Duration>,
+    pub header_buffer_size: Option<u64>,
+    pub send_buffer_size: Option<u32>,
+    pub receive_buffer_size: Option<u32>,
+    pub socket_user: Option<Account>,
+    pub listen_backlog: Option<u32>,
+    pub display_name: Option<Vec<u8>>,
+    pub cpu_time_limit: Option<Duration>,
+    pub cpu_priority: Option<i32>,
+    pub memory_limit: Option<u64>,
+    pub virtual_memory_limit: Option<u64>,
+    pub max_rss: Option<u64>,
+    pub script_user: Option<Account>,
+    pub script_group: Option<AccountGroup>,
+    pub server_metrics: Option<bool>,
+    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    pub env_file: Option<Vec<u8>>,
+    pub clear_env: Option<bool>,
+    pub no_new_privs: Option<bool>,
+}
+
+/// One `WSGIDaemonProcess` line as given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupGiven {
+    /// The group's name; never empty.
+    pub name: Vec<u8>,
+    /// Its options.
+    pub options: DaemonOptions,
+    /// The same as text, to show where two definitions differ.
+    pub as_written: BTreeMap<&'static str, Vec<Vec<u8>>>,
+    /// Names of the options that were given and have no effect yet.
+    pub without_effect: Vec<&'static str>,
+    /// Where it was said; the virtual host decides who may use the group.
+    pub place: Place,
+}
+
+impl GroupGiven {
+    /// Reads the arguments of a `WSGIDaemonProcess`.
+    pub fn read(line: &mut Line<'_>) -> Result<GroupGiven, Invalid> {
+        let (name, mut rest) = line.first_word()?;
+        if name.first() == Some(&b'%') || name.contains(&b'=') {
+            let expected = "the name of the process group before any option";
+            return Err(line.invalid(&name, expected));
+        }
+        let mut group = GroupGiven {
+            name,
+            options: DaemonOptions::default(),
+            as_written: BTreeMap::new(),
+            without_effect: Vec::new(),
+            place: line.place.clone(),
+        };
+        let unknown =
+            |word| line.unknown_option(word, DAEMON_OPTIONS.iter().map(|option| option.name));
+        while let Some((pair, after)) = next_pair(rest).map_err(unknown)? {
+            rest = after;
+            let Some(option) = DAEMON_OPTIONS
+                .iter()
+                .find(|row| row.name.as_bytes() == pair.option)
+            else {
+                return Err(unknown([pair.option, pair.value].join(&b'=')));
+            };
+            (option.set)(
+                &mut group.options,
+                &OptionValue {
+                    option,
+                    text: &pair.value,
+                    line,
+                },
+            )?;
+            if option.effect == Effect::Later && !group.without_effect.contains(&option.name) {
+                group.without_effect.push(option.name);
+            }
+            group
+                .as_written
+                .entry(option.name)
+                .or_default()
+                .push(pair.value);
+        }
+        if group.options.script_user.is_some() && group.options.script_group.is_some() {
+            let sentence = "script-user= and script-group= exclude each other; give one of them.";
+            return Err(line.refuse(Problem::Because(sentence.into())));
+        }
+        for name in &group.without_effect {
+            line.reading
+                .note_without_effect(&format!("WSGIDaemonProcess {name}="), line.place);
+        }
+        Ok(group)
+    }
+
+    /// The options in which two definitions differ, as written here (`threads=15`). An option
+    /// that only the other has reads `no threads=`.
+    pub fn differences(&self, other: &GroupGiven) -> String {
+        let mut names: Vec<_> = self
+            .as_written
+            .keys()
+            .chain(other.as_written.keys())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let mut differing = Vec::new();
+        for name in names {
+            let here = self.as_written.get(name);
+            if here != other.as_written.get(name) {
+                differing.push(match here {
+                    Some(values) => values
+                        .iter()
+                        .map(|value| format!("{name}={}", super::error::show(value)))
+                        .collect::<Vec<_>>()
+                        .join(" "),
+                    None => format!("no {name}="),
+                });
+            }
+        }
+        differing.join(", ")
+    }
+}
+
+/// The value of one option, with the ways to read it.
+pub struct OptionValue<'a> {
+    /// The row.
+    pub option: &'static DaemonOption,
+    /// The value, quotes taken off.
+    pub text: &'a [u8],
+    /// The line it stands in.
+    pub line: &'a Line<'a>,
+}
+
+impl OptionValue<'_> {
+    /// The refusal of this value; `expected` completes the sentence "expected ...".
+    pub fn invalid(&self, expected: impl Into<std::borrow::Cow<'static, str>>) -> Invalid {
+        self.line.refuse(Problem::OptionValue {
+            option: self.option.name,
+            value: self.text.to_vec(),
+            expected: expected.into(),
+        })
+    }
+
+    /// The text, or `None` when it is empty: the command-line server of mod_wsgi writes options
+    /// it has no value for as `lang=''`.
+    pub fn text(&self) -> Option<Vec<u8>> {
+        (!self.text.is_empty()).then(|| self.text.to_vec())
+    }
+
+    /// A whole number within `range`.
+    pub fn number<T>(&self, range: RangeInclusive<T>) -> Result<T, Invalid>
+    where
+        T: FromStr + PartialOrd + Display + Copy,
+    {
+        let number = std::str::from_utf8(self.text)
+            .ok()
+            .and_then(|text| text.parse().ok());
+        number
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| {
+                self.invalid(format!(
+                    "a whole number from {} to {}",
+                    range.start(),
+                    range.end()
+                ))
+            })
+    }
+
+    /// Seconds, 0 included.
+    pub fn seconds(&self) -> Result<Duration, Invalid> {
+        // C's int, so that no sum of two of them can overflow anywhere.
+        let seconds = digits(self.text).filter(|&seconds| seconds <= i32::MAX as u64);
+        seconds
+            .map(Duration::from_secs)
+            .ok_or_else(|| self.invalid("seconds as a whole number, 0 or more, without a unit"))
+    }
+
+    /// Milliseconds, 0 included.
+    pub fn milliseconds(&self) -> Result<Duration, Invalid> {
+        let milliseconds = digits(self.text).filter(|&count| count <= i32::MAX as u64);
+        milliseconds.map(Duration::from_millis).ok_or_else(|| {
+            self.invalid("milliseconds as a whole number, 0 or more, without a unit")
+        })
+    }
+
+    /// Bytes: 0 for the default, else at least `least`.
+    pub fn bytes(&self, least: u64) -> Result<u64, Invalid> {
+        let bytes = digits(self.text).filter(|&bytes| bytes <= i64::MAX as u64);
+        bytes
+            .filter(|&bytes| bytes == 0 || bytes >= least)
+            .ok_or_else(|| match least {
+                0 | 1 => self.invalid("bytes as a whole number, 0 for no limit, without a unit"),
+                _ => self.invalid(format!(
+                    "0 for the default, or {least} bytes or more as a whole number without a unit"
+                )),
+            })
+    }
+
+    /// `On` or `Off`.
+    pub fn on_off(&self) -> Result<bool, Invalid> {
+        on_off(self.text).ok_or_else(|| self.invalid("On or Off"))
+    }
+
+    /// A path that begins with a slash.
+    pub fn absolute_path(&self) -> Result<Vec<u8>, Invalid> {
+        if self.text.first() == Some(&b'/') {
+            Ok(self.text.to_vec())
+        } else {
+            Err(self.invalid("an absolute path"))
+        }
+    }
+
+    /// A user by name or `#uid`. An error that the database cannot be asked is shown.
+    pub fn account(&self) -> Result<Account, Invalid> {
+        let system = self.line.system;
+        let found = match self.id()? {
+            Some(uid) => system.user_by_id(uid),
+            None => system.user_by_name(self.text),
+        };
+        match found {
+            Ok(Some(account)) => Ok(account),
+            Ok(None) => Err(self.invalid("the name of a user that exists, or #uid of one")),
+            Err(reason) => Err(self.invalid(format!("a user ({reason})"))),
+        }
+    }
+
+    /// A user that is not root.
+    pub fn common_account(&self) -> Result<Account, Invalid> {
+        let account = self.account()?;
+        if account.uid == 0 {
+            return Err(self.invalid("a user other than root: applications never run as root"));
+        }
+        Ok(account)
+    }
+
+    /// A group by name or `#gid`.
+    pub fn account_group(&self) -> Result<AccountGroup, Invalid> {
+        self.group_called(self.text)
+    }
+
+    /// A group that is not root's.
+    pub fn common_account_group(&self) -> Result<AccountGroup, Invalid> {
+        let group = self.account_group()?;
+        if group.gid == 0 {
+            return Err(self.invalid("a group other than root's"));
+        }
+        Ok(group)
+    }
+
+    /// Groups by name or `#gid`, separated by commas.
+    pub fn account_groups(&self) -> Result<Vec<u32>, Invalid> {
+        let mut gids = Vec::new();
+        for name in self.text.split(|&byte| byte == b',') {
+            gids.push(self.group_called(name)?.gid);
+        }
+        let most = self.line.system.max_groups();
+        // The primary group takes one of the places.
+        if gids.len() + 1 > most {
+            let expected = format!("at most {} groups, the system's limit", most.max(1) - 1);
+            return Err(self.invalid(expected));
+        }
+        Ok(gids)
+    }
+
+    fn group_called(&self, name: &[u8]) -> Result<AccountGroup, Invalid> {
+        let system = self.line.system;
+        let found = match name {
+            [] => Ok(None),
+            [b'#', number @ ..] => match digits(number).and_then(|gid| u32::try_from(gid).ok()) {
+                Some(gid) => system.group_by_id(gid),
+                None => Ok(None),
+            },
+            _ => system.group_by_name(name),
+        };
+        match found {
+            Ok(Some(group)) => Ok(group),
+            Ok(None) => Err(self.invalid("the name of a group that exists, or #gid of one")),
+            Err(reason) => Err(self.invalid(format!("a group ({reason})"))),
+        }
+    }
+
+    fn id(&self) -> Result<Option<u32>, Invalid> {
+        match self.text {
+            [] => Err(self.invalid("the name of a user that exists, or #uid of one")),
+            [b'#', number @ ..] => {
+                let id = digits(number).and_then(|id| u32::try_from(id).ok());
+                id.map(Some)
+                    .ok_or_else(|| self.invalid("#uid with a number"))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// A whole number of ASCII digits alone: no sign, no unit, no space.
+pub fn digits(text: &[u8]) -> Option<u64> {
+    let sound = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    sound
+        .then(|| std::str::from_utf8(text).ok()?.parse().ok())
+        .flatten()
+}
