@@ -1,1 +1,48 @@
-//! The door to libc.
+//! The door to libc: descriptors, sockets, processes, identity, limits, signals, clocks.
+//!
+//! Linked into all processes. Everything here is safe to call and checks what the kernel returns;
+//! what has a state of its own (a child, a listener, a pipe of signals) is a value that owns it.
+//! Nothing here knows about WSGI, Apache or Python.
+
+pub mod accounts;
+pub mod clock;
+pub mod descriptor;
+pub mod listener;
+pub mod poll;
+pub mod process;
+pub mod random;
+pub mod rlimit;
+pub mod signal;
+pub mod socket;
+pub mod spawn;
+pub mod title;
+
+use std::io;
+
+/// `-1` becomes the error in `errno`.
+pub(crate) fn checked<N: Copy + PartialEq + From<i8>>(returned: N) -> io::Result<N> {
+    if returned == N::from(-1) {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(returned)
+    }
+}
+
+/// Calls again for as long as a signal interrupts the call.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// A path or string for the kernel.
+///
+/// # Errors
+/// `InvalidInput` where it holds a NUL byte.
+pub(crate) fn c_string(bytes: &[u8]) -> io::Result<std::ffi::CString> {
+    std::ffi::CString::new(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "holds a NUL byte"))
+}

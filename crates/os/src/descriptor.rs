@@ -1,0 +1,147 @@
+//! Descriptors that are not sockets, and what all descriptors have in common.
+//!
+//! Reading and writing them is std's: `std::fs::File::from(OwnedFd)`.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use crate::{c_string, checked, uninterrupted};
+
+/// A pipe, reading end first; both ends close on exec.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [-1; 2];
+    // SAFETY: `ends` has room for the two descriptors.
+    checked(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    // SAFETY: pipe2 succeeded, so both are open and nobody else's.
+    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
+}
+
+/// Opens `path` with open(2) `flags`; close-on-exec is added.
+pub fn open(path: &[u8], flags: i32) -> io::Result<OwnedFd> {
+    let path = c_string(path)?;
+    uninterrupted(|| {
+        // SAFETY: `path` is a C string; no mode is needed, since O_CREAT is masked out.
+        let fd = checked(unsafe {
+            libc::open(
+                path.as_ptr(),
+                (flags & !(libc::O_CREAT | libc::O_TMPFILE)) | libc::O_CLOEXEC,
+            )
+        })?;
+        // SAFETY: open succeeded, so the descriptor is open and nobody else's.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    })
+}
+
+/// `/dev/null` for reading and writing.
+pub fn null() -> io::Result<OwnedFd> {
+    open(b"/dev/null", libc::O_RDWR)
+}
+
+/// A descriptor of its own, open for appending and not blocking, of the file or pipe that `fd`
+/// is: unlike a duplicate it shares no flags with `fd`.
+///
+/// # Errors
+/// A socket can't be opened again, nor anything where `/proc` is not mounted.
+pub fn reopen_for_appending(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    open(
+        format!("/proc/self/fd/{}", fd.as_raw_fd()).as_bytes(),
+        libc::O_WRONLY | libc::O_APPEND | libc::O_NONBLOCK | libc::O_NOCTTY,
+    )
+}
+
+/// Whether calls on `fd`, and on all that share its open file description, may block.
+pub fn set_blocking(fd: BorrowedFd<'_>, blocking: bool) -> io::Result<()> {
+    // SAFETY: F_GETFL reads flags and touches no memory.
+    let flags = checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    let wanted = if blocking {
+        flags & !libc::O_NONBLOCK
+    } else {
+        flags | libc::O_NONBLOCK
+    };
+    if wanted != flags {
+        // SAFETY: F_SETFL sets flags and touches no memory.
+        checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, wanted) })?;
+    }
+    Ok(())
+}
+
+/// Whether `fd` is closed by exec.
+pub fn set_close_on_exec(fd: BorrowedFd<'_>, close: bool) -> io::Result<()> {
+    let flag = if close { libc::FD_CLOEXEC } else { 0 };
+    // SAFETY: F_SETFD sets flags and touches no memory.
+    checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, flag) })?;
+    Ok(())
+}
+
+/// Whether the number is an open descriptor of this process.
+pub fn is_open(number: i32) -> bool {
+    // SAFETY: F_GETFD touches no memory, and EBADF is an answer.
+    unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
+}
+
+/// Takes over a descriptor that this process inherited by number, as a worker its 3 and 4.
+/// It closes on exec from then on.
+///
+/// What exec let through is known by the close-on-exec flag, which it lacks: everything opened
+/// here and by std has it. So no number is given out twice, and none that has an owner.
+///
+/// # Errors
+/// `EBADF` where it is not open; `AlreadyExists` where it has an owner; `InvalidInput` for 0 to 2,
+/// which are everybody's.
+pub fn take_inherited(number: i32) -> io::Result<OwnedFd> {
+    if number <= libc::STDERR_FILENO {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: F_GETFD touches no memory.
+    if checked(unsafe { libc::fcntl(number, libc::F_GETFD) })? & libc::FD_CLOEXEC != 0 {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    // SAFETY: F_SETFD touches no memory.
+    checked(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: open, and without an owner in Rust, as found above.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn a_reopened_pipe_does_not_share_its_flags() {
+        let (reader, writer) = pipe().unwrap();
+        let again = reopen_for_appending(writer.as_fd()).unwrap();
+        let mut again = std::fs::File::from(again);
+        let block = [0; 65536];
+        while again.write(&block).is_ok() {}
+        // SAFETY: F_GETFL touches no memory.
+        let flags = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_GETFL) };
+        assert_eq!(flags & libc::O_NONBLOCK, 0);
+        drop((again, writer));
+        let mut all = Vec::new();
+        std::fs::File::from(reader).read_to_end(&mut all).unwrap();
+        assert!(!all.is_empty());
+    }
+
+    #[test]
+    fn a_descriptor_can_be_made_non_blocking() {
+        let (reader, _writer) = pipe().unwrap();
+        set_blocking(reader.as_fd(), false).unwrap();
+        let mut reader = std::fs::File::from(reader);
+        let nothing = reader.read(&mut [0]).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn only_what_is_open_and_without_an_owner_can_be_taken_over() {
+        let (reader, _writer) = pipe().unwrap();
+        assert!(take_inherited(2).is_err() && take_inherited(99_999).is_err());
+        assert!(take_inherited(reader.as_raw_fd()).is_err());
+        // SAFETY: dup touches no memory.
+        let bare = unsafe { libc::dup(reader.as_raw_fd()) };
+        let taken = take_inherited(bare).unwrap();
+        assert!(take_inherited(bare).is_err() && is_open(taken.as_raw_fd()));
+    }
+}

@@ -1,0 +1,327 @@
+//! A listening unix socket that nobody but its maker can have put there.
+//!
+//! The supervisor makes one per group, as root, in a directory an administrator chose. Others may
+//! be able to write there: hence the directory is opened once and judged, all later steps are
+//! relative to that descriptor, links are not followed, and the socket takes connections only when
+//! its owner and mode are final.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use crate::{accounts, c_string, checked, descriptor, signal, socket};
+
+/// A socket that listens at a path.
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    directory: OwnedFd,
+    name: std::ffi::CString,
+    /// Device and inode of the file, so that only this very file is ever removed.
+    file: (libc::dev_t, libc::ino_t),
+}
+
+fn refused(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, text)
+}
+
+fn stat_at(directory: BorrowedFd<'_>, name: &std::ffi::CStr) -> io::Result<libc::stat> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: `name` is a C string and `stat` is writable; with an empty name the directory itself
+    // is meant.
+    checked(unsafe {
+        libc::fstatat(
+            directory.as_raw_fd(),
+            name.as_ptr(),
+            stat.as_mut_ptr(),
+            libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH,
+        )
+    })?;
+    // SAFETY: the call succeeded and has filled it in.
+    Ok(unsafe { stat.assume_init() })
+}
+
+fn is_socket(stat: &libc::stat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFSOCK
+}
+
+/// Opens the directory and refuses it where somebody other than root, this user and `owner` could
+/// put a socket of his own in the place of ours.
+fn open_directory(path: &[u8], owner: Option<u32>) -> io::Result<OwnedFd> {
+    let directory = descriptor::open(path, libc::O_PATH | libc::O_DIRECTORY)?;
+    let stat = stat_at(directory.as_fd(), c"")?;
+    let shown = String::from_utf8_lossy(path);
+    let trusted = [Some(0), Some(accounts::effective_uid()), owner];
+    if !trusted.contains(&Some(stat.st_uid)) {
+        return Err(refused(format!(
+            "directory {shown} belongs to uid {}, who could replace the socket",
+            stat.st_uid
+        )));
+    }
+    if stat.st_mode & 0o022 != 0 && stat.st_mode & libc::S_ISVTX == 0 {
+        return Err(refused(format!(
+            "directory {shown} has mode {:04o}: others could replace the socket; chmod go-w {shown}",
+            stat.st_mode & 0o7777
+        )));
+    }
+    Ok(directory)
+}
+
+impl Listener {
+    /// Listens at `path`, an absolute path of at most [`socket::MAX_PATH`] bytes. The file has
+    /// mode 0700 and belongs to `owner` where given (which only root can do). A socket that stands
+    /// there already is taken to be a leftover and removed.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a path that can't be one; `PermissionDenied` with a sentence for a
+    /// directory in which others could interfere; `AlreadyExists` where the path is no socket.
+    pub fn bind(path: &[u8], owner: Option<u32>, backlog: u32) -> io::Result<Self> {
+        socket::address(path)?;
+        let slash = path
+            .iter()
+            .rposition(|&b| b == b'/')
+            .filter(|_| path[0] == b'/')
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        let (directory, name) = (&path[..slash.max(1)], &path[slash + 1..]);
+        if matches!(name, b"" | b"." | b"..") {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let directory = open_directory(directory, owner)?;
+        let name = c_string(name)?;
+        match stat_at(directory.as_fd(), &name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+            Ok(stat) if is_socket(&stat) => unlink(directory.as_fd(), &name)?,
+            Ok(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    format!(
+                        "{} exists and is not a socket",
+                        String::from_utf8_lossy(path)
+                    ),
+                ))
+            }
+        }
+        let socket = socket::unix_stream(0)?;
+        // A socket hands its own mode to the file that bind makes, so there is no moment at which
+        // the file is open to others, and the process's umask is left alone.
+        // SAFETY: touches no memory.
+        checked(unsafe { libc::fchmod(socket.as_raw_fd(), 0o700) })?;
+        bind_in(&socket, directory.as_fd(), &name)?;
+        let stat = stat_at(directory.as_fd(), &name)?;
+        let listener = Self {
+            socket,
+            directory,
+            name,
+            file: (stat.st_dev, stat.st_ino),
+        };
+        listener.open_to(owner, &stat, backlog).inspect_err(|_| {
+            let _ = listener.unlink();
+        })?;
+        Ok(listener)
+    }
+
+    /// Gives the file its owner, and only then lets connections in.
+    fn open_to(&self, owner: Option<u32>, stat: &libc::stat, backlog: u32) -> io::Result<()> {
+        if !is_socket(stat) || stat.st_mode & 0o077 != 0 {
+            return Err(refused("the socket was replaced while it was made".into()));
+        }
+        if let Some(owner) = owner.filter(|&owner| owner != stat.st_uid) {
+            // SAFETY: `name` is a C string; a gid of -1 leaves the group alone.
+            checked(unsafe {
+                libc::fchownat(
+                    self.directory.as_raw_fd(),
+                    self.name.as_ptr(),
+                    owner,
+                    libc::gid_t::MAX,
+                    libc::AT_SYMLINK_NOFOLLOW,
+                )
+            })?;
+        }
+        let backlog = libc::c_int::try_from(backlog).unwrap_or(libc::c_int::MAX);
+        // SAFETY: touches no memory.
+        checked(unsafe { libc::listen(self.socket.as_raw_fd(), backlog) })?;
+        Ok(())
+    }
+
+    /// Takes a connection that waits, without ever blocking longer than an instant, although the
+    /// listener blocks for others that share it: another process may be quicker than we are.
+    /// `None` when there is none. The connection does not block.
+    ///
+    /// Uses the process's interval timer and SIGALRM: not for a process that needs them.
+    pub fn accept_now(&self) -> io::Result<Option<OwnedFd>> {
+        let mut wanted = [crate::poll::Wanted::readable(self.socket.as_fd())];
+        if crate::poll::poll_uninterrupted(&mut wanted, Some(Duration::ZERO))? == 0 {
+            return Ok(None);
+        }
+        let alarm = signal::Alarm::every(Duration::from_millis(20))?;
+        let accepted = socket::accept(self.socket.as_fd());
+        drop(alarm);
+        match accepted {
+            Ok(connection) => {
+                descriptor::set_blocking(connection.as_fd(), false)?;
+                Ok(Some(connection))
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted
+                | io::ErrorKind::WouldBlock
+                | io::ErrorKind::ConnectionAborted => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Removes the file, if it is still the one that was made here. Those connected, and those in
+    /// the queue, are not touched.
+    pub fn unlink(&self) -> io::Result<()> {
+        match stat_at(self.directory.as_fd(), &self.name) {
+            Ok(stat) if (stat.st_dev, stat.st_ino) == self.file => {
+                unlink(self.directory.as_fd(), &self.name)
+            }
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn unlink(directory: BorrowedFd<'_>, name: &std::ffi::CStr) -> io::Result<()> {
+    // SAFETY: `name` is a C string.
+    checked(unsafe { libc::unlinkat(directory.as_raw_fd(), name.as_ptr(), 0) })?;
+    Ok(())
+}
+
+/// bind(2) knows no directory descriptors, but /proc gives ours a path of its own.
+fn bind_in(socket: &OwnedFd, directory: BorrowedFd<'_>, name: &std::ffi::CStr) -> io::Result<()> {
+    let mut path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
+    path.extend_from_slice(name.to_bytes());
+    let (address, len) = socket::address(&path)?;
+    // SAFETY: `address` is a sockaddr_un of which `len` bytes count.
+    checked(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    /// A directory that goes with the test.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str, mode: u32) -> Self {
+            let path = std::env::temp_dir().join(format!("os-{}-{name}", std::process::id()));
+            std::fs::create_dir(&path).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn bind(path: &Path) -> io::Result<Listener> {
+        Listener::bind(path.as_os_str().as_encoded_bytes(), None, 1)
+    }
+
+    #[test]
+    fn a_listener_takes_connections_and_leaves_no_file() {
+        let directory = Directory::new("takes", 0o755);
+        let path = directory.0.join("s");
+        let listener = bind(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o700);
+        assert!(listener.accept_now().unwrap().is_none());
+        let bytes = path.as_os_str().as_encoded_bytes();
+        let _client = socket::connect_unix(bytes, true).unwrap();
+        assert!(listener.accept_now().unwrap().is_some());
+        listener.unlink().unwrap();
+        assert!(!path.exists());
+        listener.unlink().unwrap();
+    }
+
+    #[test]
+    fn a_full_backlog_is_told_at_once() {
+        let directory = Directory::new("backlog", 0o755);
+        let path = directory.0.join("s");
+        let _listener = bind(&path).unwrap();
+        let bytes = path.as_os_str().as_encoded_bytes();
+        let mut clients = Vec::new();
+        let full = loop {
+            match socket::connect_unix(bytes, true) {
+                Ok(client) => clients.push(client),
+                Err(error) => break error.kind(),
+            }
+        };
+        assert_eq!(full, io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_leftover_socket_is_replaced_and_a_successors_file_is_left_alone() {
+        let directory = Directory::new("leftover", 0o755);
+        let path = directory.0.join("s");
+        let first = bind(&path).unwrap();
+        let second = bind(&path).unwrap();
+        first.unlink().unwrap();
+        assert!(path.exists());
+        second.unlink().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_no_socket_is_not_removed() {
+        let directory = Directory::new("file", 0o755);
+        let (path, link) = (directory.0.join("f"), directory.0.join("l"));
+        std::fs::write(&path, "precious").unwrap();
+        symlink(&path, &link).unwrap();
+        for path in [&path, &link] {
+            assert_eq!(bind(path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(std::fs::read(path).unwrap(), b"precious");
+        }
+    }
+
+    #[test]
+    fn a_directory_others_can_write_is_refused_unless_sticky() {
+        for (name, mode, fine) in [
+            ("w", 0o777, false),
+            ("g", 0o770, false),
+            ("t", 0o1777, true),
+        ] {
+            let directory = Directory::new(name, mode);
+            let bound = bind(&directory.0.join("s"));
+            assert_eq!(bound.is_ok(), fine, "{bound:?}");
+        }
+    }
+
+    #[test]
+    fn the_file_goes_to_its_owner() {
+        if accounts::effective_uid() != 0 {
+            return;
+        }
+        let directory = Directory::new("owner", 0o755);
+        let path = directory.0.join("s");
+        let bytes = path.as_os_str().as_encoded_bytes();
+        let _listener = Listener::bind(bytes, Some(65534), 1).unwrap();
+        let file = std::fs::metadata(&path).unwrap();
+        assert_eq!((file.uid(), file.mode() & 0o777), (65534, 0o700));
+    }
+
+    #[test]
+    fn paths_that_cannot_be_are_refused() {
+        for path in [&b""[..], b"relative", b"/tmp/", b"/tmp/..", &[b'/'; 200]] {
+            let refused = Listener::bind(path, None, 1).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Child processes after they were started, and what a process knows about itself.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use crate::spawn::{Failure, Step};
+use crate::{checked, signal, uninterrupted};
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It left by itself, with this status.
+    Status(i32),
+    /// A signal ended it.
+    Signal { number: i32, core_dumped: bool },
+    /// Somebody else in this process has fetched its status.
+    Unknown,
+}
+
+impl Exit {
+    fn decode(status: libc::c_int) -> Self {
+        if libc::WIFSIGNALED(status) {
+            Self::Signal {
+                number: libc::WTERMSIG(status),
+                core_dumped: libc::WCOREDUMP(status),
+            }
+        } else {
+            Self::Status(libc::WEXITSTATUS(status))
+        }
+    }
+}
+
+/// "exited with status 1", "was killed by SIGKILL (signal 9)".
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Status(status) => write!(f, "exited with status {status}"),
+            Self::Signal {
+                number,
+                core_dumped,
+            } => {
+                write!(
+                    f,
+                    "was killed by {} (signal {number})",
+                    signal::name(number)
+                )?;
+                f.write_str(if core_dumped { ", core dumped" } else { "" })
+            }
+            Self::Unknown => f.write_str("ended"),
+        }
+    }
+}
+
+/// A process started by [`crate::spawn::Command::spawn`].
+///
+/// Dropping it neither ends nor reaps the process.
+#[derive(Debug)]
+pub struct Child {
+    /// Greater than 0, always.
+    pid: libc::pid_t,
+    /// Absent on kernels before 5.3.
+    pidfd: Option<OwnedFd>,
+    /// Where the new process tells a step that failed; closes when the program runs.
+    report: Option<std::fs::File>,
+    /// Set once the status was fetched: from then on the number may belong to somebody else.
+    exit: Option<Exit>,
+}
+
+impl Child {
+    /// `pid` is a child that has not been waited for.
+    pub(crate) fn new(pid: libc::pid_t, report: OwnedFd) -> Self {
+        assert!(pid > 0, "fork gives its child's number to the parent");
+        // SAFETY: touches no memory.
+        let pidfd = checked(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+            .ok()
+            // SAFETY: pidfd_open succeeded, so the descriptor is open and nobody else's.
+            .map(|fd| unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) });
+        Self {
+            pid,
+            pidfd,
+            report: Some(report.into()),
+            exit: None,
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid.unsigned_abs()
+    }
+
+    /// Readable once the process has ended. `None` on kernels that lack it: there SIGCHLD tells.
+    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Readable once [`Child::started`] has an answer; `None` after it gave one.
+    pub fn report(&self) -> Option<BorrowedFd<'_>> {
+        self.report.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether the program runs: `None` while that is open, and after it was told once. On
+    /// failure the process is about to exit, and is to be reaped as ever.
+    pub fn started(&mut self) -> Option<Result<(), Failure>> {
+        let mut told = [0; Failure::LEN];
+        let result = match self.report.as_mut()?.read(&mut told) {
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => return None,
+                _ => Ok(()),
+            },
+            Ok(Failure::LEN) => Err(Failure::decode(told)),
+            Ok(0) => Ok(()),
+            // Pipes do not tear eight bytes; take it for the failure it must be.
+            Ok(_) => Err(Failure {
+                step: Step::Exec,
+                errno: libc::EIO,
+            }),
+        };
+        self.report = None;
+        Some(result)
+    }
+
+    /// [`Child::started`], waiting up to `limit`; `None` when it has passed.
+    pub fn wait_started(&mut self, limit: std::time::Duration) -> Option<Result<(), Failure>> {
+        let report = self.report()?;
+        let mut wanted = [crate::poll::Wanted::readable(report)];
+        crate::poll::poll_uninterrupted(&mut wanted, Some(limit)).ok()?;
+        self.started()
+    }
+
+    /// How it ended, if it has; reaps it.
+    pub fn try_wait(&mut self) -> io::Result<Option<Exit>> {
+        if self.exit.is_some() {
+            return Ok(self.exit);
+        }
+        let mut status = 0;
+        let reaped = uninterrupted(|| {
+            // SAFETY: `status` is writable.
+            checked(unsafe { libc::waitpid(self.pid, &mut status, libc::WNOHANG) })
+        });
+        self.exit = match reaped {
+            Ok(0) => None,
+            Ok(_) => Some(Exit::decode(status)),
+            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Some(Exit::Unknown),
+            Err(error) => return Err(error),
+        };
+        Ok(self.exit)
+    }
+
+    /// Waits for its end, up to `limit`; `None` when that has passed.
+    pub fn wait(&mut self, limit: std::time::Duration) -> io::Result<Option<Exit>> {
+        let end = crate::clock::monotonic() + limit;
+        loop {
+            let left = end.saturating_sub(crate::clock::monotonic());
+            match self.try_wait()? {
+                None if !left.is_zero() => {}
+                done => return Ok(done),
+            }
+            match self.pidfd() {
+                Some(pidfd) => {
+                    let mut wanted = [crate::poll::Wanted::readable(pidfd)];
+                    crate::poll::poll_uninterrupted(&mut wanted, Some(left))?;
+                }
+                None => std::thread::sleep(left.min(std::time::Duration::from_millis(10))),
+            }
+        }
+    }
+
+    /// Sends it a signal. Nothing is sent once it was reaped.
+    pub fn signal(&self, number: i32) -> io::Result<()> {
+        if self.exit.is_some() {
+            return Ok(());
+        }
+        let sent = match &self.pidfd {
+            // SAFETY: no siginfo is given; touches no memory.
+            Some(pidfd) => unsafe {
+                libc::syscall(
+                    libc::SYS_pidfd_send_signal,
+                    pidfd.as_raw_fd(),
+                    number,
+                    std::ptr::null::<libc::siginfo_t>(),
+                    0,
+                )
+            },
+            // Not reaped, so the number is still this child's; greater than 0, so it is no group.
+            // SAFETY: touches no memory.
+            None => libc::c_long::from(unsafe { libc::kill(self.pid, number) }),
+        };
+        match checked(sent) {
+            Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The number of this process.
+pub fn id() -> u32 {
+    std::process::id()
+}
+
+/// The number of its parent; 1 or a sub-reaper's once that is gone.
+pub fn parent_id() -> u32 {
+    // SAFETY: cannot fail and touches no memory.
+    unsafe { libc::getppid() }.unsigned_abs()
+}
+
+/// Real and effective user and group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ids {
+    pub uid: u32,
+    pub effective_uid: u32,
+    pub gid: u32,
+    pub effective_gid: u32,
+}
+
+/// Whom this process runs as.
+pub fn ids() -> Ids {
+    // SAFETY: none of them can fail or touches memory.
+    unsafe {
+        Ids {
+            uid: libc::getuid(),
+            effective_uid: libc::geteuid(),
+            gid: libc::getgid(),
+            effective_gid: libc::getegid(),
+        }
+    }
+}
+
+/// Ends the process without running destructors, atexit functions or the C library's flushing.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit does not return and runs nothing of ours.
+    unsafe { libc::_exit(status) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::spawn::Command;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn shell(script: &str) -> Child {
+        let args = [&b"sh"[..], b"-c", script.as_bytes()];
+        let mut child = Command::new(b"/bin/sh", &args).spawn().unwrap();
+        assert_eq!(child.wait_started(LIMIT), Some(Ok(())));
+        child
+    }
+
+    #[test]
+    fn an_exit_status_and_a_signal_are_told_apart() {
+        let mut child = shell("exit 3");
+        assert_eq!(child.wait(LIMIT).unwrap(), Some(Exit::Status(3)));
+        assert_eq!(child.try_wait().unwrap(), Some(Exit::Status(3)));
+        let mut child = shell("kill -9 $$");
+        let exit = child.wait(LIMIT).unwrap().unwrap();
+        assert_eq!(exit.to_string(), "was killed by SIGKILL (signal 9)");
+    }
+
+    #[test]
+    fn a_running_child_can_be_signalled_and_a_reaped_one_no_more() {
+        let mut child = shell("exec sleep 1000");
+        assert_eq!(child.try_wait().unwrap(), None);
+        assert_eq!(child.wait(Duration::from_millis(5)).unwrap(), None);
+        child.signal(signal::SIGTERM).unwrap();
+        assert!(matches!(
+            child.wait(LIMIT).unwrap(),
+            Some(Exit::Signal { number: 15, .. })
+        ));
+        child.signal(signal::SIGKILL).unwrap();
+    }
+}
