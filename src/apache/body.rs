@@ -147,7 +147,7 @@ impl<'r> Body<'r> {
                     }
                     if length > 0 {
                         let data = data.cast::<u8>();
-                        into.extend_from_slice(std::slice::from_raw_parts(data, length as usize));
+                        into.extend_from_slice(std::slice::from_raw_parts(data, length));
                     }
                 }
                 next = sys::shim_bucket_next(self.brigade.as_ptr(), bucket.as_ptr());

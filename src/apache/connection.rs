@@ -3,6 +3,7 @@
 //! Runs in: the Apache children, on the thread that serves the connection.
 
 use std::marker::PhantomData;
+use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
 
 use super::pool;
@@ -74,7 +75,25 @@ impl<'c> Connection<'c> {
     /// httpd's number of the connection, unique among those that are open now.
     pub fn id(self) -> i64 {
         // SAFETY: a live record.
-        i64::from(unsafe { (*self.raw()).id })
+        unsafe { (*self.raw()).id }
+    }
+
+    /// The client's socket, to be waited for with poll(2) and for nothing else. `None` where there
+    /// is none to wait for: a stream of HTTP/2 shares the socket of its connection. Data may also
+    /// be in an input filter already; a read that does not wait tells.
+    pub fn descriptor(self) -> Option<RawFd> {
+        if self.is_secondary() {
+            return None;
+        }
+        let mut descriptor = -1;
+        // SAFETY: a live record; the socket is NULL or lives as long as the connection.
+        unsafe {
+            let socket = sys::ap_get_conn_socket(self.raw());
+            (!socket.is_null()
+                && sys::apr_os_sock_get(&mut descriptor, socket) == sys::SUCCESS
+                && descriptor >= 0)
+                .then_some(descriptor)
+        }
     }
 
     /// The id of the connection in the error log, if it has been given one.
@@ -104,10 +123,9 @@ impl<'c> Connection<'c> {
 /// # Safety
 /// `address` is NULL or a live socket address.
 pub(super) unsafe fn port(address: *const sys::apr_sockaddr_t) -> u16 {
-    // SAFETY: not NULL here; the rest is the caller's promise.
     if address.is_null() {
-        0
-    } else {
-        unsafe { (*address).port }
+        return 0;
     }
+    // SAFETY: not NULL; the rest is the caller's promise.
+    unsafe { (*address).port }
 }

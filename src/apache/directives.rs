@@ -287,6 +287,44 @@ pub(super) unsafe fn reading<M: Module>(pool: Pool<'_>) -> &mut M::Reading {
     &mut slot.value
 }
 
+/// [`Module::read`] or [`Module::close`].
+type Step<M> = fn(
+    usize,
+    Target<'_, M>,
+    &mut <M as Module>::Reading,
+    &[u8],
+    &Position<'_>,
+) -> Result<(), String>;
+
+/// One directive being read.
+struct Occurrence<'a> {
+    index: usize,
+    dir: *mut c_void,
+    in_directory: bool,
+    args: &'a [u8],
+    at: Position<'a>,
+}
+
+impl Occurrence<'_> {
+    /// # Safety
+    /// `dir` is our record of the directory, and no reference to it, to the server's record or to
+    /// the reading is alive.
+    unsafe fn step<M: Module>(&self, step: Step<M>) -> Result<(), String> {
+        // SAFETY: live records and nobody else's for the length of this call, as promised.
+        unsafe {
+            let target = if self.in_directory {
+                Slot::<M::Dir>::value(self.dir).map(|dir| Target::Directory(&mut *dir))
+            } else {
+                server_slot::<M>(self.at.server).map(|slot| Target::Server(&mut (*slot).given))
+            };
+            let Some(target) = target else {
+                return Err("mod_wsgi has no record to store this in; see the error log".into());
+            };
+            step(self.index, target, reading::<M>(self.at.pool), self.args, &self.at)
+        }
+    }
+}
+
 /// The one setter of all directives; which one it is says `cmd_data`.
 unsafe extern "C" fn set<M: Module>(
     command: *mut sys::cmd_parms,
@@ -294,76 +332,58 @@ unsafe extern "C" fn set<M: Module>(
     args: *const c_char,
 ) -> *const c_char {
     boundary::enter("a directive", || {
-        // SAFETY: httpd calls with live parameters, our own directory record and the line's text.
+        // SAFETY: httpd calls with live parameters, our own directory record and the line's text;
+        // a directive is read by one thread, and references of one step end with it.
         unsafe {
             let index = (*(*command).cmd).cmd_data as usize;
-            let args = pool::bytes(args).unwrap_or_default();
+            let spec = &M::DIRECTIVES[index];
             let (Some(server), Some(pool)) =
                 (Server::lent((*command).server), Pool::lent((*command).pool))
             else {
                 return ptr::null();
             };
-            let scope = M::DIRECTIVES[index].scope;
-            if scope == Scope::Global {
+            if spec.scope == Scope::Global {
                 let refusal = sys::ap_check_cmd_context(command, sys::GLOBAL_ONLY as _);
                 if !refusal.is_null() {
                     return refusal;
                 }
             }
-            let section = M::DIRECTIVES[index].name.starts_with('<');
-            let args = match (section, args.iter().rposition(|&byte| byte == b'>')) {
-                (false, _) => args,
-                (true, Some(end)) => &args[..end],
-                (true, None) => {
-                    return complaint(
-                        pool,
-                        &format!(
-                            "{}> directive missing closing '>'",
-                            M::DIRECTIVES[index].name
-                        ),
-                    );
+            let is_section = spec.name.starts_with('<');
+            let mut args = pool::bytes(args).unwrap_or_default();
+            if is_section {
+                match args.iter().rposition(|&byte| byte == b'>') {
+                    Some(end) => args = &args[..end],
+                    None => {
+                        let sentence = format!("{}> directive missing closing '>'", spec.name);
+                        return complaint(pool, &sentence);
+                    }
                 }
+            }
+            let occurrence = Occurrence {
+                index,
+                dir,
+                in_directory: !(*command).path.is_null(),
+                args,
+                at: position(command, server, pool),
             };
-            let at = position(command, server, pool);
-            let step = |step: fn(
-                usize,
-                Target<'_, M>,
-                &mut M::Reading,
-                &[u8],
-                &Position<'_>,
-            ) -> Result<(), String>| {
-                let target = if (*command).path.is_null() {
-                    match server_slot::<M>(server) {
-                        Some(slot) => Target::Server(&mut (*slot).given),
-                        None => return Ok(()),
-                    }
-                } else {
-                    match Slot::<M::Dir>::value(dir) {
-                        Some(dir) => Target::Directory(&mut *dir),
-                        None => return Ok(()),
-                    }
-                };
-                step(index, target, reading::<M>(pool), args, &at)
-            };
-            if let Err(sentence) = step(M::read) {
+            if let Err(sentence) = occurrence.step::<M>(M::read) {
                 return complaint(pool, &sentence);
             }
-            if section {
-                let children = (*(*command).directive).first_child;
-                let refusal = if children.is_null() {
-                    ptr::null()
-                } else {
-                    // The references of the step above are gone: the children make their own.
-                    sys::ap_walk_config(children, command, (*command).context)
-                };
-                if !refusal.is_null() {
-                    return refusal;
-                }
-                if let Err(sentence) = step(M::close) {
-                    return complaint(pool, &sentence);
-                }
+            if !is_section {
+                return ptr::null();
             }
-            ptr::null()
+            let children = (*(*command).directive).first_child;
+            let refusal = if children.is_null() {
+                ptr::null()
+            } else {
+                sys::ap_walk_config(children, command, (*command).context)
+            };
+            // The section ends in any case; a child's complaint comes first in the file.
+            let closed = occurrence.step::<M>(M::close);
+            match closed {
+                Err(sentence) if refusal.is_null() => complaint(pool, &sentence),
+                _ => refusal,
+            }
         }
     })
 }
