@@ -3,7 +3,7 @@
 //! Runs in: the Apache children, on the thread that serves the connection.
 
 use std::marker::PhantomData;
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 
 use super::pool;
@@ -81,18 +81,18 @@ impl<'c> Connection<'c> {
     /// The client's socket, to be waited for with poll(2) and for nothing else. `None` where there
     /// is none to wait for: a stream of HTTP/2 shares the socket of its connection. Data may also
     /// be in an input filter already; a read that does not wait tells.
-    pub fn descriptor(self) -> Option<RawFd> {
+    pub fn descriptor(self) -> Option<BorrowedFd<'c>> {
         if self.is_secondary() {
             return None;
         }
         let mut descriptor = -1;
-        // SAFETY: a live record; the socket is NULL or lives as long as the connection.
+        // SAFETY: a live record; the socket is NULL or stays open as long as the connection.
         unsafe {
             let socket = sys::ap_get_conn_socket(self.raw());
             (!socket.is_null()
                 && sys::apr_os_sock_get(&mut descriptor, socket) == sys::SUCCESS
                 && descriptor >= 0)
-                .then_some(descriptor)
+                .then(|| BorrowedFd::borrow_raw(descriptor))
         }
     }
 

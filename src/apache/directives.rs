@@ -320,7 +320,13 @@ impl Occurrence<'_> {
             let Some(target) = target else {
                 return Err("mod_wsgi has no record to store this in; see the error log".into());
             };
-            step(self.index, target, reading::<M>(self.at.pool), self.args, &self.at)
+            step(
+                self.index,
+                target,
+                reading::<M>(self.at.pool),
+                self.args,
+                &self.at,
+            )
         }
     }
 }

@@ -14,6 +14,7 @@
 #include <util_script.h>
 #include <scoreboard.h>
 #include <apr_buckets.h>
+#include <apr_date.h>
 #include <apr_pools.h>
 #include <apr_portable.h>
 #include <apr_strings.h>

@@ -2,10 +2,13 @@
 //!
 //! Runs in: the Apache parent mostly; the queries work in children too.
 //!
-//! httpd unloads and loads the module at every restart, so nothing may be kept in a `static`. A few
-//! integers are kept in the pool of the process instead ([`keep`]), where they survive.
+//! httpd unloads and loads the module at every restart, so nothing may be kept in a `static`. How
+//! to reach the supervisor is kept in the pool of the process instead ([`keep_companion`]).
 
-use std::ffi::{c_int, c_void, CStr};
+use std::ffi::{c_int, c_void, CStr, OsString};
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::ptr;
 
 use super::boundary;
@@ -155,35 +158,90 @@ pub fn children_identity() -> Identity {
     }
 }
 
-/// How many integers are kept under one name.
-pub const KEPT: usize = 4;
+/// A process of ours that outlives this loading of the module: how to know and to reach it.
+#[derive(Debug)]
+pub struct Companion {
+    /// Its number, greater than 0.
+    pub pid: i32,
+    /// Our end of the conversation with it: a duplicate, so that it is good for as long as it is
+    /// held, whatever is kept or forgotten meanwhile.
+    pub control: OwnedFd,
+}
 
-/// What [`keep`] has kept under `name` in an earlier loading of the module, or in this one.
-pub fn kept(server: Server<'_>, name: &CStr) -> Option<[i64; KEPT]> {
+/// The name under which the process keeps it. It tells the meaning of the two integers to whatever
+/// version of this module is loaded next: change the one with the other.
+const COMPANION: &CStr = c"mod_wsgi: supervisor 1";
+
+/// No companion.
+const NONE: [i64; 2] = [0, -1];
+
+fn load_companion(main: Server<'_>) -> Option<(i32, RawFd)> {
     let mut found: *mut c_void = ptr::null_mut();
-    // SAFETY: the live pool of the process, a terminated name; writes one pointer.
-    unsafe {
-        sys::apr_pool_userdata_get(&mut found, name.as_ptr(), server.process_pool().raw());
-        // SAFETY: only `keep` stores under our names, always this many integers of that pool.
-        (!found.is_null()).then(|| found.cast::<[i64; KEPT]>().read())
+    // SAFETY: the live pool of the process and a terminated name; writes one pointer. Only
+    // `store_companion` stores under it, always two integers of that pool.
+    let [pid, control] = unsafe {
+        sys::apr_pool_userdata_get(&mut found, COMPANION.as_ptr(), main.process_pool().raw());
+        if found.is_null() {
+            return None;
+        }
+        found.cast::<[i64; 2]>().read()
+    };
+    let (pid, control) = (i32::try_from(pid).ok()?, RawFd::try_from(control).ok()?);
+    (pid > 0 && control >= 0).then_some((pid, control))
+}
+
+/// What [`keep_companion`] has kept, in this loading of the module or an earlier one.
+pub fn companion(main: Server<'_>) -> Option<Companion> {
+    let (pid, control) = load_companion(main)?;
+    // SAFETY: handed over by `keep_companion`, hence open; borrowed for this line only.
+    let control = unsafe { BorrowedFd::borrow_raw(control) }
+        .try_clone_to_owned()
+        .ok()?;
+    Some(Companion { pid, control })
+}
+
+/// Keeps a companion for as long as the process lives, in place of another.
+pub fn keep_companion(main: Server<'_>, pid: u32, control: OwnedFd) {
+    forget_companion(main);
+    store_companion(main, [i64::from(pid), i64::from(control.into_raw_fd())]);
+}
+
+/// Closes the conversation with the companion. It may live on.
+pub fn forget_companion(main: Server<'_>) {
+    if let Some((_, control)) = load_companion(main) {
+        store_companion(main, NONE);
+        // SAFETY: owned by the record, which has just lost it.
+        drop(unsafe { OwnedFd::from_raw_fd(control) });
     }
 }
 
-/// Keeps integers for as long as the process lives. The name tells their meaning, for whatever
-/// version of this module is loaded next: change the one with the other.
-pub fn keep(server: Server<'_>, name: &CStr, values: [i64; KEPT]) {
-    let pool = server.process_pool();
+fn store_companion(main: Server<'_>, values: [i64; 2]) {
+    let pool = main.process_pool();
     let mut slot: *mut c_void = ptr::null_mut();
     // SAFETY: the live pool of the process, a terminated name which APR copies, and memory of the
     // same pool. No cleanup: it would be code of an image that is gone by then.
     unsafe {
-        sys::apr_pool_userdata_get(&mut slot, name.as_ptr(), pool.raw());
+        sys::apr_pool_userdata_get(&mut slot, COMPANION.as_ptr(), pool.raw());
         if slot.is_null() {
-            slot = sys::apr_palloc(pool.raw(), size_of::<[i64; KEPT]>() as _);
-            sys::apr_pool_userdata_set(slot, name.as_ptr(), None, pool.raw());
+            slot = sys::apr_palloc(pool.raw(), size_of::<[i64; 2]>() as _);
+            sys::apr_pool_userdata_set(slot, COMPANION.as_ptr(), None, pool.raw());
         }
-        slot.cast::<[i64; KEPT]>().write(values);
+        slot.cast::<[i64; 2]>().write(values);
     }
+}
+
+/// The file this module was loaded from, as `LoadModule` named it.
+pub fn module_file() -> Option<PathBuf> {
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
+    // SAFETY: fills a structure of ours for an address inside this image; the name it gives is a
+    // terminated string that lives as long as the image is loaded.
+    let name = unsafe {
+        if libc::dladdr(ptr::addr_of!(sys::wsgi_module).cast(), info.as_mut_ptr()) == 0 {
+            return None;
+        }
+        pool::bytes(info.assume_init().dli_fname)?
+    };
+    Some(PathBuf::from(OsString::from_vec(name.to_vec())))
 }
 
 /// What happened to a watched process.

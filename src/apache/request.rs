@@ -210,6 +210,29 @@ impl<'r> Request<'r> {
         Ok(())
     }
 
+    /// Announces a body of `length` bytes.
+    pub fn set_content_length(self, length: u64) {
+        if let Ok(length) = sys::apr_off_t::try_from(length) {
+            // SAFETY: a live record, used by this thread alone.
+            unsafe { sys::ap_set_content_length(self.raw(), length) };
+        }
+    }
+
+    /// Announces when the content was last changed: a date of HTTP. httpd writes it anew, and never
+    /// one in the future. Does nothing for what is no date.
+    pub fn set_last_modified(self, date: &[u8]) -> Result<(), InteriorNul> {
+        let date = self.pool().text(date)?;
+        // SAFETY: a terminated string; a live record, used by this thread alone.
+        unsafe {
+            let time = sys::apr_date_parse_http(date.as_ptr());
+            if time != 0 {
+                sys::ap_update_mtime(self.raw(), time);
+                sys::ap_set_last_modified(self.raw());
+            }
+        }
+        Ok(())
+    }
+
     /// What is at [`Self::filename`], as found when the request was mapped.
     pub fn file_kind(self) -> FileKind {
         // SAFETY: a live record.

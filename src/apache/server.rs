@@ -5,7 +5,7 @@
 
 use std::ffi::CStr;
 use std::marker::PhantomData;
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::time::Duration;
 
@@ -64,6 +64,11 @@ impl<'s> Server<'s> {
         unsafe { pool::bytes(self.record().server_admin) }
     }
 
+    /// A number of this server, unique within one reading of the configuration.
+    pub fn id(self) -> usize {
+        self.raw.as_ptr().addr()
+    }
+
     /// Whether this is a virtual host and not the main server.
     pub fn is_virtual(self) -> bool {
         self.record().is_virtual != 0
@@ -100,7 +105,7 @@ impl<'s> Server<'s> {
 
     /// The descriptor the server's error log is written to, if it has one: a file's or a pipe's.
     /// There is none with `ErrorLog syslog`. It is httpd's and stays open as long as the server.
-    pub fn error_log_descriptor(self) -> Option<RawFd> {
+    pub fn error_log_descriptor(self) -> Option<BorrowedFd<'s>> {
         let file = self.record().error_log;
         if file.is_null() {
             return None;
@@ -108,7 +113,9 @@ impl<'s> Server<'s> {
         let mut descriptor = -1;
         // SAFETY: an open file of httpd's, which lives as long as the server record.
         let status = unsafe { sys::apr_os_file_get(&mut descriptor, file) };
-        (status == sys::SUCCESS && descriptor >= 0).then_some(descriptor)
+        // SAFETY: httpd keeps the file open as long as the server record.
+        (status == sys::SUCCESS && descriptor >= 0)
+            .then(|| unsafe { BorrowedFd::borrow_raw(descriptor) })
     }
 
     /// The pool that lives as long as the parent, over restarts.
