@@ -6,3 +6,4 @@
 //! which joins them to httpd's hooks.
 
 pub mod apache;
+pub mod config;
