@@ -1,0 +1,120 @@
+"""What a worker holds, and what it must not (issue 2, point 8; reliability G8)."""
+
+import re
+
+import pytest
+
+
+@pytest.fixture
+def worker(httpd, users):
+    httpd.serve("probe.wsgi", options=f"threads=2 user={users[0].pw_name}")
+    httpd.ask("/")
+    found, = httpd.workers()
+    return found
+
+
+@pytest.mark.differs("worker-descriptors", run=False)
+def test_a_worker_has_exactly_the_descriptors_it_needs(worker):
+    """Standard input, two ends of the log pipe, the listener and the control socket."""
+    found = worker.descriptors
+    own = {number: kind for number, kind in found.items() if number > 4}
+    assert found[0] == "/dev/null"
+    assert found[1] == found[2] and re.match(r"(pipe|socket):", found[1])
+    assert found[3].startswith("socket:")
+    assert found[4].startswith("socket:")
+    # Beyond these: what Python or the runtime opened for themselves, none of it a file or a pipe.
+    assert not [kind for kind in own.values() if kind.startswith("/") or kind.startswith("pipe:")], own
+    assert len(own) <= 3, own
+
+
+@pytest.mark.differs("worker-descriptors", run=False)
+def test_a_worker_holds_no_log_file_and_no_listener_of_apache(worker, httpd):
+    theirs = set(httpd.parent.descriptors.values()) - {"/dev/null"}
+    shared = theirs & set(worker.descriptors.values())
+    assert not shared, shared
+    assert not [kind for kind in worker.descriptors.values() if "/logs/" in kind]
+
+
+@pytest.mark.differs("worker-descriptors", run=False)
+def test_a_worker_maps_nothing_of_apache_and_no_shared_memory_it_could_write(worker):
+    assert not [path for _, path in worker.maps if re.search(r"apache2|httpd|libapr|mod_wsgi\.so|libmod_", path)]
+    assert not [row for row in worker.maps if row[0].startswith("rw") and row[0].endswith("s")]
+
+
+@pytest.mark.differs("worker-descriptors", run=False)
+def test_a_child_of_a_worker_inherits_only_the_standard_streams(httpd):
+    httpd.app("spawn.wsgi", """
+import subprocess
+
+def application(environ, start_response):
+    listing = subprocess.run(["/bin/ls", "/proc/self/fd"], close_fds=False, capture_output=True, text=True).stdout
+    start_response("200 OK", [])
+    return [listing.encode()]
+""")
+    httpd.serve("spawn.wsgi")
+    # 3 is the directory `ls` reads.
+    assert httpd.get("/").text.split() == ["0", "1", "2", "3"]
+
+
+@pytest.mark.differs("supervisor", run=False)
+def test_the_supervisor_links_no_python_and_maps_nothing_of_apache(httpd):
+    httpd.serve()
+    paths = [path for _, path in httpd.supervisor.maps]
+    assert not [path for path in paths if re.search(r"libpython|apache2/|libapr", path)]
+    assert httpd.supervisor.threads == 1
+
+
+@pytest.mark.differs("supervisor", run=False)
+def test_an_apache_child_maps_no_python(httpd):
+    httpd.serve()
+    httpd.get("/")
+    for child in [httpd.parent, *httpd.children()]:
+        assert not [path for _, path in child.maps if "libpython" in path]
+
+
+def test_the_sockets_of_groups_are_closed_to_other_users(httpd, users):
+    httpd.configure(f"WSGIDaemonProcess one user={users[0].pw_name}", f"WSGIDaemonProcess two user={users[1].pw_name}")
+    httpd.start()
+    assert len(httpd.sockets()) >= 2
+    for path in httpd.sockets():
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+@pytest.mark.differs("supervisor", run=False)
+def test_an_application_of_another_user_cannot_connect_to_a_group(httpd, users):
+    httpd.app("connect.wsgi", """
+import socket
+
+def application(environ, start_response):
+    probe = socket.socket(socket.AF_UNIX)
+    try:
+        probe.connect(environ["QUERY_STRING"])
+        answer = b"connected"
+    except OSError as error:
+        answer = type(error).__name__.encode()
+    start_response("200 OK", [])
+    return [answer]
+""")
+    httpd.configure(
+        f"WSGIDaemonProcess one user={users[0].pw_name}", f"WSGIDaemonProcess two user={users[1].pw_name}",
+        "WSGIScriptAlias / {apps}/connect.wsgi process-group=one",
+    )
+    httpd.start()
+    for path in httpd.sockets():
+        assert httpd.get(f"/?{path}").text == "PermissionError"
+
+
+def test_signals_of_a_worker_are_at_their_defaults_for_its_children(httpd):
+    httpd.app("signals.wsgi", """
+import subprocess
+
+def application(environ, start_response):
+    text = subprocess.run(["/bin/cat", "/proc/self/status"], capture_output=True, text=True, restore_signals=False).stdout
+    start_response("200 OK", [])
+    return [text.encode()]
+""")
+    httpd.serve("signals.wsgi")
+    status = dict(row.split(":", 1) for row in httpd.get("/").text.splitlines())
+    assert int(status["SigBlk"], 16) == 0
+    # Python itself ignores SIGPIPE and SIGXFSZ.
+    assert int(status["SigIgn"], 16) & ~((1 << 12) | (1 << 24)) == 0
