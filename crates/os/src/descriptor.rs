@@ -37,6 +37,30 @@ pub fn null() -> io::Result<OwnedFd> {
     open(b"/dev/null", libc::O_RDWR)
 }
 
+/// What [`may`] asks about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    /// To run a file, or to pass through a directory.
+    Execute,
+}
+
+/// Whether this process, as whom it acts, may use the file or directory so. Asks the kernel, so
+/// access lists and security modules have their say; links are followed.
+///
+/// # Errors
+/// `PermissionDenied` where it may not; `NotFound` and others where the path leads nowhere.
+pub fn may(access: Access, path: &[u8]) -> io::Result<()> {
+    let path = c_string(path)?;
+    let mode = match access {
+        Access::Read => libc::R_OK,
+        Access::Execute => libc::X_OK,
+    };
+    // SAFETY: `path` is a C string.
+    checked(unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_EACCESS) })
+        .map(drop)
+}
+
 /// A descriptor of its own, open for appending and not blocking, of the file or pipe that `fd`
 /// is: unlike a duplicate it shares no flags with `fd`.
 ///
@@ -108,6 +132,14 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
+
+    #[test]
+    fn access_is_asked_of_the_kernel() {
+        may(Access::Execute, b"/bin/sh").unwrap();
+        may(Access::Read, b"/").unwrap();
+        let missing = may(Access::Read, b"/no/such").unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn a_reopened_pipe_does_not_share_its_flags() {

@@ -126,7 +126,12 @@ impl Listener {
         if !is_socket(stat) || stat.st_mode & 0o077 != 0 {
             return Err(refused("the socket was replaced while it was made".into()));
         }
-        if let Some(owner) = owner.filter(|&owner| owner != stat.st_uid) {
+        self.adjust(owner.filter(|&owner| owner != stat.st_uid), backlog)
+    }
+
+    /// Gives the file to another owner and the queue another length; what waits in it stays.
+    pub fn adjust(&self, owner: Option<u32>, backlog: u32) -> io::Result<()> {
+        if let Some(owner) = owner {
             // SAFETY: `name` is a C string; a gid of -1 leaves the group alone.
             checked(unsafe {
                 libc::fchownat(
