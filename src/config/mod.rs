@@ -20,16 +20,26 @@ pub mod directives;
 pub mod error;
 pub mod expand;
 pub mod given;
+pub mod groups;
+mod main_interpreter;
 pub mod nearest;
 pub mod place;
+pub mod process_group;
 pub mod proxies;
 pub mod reading;
+pub mod resolved;
 pub mod system;
 pub mod words;
+
+#[cfg(test)]
+mod tests;
 
 pub use directive::{apply, Directive, Effect, Scope, Target, DIRECTIVES};
 pub use error::Invalid;
 pub use given::{DirGiven, ServerGiven};
+pub use groups::{settle, Groups, Settled};
 pub use place::{Place, VirtualHost};
+pub use process_group::{ApacheIdentity, ProcessGroup};
 pub use reading::Reading;
+pub use resolved::{Globals, Settings};
 pub use system::{Account, AccountGroup, System};

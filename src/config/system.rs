@@ -49,3 +49,103 @@ pub trait System {
     /// Whether `pattern` compiles as a regular expression of httpd (PCRE); the error is its text.
     fn regex_compiles(&self, pattern: &[u8]) -> Result<(), String>;
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A machine with the users root, www-data (33), ann (1001, in groups 1001 and 27), and a
+    /// group database that breaks when asked for "broken".
+    pub(in crate::config) struct Machine {
+        pub root: bool,
+    }
+
+    pub(in crate::config) fn ann() -> Account {
+        Account {
+            name: b"ann".to_vec(),
+            uid: 1001,
+            gid: 1001,
+            home: b"/home/ann".to_vec(),
+        }
+    }
+
+    pub(in crate::config) fn www_data() -> Account {
+        Account {
+            name: b"www-data".to_vec(),
+            uid: 33,
+            gid: 33,
+            home: b"/var/www".to_vec(),
+        }
+    }
+
+    fn users() -> [Account; 3] {
+        let root = Account {
+            name: b"root".to_vec(),
+            uid: 0,
+            gid: 0,
+            home: b"/root".to_vec(),
+        };
+        [root, www_data(), ann()]
+    }
+
+    const GROUPS: [(&[u8], u32); 4] = [
+        (b"root", 0),
+        (b"www-data", 33),
+        (b"ann", 1001),
+        (b"sudo", 27),
+    ];
+
+    impl System for Machine {
+        fn user_by_name(&self, name: &[u8]) -> Result<Option<Account>, String> {
+            if name == b"broken" {
+                return Err("the user database is away".into());
+            }
+            Ok(users().into_iter().find(|user| user.name == name))
+        }
+        fn user_by_id(&self, uid: u32) -> Result<Option<Account>, String> {
+            Ok(users().into_iter().find(|user| user.uid == uid))
+        }
+        fn group_by_name(&self, name: &[u8]) -> Result<Option<AccountGroup>, String> {
+            if name == b"broken" {
+                return Err("the group database is away".into());
+            }
+            let found = GROUPS.iter().find(|(known, _)| *known == name);
+            Ok(found.map(|(name, gid)| AccountGroup {
+                name: name.to_vec(),
+                gid: *gid,
+            }))
+        }
+        fn group_by_id(&self, gid: u32) -> Result<Option<AccountGroup>, String> {
+            let found = GROUPS.iter().find(|(_, known)| *known == gid);
+            Ok(found.map(|(name, gid)| AccountGroup {
+                name: name.to_vec(),
+                gid: *gid,
+            }))
+        }
+        fn groups_of(&self, user: &Account, gid: u32) -> Result<Vec<u32>, String> {
+            match user.uid {
+                1001 => Ok(vec![gid, 27]),
+                _ => Ok(vec![gid]),
+            }
+        }
+        fn is_root(&self) -> bool {
+            self.root
+        }
+        fn max_groups(&self) -> usize {
+            4
+        }
+        fn server_root_relative(&self, path: &[u8]) -> Option<Vec<u8>> {
+            match path {
+                [b'/', ..] => Some(path.to_vec()),
+                b".." => None,
+                _ => Some([b"/etc/apache2/", path].concat()),
+            }
+        }
+        fn regex_compiles(&self, pattern: &[u8]) -> Result<(), String> {
+            match pattern.contains(&b'(') == pattern.contains(&b')') {
+                true => Ok(()),
+                false => Err("missing closing parenthesis".into()),
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! All process groups of the server, once the whole configuration is read, and the check of every
+//! name that was used for one.
+//!
+//! Runs in: the Apache parent, after each reading of the configuration, also for `apachectl -t`.
+//!
+//! A directive that is wrong by itself was refused when it was read. Here is what can be judged
+//! only with everything in sight: groups defined twice, scripts to be loaded in a group that does
+//! not exist, names of groups that nobody defines. That way the order of the file never matters.
+
+use std::collections::BTreeMap;
+
+use super::daemon_process::GroupGiven;
+use super::error::show;
+use super::given::{GlobalGiven, Preload};
+use super::main_interpreter;
+use super::nearest::nearest;
+use super::place::Place;
+use super::process_group::{ApacheIdentity, ProcessGroup, Reach};
+use super::reading::Reading;
+use super::system::System;
+
+/// A server as httpd settled it.
+#[derive(Clone, Copy, Debug)]
+pub struct Server<'a> {
+    /// As in [`Place::server`]; `None` is the main server.
+    pub id: Option<usize>,
+    /// ServerName; `None` when httpd knows none.
+    pub hostname: Option<&'a [u8]>,
+}
+
+/// All process groups.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Groups {
+    list: Vec<ProcessGroup>,
+    by_name: BTreeMap<Vec<u8>, usize>,
+    /// Scripts to load in embedded mode, in order: (file, application group).
+    pub embedded_preload: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Groups {
+    /// All groups, in the order of their definition.
+    pub fn all(&self) -> &[ProcessGroup] {
+        &self.list
+    }
+
+    /// The group called `name`.
+    pub fn find(&self, name: &[u8]) -> Option<&ProcessGroup> {
+        self.by_name.get(name).map(|&at| &self.list[at])
+    }
+
+    /// One sentence for a request that resolved to a group nobody defines.
+    pub fn undefined_sentence(&self, name: &[u8]) -> String {
+        let mut sentence = format!("process group \"{}\" is not defined.", show(name));
+        sentence.push_str(&self.suggestion(name));
+        sentence
+    }
+
+    /// " Defined groups: ... Did you mean ...?"
+    fn suggestion(&self, name: &[u8]) -> String {
+        if self.list.is_empty() {
+            return " No WSGIDaemonProcess defines any group.".into();
+        }
+        // A server of many groups does not want all of them in each line of its log.
+        let mut known: Vec<String> = self.list.iter().take(10).map(described).collect();
+        if self.list.len() > known.len() {
+            known.push(format!("and {} more", self.list.len() - known.len()));
+        }
+        let mut sentence = format!(" Defined groups: {}.", known.join(", "));
+        let names = self.list.iter().map(|group| &group.name[..]);
+        if let Some(meant) = nearest(name, names) {
+            sentence.push_str(&format!(" Did you mean \"{}\"?", show(meant)));
+        }
+        sentence
+    }
+}
+
+fn described(group: &ProcessGroup) -> String {
+    format!("\"{}\" ({})", show(&group.name), group.place)
+}
+
+/// What a configuration comes to.
+#[derive(Clone, Debug, Default)]
+pub struct Settled {
+    /// Its process groups.
+    pub groups: Groups,
+    /// Why it cannot be used: whole sentences, each with its place. Empty when it can.
+    pub refusals: Vec<String>,
+    /// What is probably not meant: whole sentences, each with its place.
+    pub warnings: Vec<String>,
+}
+
+/// Makes the process groups of a configuration that was read to its end.
+///
+/// `servers` are all of them with the main one, `global` is the main server's record.
+pub fn settle(
+    reading: &Reading,
+    servers: &[Server<'_>],
+    global: &GlobalGiven,
+    apache: &ApacheIdentity,
+    system: &dyn System,
+) -> Settled {
+    let mut settled = Settled::default();
+    define(&mut settled, reading, servers, global, apache, system);
+    preload(&mut settled, reading, servers);
+    check_names(&mut settled, reading, servers);
+    for group in &mut settled.groups.list {
+        group.global_reachable = main_interpreter::can_be_asked_of(group, reading);
+    }
+    let remarks = reading
+        .remarks
+        .iter()
+        .map(|(place, remark)| format!("{place} {remark}"));
+    settled.warnings.extend(remarks);
+    settled
+}
+
+fn define(
+    settled: &mut Settled,
+    reading: &Reading,
+    servers: &[Server<'_>],
+    global: &GlobalGiven,
+    apache: &ApacheIdentity,
+    system: &dyn System,
+) {
+    let groups = &mut settled.groups;
+    let mut definitions: Vec<&GroupGiven> = Vec::new();
+    for given in &reading.groups {
+        if let Some(&at) = groups.by_name.get(&given.name) {
+            let again = redefine(&mut groups.list[at], definitions[at], given, servers);
+            settled.refusals.extend(again.err());
+            continue;
+        }
+        let id = groups.list.len() as u32 + 1;
+        match ProcessGroup::resolve(given, id, global, apache, system) {
+            Ok(mut group) => {
+                group.reach = reach(&given.place, servers);
+                groups.by_name.insert(given.name.clone(), groups.list.len());
+                groups.list.push(group);
+                definitions.push(given);
+            }
+            Err(sentence) => settled.refusals.push(sentence),
+        }
+    }
+}
+
+fn reach(place: &Place, servers: &[Server<'_>]) -> Reach {
+    match place.server() {
+        None => Reach::Everywhere,
+        Some(id) => Reach::VirtualHosts {
+            ids: vec![id],
+            hostname: hostname(place, servers).map(<[u8]>::to_vec),
+        },
+    }
+}
+
+fn hostname<'a>(place: &Place, servers: &[Server<'a>]) -> Option<&'a [u8]> {
+    servers
+        .iter()
+        .find(|server| server.id == place.server())?
+        .hostname
+}
+
+/// A second definition of a name: the same group when it says the same for the same ServerName,
+/// as in the copy of a virtual host that certbot makes for port 443.
+fn redefine(
+    group: &mut ProcessGroup,
+    first: &GroupGiven,
+    second: &GroupGiven,
+    servers: &[Server<'_>],
+) -> Result<(), String> {
+    let name = show(&first.name);
+    let (here, there) = (&second.place, &first.place);
+    if first.options != second.options {
+        return Err(format!(
+            "Process group \"{name}\" is defined twice with different options: {there} ({}) and \
+             {here} ({}). Keep one, outside of <VirtualHost>, or give one another name. (Identical \
+             definitions are accepted.)",
+            first.differences(second),
+            second.differences(first),
+        ));
+    }
+    match (&mut group.reach, reach(here, servers)) {
+        (Reach::Everywhere, _) => {}
+        (reach, Reach::Everywhere) => *reach = Reach::Everywhere,
+        (
+            Reach::VirtualHosts {
+                ids,
+                hostname: Some(one),
+            },
+            Reach::VirtualHosts {
+                ids: further,
+                hostname: Some(other),
+            },
+        ) if one.eq_ignore_ascii_case(&other) => ids.extend(further),
+        (Reach::VirtualHosts { ids, .. }, Reach::VirtualHosts { ids: further, .. })
+            if *ids == further => {}
+        _ => {
+            return Err(format!(
+                "Process group \"{name}\" is defined twice, in virtual hosts with different \
+                 ServerNames: {there} (in {}) and {here} (in {}). Define it once, outside of \
+                 <VirtualHost>, or give one another name.",
+                host(there, servers),
+                host(here, servers),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A server in words: `b.example.com (<VirtualHost *:443>)`.
+fn host(place: &Place, servers: &[Server<'_>]) -> String {
+    let name = hostname(place, servers).map(show);
+    match (&place.virtual_host, name) {
+        (Some(host), Some(name)) => format!("{name} (<VirtualHost {}>)", host.address),
+        (Some(host), None) => format!("<VirtualHost {}>, which has no ServerName", host.address),
+        (None, _) => "the main server".into(),
+    }
+}
+
+fn preload(settled: &mut Settled, reading: &Reading, servers: &[Server<'_>]) {
+    for script in &reading.preloads {
+        let entry = (script.path.clone(), script.application_group.clone());
+        let list = if script.process_group.is_empty() {
+            &mut settled.groups.embedded_preload
+        } else {
+            match usable(&settled.groups, script, servers) {
+                Ok(at) => &mut settled.groups.list[at].preload,
+                Err(sentence) => {
+                    settled.refusals.push(sentence);
+                    continue;
+                }
+            }
+        };
+        if !list.contains(&entry) {
+            list.push(entry);
+        }
+    }
+}
+
+/// The place in the list of the group that a script is to be loaded in.
+fn usable(groups: &Groups, script: &Preload, servers: &[Server<'_>]) -> Result<usize, String> {
+    let Preload {
+        directive,
+        process_group: name,
+        place,
+        ..
+    } = script;
+    let shown = show(name);
+    let Some(&at) = groups.by_name.get(name) else {
+        return Err(format!(
+            "{place} {directive} loads a script in process group \"{shown}\", which is not \
+             defined.{}",
+            groups.suggestion(name),
+        ));
+    };
+    let group = &groups.list[at];
+    if group.usable_from(place.server(), hostname(place, servers)) {
+        Ok(at)
+    } else {
+        Err(format!(
+            "{place} {directive}: {}",
+            out_of_reach(group, place, servers)
+        ))
+    }
+}
+
+fn out_of_reach(group: &ProcessGroup, from: &Place, servers: &[Server<'_>]) -> String {
+    format!(
+        "process group \"{}\" is defined inside {} ({}) and cannot be used from {}. Define it \
+         outside of <VirtualHost>.",
+        show(&group.name),
+        host(&group.place, servers),
+        group.place,
+        host(from, servers),
+    )
+}
+
+/// Names that requests would not find: the server starts all the same, as with mod_wsgi.
+fn check_names(settled: &mut Settled, reading: &Reading, servers: &[Server<'_>]) {
+    // A script that is to be loaded in an unknown group has been refused already.
+    let refused = |place: &Place| reading.preloads.iter().any(|script| script.place == *place);
+    for route in &reading.routes {
+        let name = route.process_group.as_ref().and_then(|group| group.fixed());
+        let Some(name) = name.filter(|name| !name.is_empty()) else {
+            continue;
+        };
+        if refused(&route.place) {
+            continue;
+        }
+        let place = &route.place;
+        match settled.groups.find(name) {
+            None => settled.warnings.push(format!(
+                "{place} uses process group \"{}\", which is not defined.{} Requests that go \
+                 there get 500.",
+                show(name),
+                settled.groups.suggestion(name),
+            )),
+            // A directory section of the main server holds in every virtual host.
+            Some(_) if place.server().is_none() => {}
+            Some(group) if group.usable_from(place.server(), hostname(place, servers)) => {}
+            Some(group) => settled.warnings.push(format!(
+                "{place}: {} Requests that go there get 500.",
+                out_of_reach(group, place, servers),
+            )),
+        }
+    }
+}

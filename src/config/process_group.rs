@@ -1,0 +1,383 @@
+//! A process group as resolved: everything the supervisor has to know, with no question left.
+//!
+//! Runs in: the Apache parent, which sends it to the supervisor; Apache children read what
+//! concerns the way of a request. `None` here never means "not said": it means what its comment
+//! says. Names of users are looked up already.
+
+use std::time::Duration;
+
+use super::daemon_options::{DEFAULT_HEADER_BUFFER, DEFAULT_RESPONSE_BUFFER};
+use super::daemon_process::GroupGiven;
+use super::error::show;
+use super::given::GlobalGiven;
+use super::place::Place;
+use super::resolved::{interpreter, Globals};
+use super::system::{Account, System};
+
+/// One process group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessGroup {
+    /// Its name, unique in the server.
+    pub name: Vec<u8>,
+    /// Order of definition, from 1.
+    pub id: u32,
+    /// Where it was (first) defined.
+    pub place: Place,
+    /// Who may use it.
+    pub reach: Reach,
+    /// Whom its processes run as.
+    pub identity: Identity,
+    /// Number of processes.
+    pub processes: u32,
+    /// `wsgi.multiprocess`: whether `processes=` was written at all.
+    pub multiprocess: bool,
+    /// Threads of each process; 0 is a process that serves no requests.
+    pub threads: u32,
+    /// Title in the process list; `None` leaves the executable's.
+    pub display_name: Option<Vec<u8>>,
+    /// What surrounds the processes.
+    pub surroundings: Surroundings,
+    /// Their Python.
+    pub python: Python,
+    /// When a process is replaced, and what the kernel lets it have.
+    pub limits: Limits,
+    /// Limits of time. `None` is no limit.
+    pub timeouts: Timeouts,
+    /// The way of requests and responses.
+    pub transport: Transport,
+    /// Scripts to load before the first request, in order: (file, application group).
+    pub preload: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whether a request for the main interpreter (`%{GLOBAL}`) can reach the group.
+    pub global_reachable: bool,
+    /// Names of options that were given and have no effect yet.
+    pub without_effect: Vec<&'static str>,
+}
+
+/// Which servers may use a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Every server: it is defined in the main server.
+    Everywhere,
+    /// The virtual hosts that define it, and those with the same ServerName.
+    VirtualHosts {
+        /// Their identities, as in [`Place::server`].
+        ids: Vec<usize>,
+        /// The ServerName; `None` when there is none.
+        hostname: Option<Vec<u8>>,
+    },
+}
+
+/// Whom processes run as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Whether to change to it: only when Apache was started by root. Else the rest tells who
+    /// Apache runs as.
+    pub switch: bool,
+    pub uid: u32,
+    pub gid: u32,
+    /// All supplementary groups, exactly these.
+    pub groups: Vec<u32>,
+    /// Login name.
+    pub user: Vec<u8>,
+    /// Home directory; empty where the user has none.
+    pub user_home: Vec<u8>,
+    pub no_new_privs: bool,
+}
+
+/// What surrounds processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// `home=`: working directory and first entry of `sys.path`.
+    pub home: Option<Vec<u8>>,
+    /// Working directory where `home` is `None`; `None` leaves it.
+    pub chdir: Option<Vec<u8>>,
+    pub chroot: Option<Vec<u8>>,
+    /// `None` inherits Apache's.
+    pub umask: Option<u32>,
+    pub lang: Option<Vec<u8>>,
+    pub locale: Option<Vec<u8>>,
+    /// Environment variables, in order.
+    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    pub env_file: Option<Vec<u8>>,
+    pub clear_env: bool,
+}
+
+/// Which Python, and how it is set up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Python {
+    /// Virtual environment or prefix; `None` is the one named at installation.
+    pub home: Option<Vec<u8>>,
+    /// Directories to put in front of `sys.path`, in order.
+    pub path: Vec<Vec<u8>>,
+    pub eggs: Option<Vec<u8>>,
+    /// `None` is Python's own.
+    pub switch_interval: Option<Duration>,
+    pub optimize: u32,
+    pub dont_write_bytecode: bool,
+    /// `None` is random.
+    pub hash_seed: Option<u32>,
+    pub warnings: Vec<Vec<u8>>,
+    pub restrict_stdin: bool,
+    pub restrict_stdout: bool,
+    pub restrict_signal: bool,
+    pub destroy_interpreter: bool,
+    pub server_metrics: bool,
+}
+
+/// When a process is replaced, and what the kernel lets it have. `None` is no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub maximum_requests: Option<u64>,
+    /// Upper end of what each process adds to `maximum_requests`.
+    pub maximum_requests_jitter: u64,
+    /// Bytes of resident memory.
+    pub max_rss: Option<u64>,
+    /// Bytes; `None` is the system's.
+    pub stack_size: Option<u64>,
+    pub cpu_time: Option<Duration>,
+    /// Nice value; 0 leaves it.
+    pub cpu_priority: i32,
+    /// Bytes (RLIMIT_DATA).
+    pub memory: Option<u64>,
+    /// Bytes (RLIMIT_AS).
+    pub virtual_memory: Option<u64>,
+    /// Required owner of scripts: uid.
+    pub script_user: Option<u32>,
+    /// Required group of scripts: gid.
+    pub script_group: Option<u32>,
+}
+
+/// Limits of time. `None` is no limit, where nothing else is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub startup: Option<Duration>,
+    /// `None` does not watch.
+    pub deadlock: Option<Duration>,
+    pub inactivity: Option<Duration>,
+    pub request: Option<Duration>,
+    /// `None` does not interrupt a request before its process is replaced.
+    pub interrupt: Option<Duration>,
+    /// `None` waits for nothing.
+    pub graceful: Option<Duration>,
+    /// As `graceful`, after SIGUSR1.
+    pub eviction: Option<Duration>,
+    pub shutdown: Option<Duration>,
+    pub restart_interval: Option<Duration>,
+    /// How long a child tries to reach the group. Zero tries once.
+    pub connect: Duration,
+    /// A single read or write between child and process. `None` is the server's `Timeout`.
+    pub socket: Option<Duration>,
+    pub queue: Option<Duration>,
+    /// A single write to the client. `None` is as `socket`.
+    pub response_socket: Option<Duration>,
+}
+
+/// The way of requests and responses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transport {
+    pub listen_backlog: u32,
+    /// Owner of the socket's file: uid.
+    pub socket_uid: u32,
+    /// Bytes; `None` is the system's.
+    pub send_buffer: Option<u32>,
+    /// Bytes; `None` is the system's.
+    pub receive_buffer: Option<u32>,
+    /// Bytes a child may hold before it flushes.
+    pub response_buffer: u64,
+    pub response_flush_delay: Duration,
+    /// Longest response header, in bytes.
+    pub header_buffer: u64,
+}
+
+/// Whom Apache's children run as: its `User` and `Group`, or whoever started it when that was
+/// not root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApacheIdentity {
+    /// The user. Where the user database has no entry, the name is `#uid` and home is empty.
+    pub user: Account,
+    /// The group; `user.gid` may be another.
+    pub gid: u32,
+}
+
+impl ProcessGroup {
+    /// Whether a server may use the group: `id` as in [`Place::server`] (`None` is the main
+    /// server), and its ServerName.
+    pub fn usable_from(&self, id: Option<usize>, hostname: Option<&[u8]>) -> bool {
+        match &self.reach {
+            Reach::Everywhere => true,
+            Reach::VirtualHosts { ids, hostname: own } => {
+                id.is_some_and(|id| ids.contains(&id))
+                    || matches!((own, hostname), (Some(own), Some(other)) if own.eq_ignore_ascii_case(other))
+            }
+        }
+    }
+
+    /// Fills in what a definition left open. Preloads and reach are for the caller, who knows
+    /// the other definitions. The error is a sentence that begins with the place.
+    pub(super) fn resolve(
+        given: &GroupGiven,
+        id: u32,
+        global: &GlobalGiven,
+        apache: &ApacheIdentity,
+        system: &dyn System,
+    ) -> Result<ProcessGroup, String> {
+        let options = &given.options;
+        let globals = Globals::of(global);
+        let base = options.python_path.clone().unwrap_or_default();
+        let interpreter = interpreter(global, &given.name, None, base);
+        let user = options.user.as_ref().unwrap_or(&apache.user);
+        let display_name = match options.display_name.as_deref() {
+            Some(b"%{GROUP}") => Some([b"(wsgi:", &given.name[..], b")"].concat()),
+            other => other.map(<[u8]>::to_vec),
+        };
+        let home_of_user = user.uid != apache.user.uid && !user.home.is_empty();
+        let chdir = (options.home.is_none() && home_of_user).then(|| user.home.clone());
+        Ok(ProcessGroup {
+            name: given.name.clone(),
+            id,
+            place: given.place.clone(),
+            reach: Reach::Everywhere,
+            identity: identity(given, apache, system)?,
+            processes: options.processes.unwrap_or(1),
+            multiprocess: options.processes.is_some(),
+            threads: options.threads.unwrap_or(15),
+            display_name,
+            surroundings: Surroundings {
+                home: options.home.clone(),
+                chdir: chdir.filter(|_| system.is_root()),
+                chroot: options.chroot.clone(),
+                umask: options.umask,
+                lang: options.lang.clone(),
+                locale: options.locale.clone(),
+                env: options.env.clone(),
+                env_file: options.env_file.clone(),
+                clear_env: options.clear_env.unwrap_or(false),
+            },
+            python: Python {
+                home: options.python_home.clone().or(globals.python_home),
+                path: interpreter.python_path,
+                eggs: options.python_eggs.clone(),
+                switch_interval: interpreter.switch_interval.or(options.switch_interval),
+                optimize: globals.python_optimize,
+                dont_write_bytecode: globals.dont_write_bytecode,
+                hash_seed: globals.python_hash_seed,
+                warnings: globals.python_warnings,
+                restrict_stdin: interpreter.restrict_stdin,
+                restrict_stdout: interpreter.restrict_stdout,
+                restrict_signal: interpreter.restrict_signal,
+                destroy_interpreter: globals.destroy_interpreter,
+                server_metrics: options.server_metrics.unwrap_or(false),
+            },
+            limits: Limits {
+                maximum_requests: options.maximum_requests.filter(|&count| count > 0),
+                maximum_requests_jitter: options.maximum_requests_jitter.unwrap_or(0),
+                max_rss: size(options.max_rss),
+                stack_size: size(options.stack_size),
+                cpu_time: time(options.cpu_time_limit),
+                cpu_priority: options.cpu_priority.unwrap_or(0),
+                memory: size(options.memory_limit),
+                virtual_memory: size(options.virtual_memory_limit),
+                script_user: options.script_user.as_ref().map(|user| user.uid),
+                script_group: options.script_group.as_ref().map(|group| group.gid),
+            },
+            timeouts: Timeouts {
+                startup: time(options.startup_timeout),
+                deadlock: time_or(options.deadlock_timeout, 300),
+                inactivity: time(options.inactivity_timeout),
+                request: time(options.request_timeout),
+                interrupt: time(options.interrupt_timeout),
+                graceful: time_or(options.graceful_timeout, 15),
+                eviction: time(options.eviction_timeout).or(time_or(options.graceful_timeout, 15)),
+                shutdown: time_or(options.shutdown_timeout, 5),
+                restart_interval: time(options.restart_interval),
+                connect: options.connect_timeout.unwrap_or(Duration::from_secs(15)),
+                socket: time(options.socket_timeout),
+                queue: time(options.queue_timeout),
+                response_socket: time(options.response_socket_timeout),
+            },
+            transport: Transport {
+                listen_backlog: options.listen_backlog.unwrap_or(100),
+                socket_uid: options.socket_user.as_ref().unwrap_or(&apache.user).uid,
+                send_buffer: options.send_buffer_size.filter(|&bytes| bytes > 0),
+                receive_buffer: options.receive_buffer_size.filter(|&bytes| bytes > 0),
+                response_buffer: size(options.response_buffer_size)
+                    .unwrap_or(DEFAULT_RESPONSE_BUFFER),
+                response_flush_delay: options
+                    .response_flush_delay
+                    .unwrap_or(Duration::from_millis(5)),
+                header_buffer: size(options.header_buffer_size).unwrap_or(DEFAULT_HEADER_BUFFER),
+            },
+            preload: Vec::new(),
+            global_reachable: false,
+            without_effect: given.without_effect.clone(),
+        })
+    }
+}
+
+fn identity(
+    given: &GroupGiven,
+    apache: &ApacheIdentity,
+    system: &dyn System,
+) -> Result<Identity, String> {
+    let options = &given.options;
+    let no_new_privs = options.no_new_privs.unwrap_or(false);
+    if !system.is_root() {
+        return Ok(Identity {
+            switch: false,
+            uid: apache.user.uid,
+            gid: apache.gid,
+            groups: Vec::new(),
+            user: apache.user.name.clone(),
+            user_home: apache.user.home.clone(),
+            no_new_privs,
+        });
+    }
+    let user = options.user.as_ref().unwrap_or(&apache.user);
+    let name = show(&given.name);
+    if user.uid == 0 {
+        return Err(format!(
+            "{} process group \"{name}\" would run as root, because Apache's User is root. Give \
+             it a user of its own: WSGIDaemonProcess {name} user=...",
+            given.place,
+        ));
+    }
+    let gid = options.group.as_ref().map_or(apache.gid, |group| group.gid);
+    let groups = match &options.supplementary_groups {
+        Some(listed) => {
+            // The primary group belongs to the list of setgroups(2), once.
+            let further = listed.iter().copied().filter(|&listed| listed != gid);
+            [gid].into_iter().chain(further).collect()
+        }
+        None => system.groups_of(user, gid).map_err(|reason| {
+            format!(
+                "{} the groups of user \"{}\", of process group \"{name}\", cannot be looked up: \
+                 {reason}. List them with supplementary-groups=, or mend the group database.",
+                given.place,
+                show(&user.name),
+            )
+        })?,
+    };
+    Ok(Identity {
+        switch: true,
+        uid: user.uid,
+        gid,
+        groups,
+        user: user.name.clone(),
+        user_home: user.home.clone(),
+        no_new_privs,
+    })
+}
+
+/// A time of which zero means "off".
+fn time(given: Option<Duration>) -> Option<Duration> {
+    given.filter(|time| !time.is_zero())
+}
+
+fn time_or(given: Option<Duration>, default: u64) -> Option<Duration> {
+    time(Some(given.unwrap_or(Duration::from_secs(default))))
+}
+
+/// A size of which zero means "the default".
+fn size(given: Option<u64>) -> Option<u64> {
+    given.filter(|&bytes| bytes > 0)
+}

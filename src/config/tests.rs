@@ -1,0 +1,279 @@
+//! A configuration for tests, read line by line as httpd would.
+
+use super::alias::Location;
+use super::directive::{apply, Directive, Scope, Target, DIRECTIVES};
+use super::given::{DirGiven, ServerGiven};
+use super::groups::{settle, Server, Settled};
+use super::place::{Place, VirtualHost};
+use super::process_group::ApacheIdentity;
+use super::reading::Reading;
+use super::system::tests::{www_data, Machine};
+
+/// One virtual host while it is read.
+pub struct Host {
+    pub name: Option<&'static str>,
+    pub address: &'static str,
+    pub given: ServerGiven,
+}
+
+/// A configuration being read. Files are not told apart; lines are counted.
+pub struct Configuration {
+    pub main: ServerGiven,
+    pub hosts: Vec<Host>,
+    /// Directory sections, in order, with the argument.
+    pub directories: Vec<(String, DirGiven)>,
+    pub reading: Reading,
+    pub machine: Machine,
+    line: u32,
+    host: Option<usize>,
+    directory: Option<usize>,
+}
+
+impl Configuration {
+    /// An empty one, for an Apache started by root.
+    pub fn new() -> Configuration {
+        Configuration {
+            main: ServerGiven::default(),
+            hosts: Vec::new(),
+            directories: Vec::new(),
+            reading: Reading::default(),
+            machine: Machine { root: true },
+            line: 0,
+            host: None,
+            directory: None,
+        }
+    }
+
+    /// Reads `text`, which must be right.
+    pub fn of(text: &str) -> Configuration {
+        let mut configuration = Configuration::new();
+        if let Err(sentence) = configuration.read(text) {
+            panic!("{sentence}\nin\n{text}");
+        }
+        configuration
+    }
+
+    /// What is wrong with `text`; it must be wrong.
+    pub fn refusal(text: &str) -> String {
+        Configuration::new().read(text).expect_err(text)
+    }
+
+    /// Reads further lines: directives of the table, `<VirtualHost name address>` with the
+    /// ServerName for the test's convenience (`-` for none), and `<Directory path>`.
+    pub fn read(&mut self, text: &str) -> Result<(), String> {
+        for line in text.lines() {
+            self.line += 1;
+            let line = line.trim();
+            let (name, args) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+            let argument = args.trim_end_matches('>');
+            match name {
+                "" => {}
+                "<VirtualHost" => {
+                    let (name, address) = argument.split_once(' ').unwrap();
+                    self.host = Some(self.hosts.len());
+                    self.hosts.push(Host {
+                        name: Some(name).filter(|&name| name != "-").map(leak),
+                        address: leak(address),
+                        given: ServerGiven::default(),
+                    });
+                }
+                "</VirtualHost>" => self.host = None,
+                "<Directory" | "<Location" => {
+                    self.directory = Some(self.directories.len());
+                    self.directories
+                        .push((argument.into(), DirGiven::default()));
+                }
+                "</Directory>" | "</Location>" => self.directory = None,
+                "</WSGIInterpreterOptions>" => self.main.global.close_block(),
+                _ => self.directive(name, args)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn directive(&mut self, name: &str, args: &str) -> Result<(), String> {
+        let name = name.trim_end_matches('>');
+        let row = Directive::find(name).ok_or(format!("no directive {name}"))?;
+        let args = if row.is_section() {
+            args.trim_end_matches('>')
+        } else {
+            args
+        };
+        let place = self.place();
+        let server = match self.host {
+            Some(host) => &mut self.hosts[host].given,
+            None => &mut self.main,
+        };
+        let target = match self.directory {
+            Some(at) => Target::Directory(&mut self.directories[at].1),
+            None => Target::Server(server),
+        };
+        if row.scope == Scope::Global && (self.host.is_some() || self.directory.is_some()) {
+            return Err(format!("{name} not allowed here"));
+        }
+        apply(
+            row,
+            target,
+            args.as_bytes(),
+            &place,
+            &self.machine,
+            &mut self.reading,
+        )
+        .map_err(|invalid| invalid.to_string())
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            file: "shop.conf".into(),
+            line: self.line,
+            directory: self.directory.map(|at| self.directories[at].0.clone()),
+            virtual_host: self.host.map(|id| VirtualHost {
+                id,
+                address: self.hosts[id].address.into(),
+            }),
+        }
+    }
+
+    /// Settles what was read, for an Apache that runs as www-data.
+    pub fn settle(&self) -> Settled {
+        let apache = ApacheIdentity {
+            user: www_data(),
+            gid: 33,
+        };
+        let mut servers = vec![Server {
+            id: None,
+            hostname: Some(b"main.example.com"),
+        }];
+        servers.extend(self.hosts.iter().enumerate().map(|(id, host)| Server {
+            id: Some(id),
+            hostname: host.name.map(str::as_bytes),
+        }));
+        settle(
+            &self.reading,
+            &servers,
+            &self.main.global,
+            &apache,
+            &self.machine,
+        )
+    }
+}
+
+fn leak(text: &str) -> &'static str {
+    Box::leak(text.to_owned().into_boxed_str())
+}
+
+#[test]
+fn every_row_is_complete_and_its_example_is_right() {
+    for row in DIRECTIVES {
+        let name = row.name.trim_start_matches('<');
+        assert!(name.starts_with("WSGI"), "{name}");
+        assert!(
+            row.usage.trim_start_matches('<').starts_with(name),
+            "{name}: usage"
+        );
+        assert!(
+            row.help.len() < 80 && row.help.ends_with('.'),
+            "{name}: help"
+        );
+        assert!(
+            row.doc.len() > row.help.len() && row.doc.ends_with(['.', ')']),
+            "{name}: doc"
+        );
+        assert!(row.example.contains(row.name), "{name}: example");
+        Configuration::of(row.example);
+    }
+}
+
+#[test]
+fn every_directive_is_in_the_table_once() {
+    let mut names: Vec<_> = DIRECTIVES
+        .iter()
+        .map(|row| row.name.to_ascii_lowercase())
+        .collect();
+    names.sort_unstable();
+    let count = names.len();
+    names.dedup();
+    assert_eq!((names.len(), count), (49, 49));
+    assert!(Directive::find("wsgiscriptalias").is_some());
+    assert!(Directive::find("WSGILazyInitialization").is_none());
+}
+
+#[test]
+fn the_virtual_host_of_the_flask_documentation_is_understood() {
+    let configuration = Configuration::of(
+        "<VirtualHost example.com *>
+        WSGIDaemonProcess yourapplication user=ann group=ann threads=5
+        WSGIScriptAlias / /var/www/yourapplication/yourapplication.wsgi
+        <Directory /var/www/yourapplication>
+        WSGIProcessGroup yourapplication
+        WSGIApplicationGroup %{GLOBAL}
+        WSGIScriptReloading On
+        </Directory>
+        </VirtualHost>",
+    );
+    let alias = &configuration.hosts[0].given.aliases[0];
+    assert_eq!(alias.location, Location::Prefix(b"/"[..].into()));
+    let settled = configuration.settle();
+    assert_eq!((settled.refusals, settled.warnings), (vec![], vec![]));
+    let group = settled.groups.find(b"yourapplication").unwrap();
+    assert_eq!(
+        (group.identity.uid, group.identity.gid, group.threads),
+        (1001, 1001, 5)
+    );
+    assert_eq!(group.identity.groups, [1001, 27]);
+    assert_eq!((group.processes, group.multiprocess), (1, false));
+    assert!(group.global_reachable);
+    assert_eq!(configuration.reading.without_effect_sentence(), None);
+}
+
+#[test]
+fn a_directive_in_the_wrong_place_is_refused() {
+    for (text, sentence) in [
+        (
+            "<Directory /srv>\nWSGIScriptAlias /a /b",
+            "WSGIScriptAlias: it cannot stand in a directory section. Allowed in: server config, \
+             virtual host.",
+        ),
+        (
+            "WSGIAccessScript /srv/access.py",
+            "WSGIAccessScript: it stands outside of any directory section. Allowed in: directory, \
+             .htaccess (AllowOverride AuthConfig).",
+        ),
+    ] {
+        assert_eq!(Configuration::refusal(text), sentence);
+    }
+}
+
+#[test]
+fn on_and_off_are_read_in_any_case_and_nothing_else_is() {
+    for row in DIRECTIVES
+        .iter()
+        .filter(|row| row.usage.ends_with(" On|Off"))
+    {
+        for value in ["On", "off", "ON"] {
+            Configuration::of(&in_place(row, value));
+        }
+        for value in ["yes", "1", "O"] {
+            assert_eq!(
+                Configuration::refusal(&in_place(row, value)),
+                format!(
+                    "{}: \"{value}\" is not valid, expected On or Off.",
+                    row.name
+                ),
+            );
+        }
+        for value in ["", "On Off", "\"\""] {
+            assert_eq!(
+                Configuration::refusal(&in_place(row, value)),
+                format!("{}: expected \"{}\".", row.name, row.usage),
+            );
+        }
+    }
+}
+
+fn in_place(row: &Directive, value: &str) -> String {
+    match row.scope {
+        Scope::AuthConfig => format!("<Directory /srv>\n{} {value}\n</Directory>", row.name),
+        _ => format!("{} {value}", row.name),
+    }
+}
