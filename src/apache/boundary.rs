@@ -9,7 +9,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::panic::{catch_unwind, AssertUnwindSafe, PanicHookInfo};
 use std::ptr;
 
-use super::log;
+use super::log::{Log, MainLog};
 
 /// What C is told when the body panicked. A type without it cannot be returned to C.
 pub(super) trait Fallback {
@@ -57,7 +57,7 @@ pub(super) fn enter<R: Fallback>(name: &'static str, body: impl FnOnce() -> R) -
 /// the module; the previous hook dies with the previous image.
 pub(super) fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
-        log::panicked(&describe(INSIDE.get(), panic))
+        MainLog.critical(describe(INSIDE.get(), panic))
     }));
 }
 

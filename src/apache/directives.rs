@@ -230,7 +230,7 @@ impl<'s> Server<'s> {
     }
 
     /// The main server, once its configuration is read.
-    fn main() -> Option<Server<'s>> {
+    pub(super) fn main() -> Option<Server<'s>> {
         // SAFETY: a pointer of httpd's, set when the configuration has been read and then as good
         // as the configuration.
         unsafe { Server::lent(ptr::addr_of!(sys::ap_server_conf).read()) }

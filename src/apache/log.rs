@@ -244,19 +244,32 @@ impl Log for Pool<'_> {
     }
 }
 
-/// The line of the panic hook, which has no view to write through.
-pub(super) fn panicked(message: &str) {
-    let line = Line::new(message.as_bytes());
-    // SAFETY: httpd accepts no server (the line goes to its stderr log, which is the main ErrorLog);
-    // both strings are terminated and outlive the call.
-    unsafe {
-        sys::shim_log_server(
-            line.file(),
-            line.line,
-            Level::Critical as c_int,
-            0,
-            ptr::null(),
-            line.text(),
-        );
+/// The main server's error log, for whoever holds no view of anything.
+#[derive(Clone, Copy, Debug)]
+pub struct MainLog;
+
+impl Log for MainLog {
+    fn logs(&self, level: Level) -> bool {
+        Server::main().is_none_or(|main| main.logs(level))
+    }
+
+    #[track_caller]
+    fn log_status(&self, level: Level, status: i32, message: impl AsRef<[u8]>) {
+        if let Some(main) = Server::main() {
+            return main.log_status(level, status, message);
+        }
+        let line = Line::new(message.as_ref());
+        // SAFETY: httpd accepts no server (the line goes to its stderr); both strings are terminated
+        // and outlive the call.
+        unsafe {
+            sys::shim_log_server(
+                line.file(),
+                line.line,
+                level as c_int,
+                status,
+                ptr::null(),
+                line.text(),
+            );
+        }
     }
 }

@@ -13,7 +13,6 @@ use std::ptr;
 
 use super::boundary;
 use super::pool::{self, Pool};
-use super::server::Server;
 use super::sys;
 
 /// What httpd's parent is doing.
@@ -175,12 +174,19 @@ const COMPANION: &CStr = c"mod_wsgi: supervisor 1";
 /// No companion.
 const NONE: [i64; 2] = [0, -1];
 
-fn load_companion(main: Server<'_>) -> Option<(i32, RawFd)> {
+/// The pool of the process: older than every configuration, and not cleared before its end.
+fn process_pool() -> Pool<'static> {
+    // SAFETY: httpd sets it first of all and never changes it; the parent is a single thread, and a
+    // child uses it before it has made others.
+    unsafe { Pool::lent(ptr::addr_of!(sys::ap_pglobal).read()).unwrap_unchecked() }
+}
+
+fn load_companion() -> Option<(i32, RawFd)> {
     let mut found: *mut c_void = ptr::null_mut();
     // SAFETY: the live pool of the process and a terminated name; writes one pointer. Only
     // `store_companion` stores under it, always two integers of that pool.
     let [pid, control] = unsafe {
-        sys::apr_pool_userdata_get(&mut found, COMPANION.as_ptr(), main.process_pool().raw());
+        sys::apr_pool_userdata_get(&mut found, COMPANION.as_ptr(), process_pool().raw());
         if found.is_null() {
             return None;
         }
@@ -191,8 +197,8 @@ fn load_companion(main: Server<'_>) -> Option<(i32, RawFd)> {
 }
 
 /// What [`keep_companion`] has kept, in this loading of the module or an earlier one.
-pub fn companion(main: Server<'_>) -> Option<Companion> {
-    let (pid, control) = load_companion(main)?;
+pub fn companion() -> Option<Companion> {
+    let (pid, control) = load_companion()?;
     // SAFETY: handed over by `keep_companion`, hence open; borrowed for this line only.
     let control = unsafe { BorrowedFd::borrow_raw(control) }
         .try_clone_to_owned()
@@ -201,22 +207,23 @@ pub fn companion(main: Server<'_>) -> Option<Companion> {
 }
 
 /// Keeps a companion for as long as the process lives, in place of another.
-pub fn keep_companion(main: Server<'_>, pid: u32, control: OwnedFd) {
-    forget_companion(main);
-    store_companion(main, [i64::from(pid), i64::from(control.into_raw_fd())]);
+pub fn keep_companion(pid: u32, control: OwnedFd) {
+    forget_companion();
+    store_companion([i64::from(pid), i64::from(control.into_raw_fd())]);
 }
 
-/// Closes the conversation with the companion. It may live on.
-pub fn forget_companion(main: Server<'_>) {
-    if let Some((_, control)) = load_companion(main) {
-        store_companion(main, NONE);
+/// Closes the conversation with the companion, in this process only. An Apache child does so first of
+/// all: a copy of the parent's end in there would hide the parent's death from the companion.
+pub fn forget_companion() {
+    if let Some((_, control)) = load_companion() {
+        store_companion(NONE);
         // SAFETY: owned by the record, which has just lost it.
         drop(unsafe { OwnedFd::from_raw_fd(control) });
     }
 }
 
-fn store_companion(main: Server<'_>, values: [i64; 2]) {
-    let pool = main.process_pool();
+fn store_companion(values: [i64; 2]) {
+    let pool = process_pool();
     let mut slot: *mut c_void = ptr::null_mut();
     // SAFETY: the live pool of the process, a terminated name which APR copies, and memory of the
     // same pool. No cleanup: it would be code of an image that is gone by then.
@@ -247,36 +254,52 @@ pub fn module_file() -> Option<PathBuf> {
 /// What happened to a watched process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It ended; the wait status as of waitpid(2).
+    /// It ended with this exit status, or by the signal of this number: httpd does not say which.
     Ended(i32),
     /// It is gone, and how is not known.
     Lost,
 }
 
+/// Says which process is to be watched from now on, if any.
+type OnEnd = Box<dyn FnMut(Fate) -> Option<u32>>;
+
 struct Watch {
     process: sys::apr_proc_t,
-    on_end: Option<Box<dyn FnOnce(Fate)>>,
+    pool: *mut sys::apr_pool_t,
+    on_end: OnEnd,
 }
 
 /// Has httpd's parent reap process `pid` when it ends, and call `on_end` within about a second of
-/// it. The watch ends with `pool`, without a call; the process does not.
-pub fn watch(pool: Pool<'_>, pid: i32, on_end: impl FnOnce(Fate) + 'static) {
+/// it; what that returns is watched next. The watch ends with `pool`, without a call; the process
+/// does not.
+pub fn watch(pool: Pool<'_>, pid: u32, on_end: impl FnMut(Fate) -> Option<u32> + 'static) {
     // SAFETY: a plain C structure for which all-zero means "no pipes, no pid".
-    let mut process: sys::apr_proc_t = unsafe { std::mem::zeroed() };
-    process.pid = pid;
+    let process: sys::apr_proc_t = unsafe { std::mem::zeroed() };
     let watch: *mut Watch = pool.own(Watch {
         process,
-        on_end: Some(Box::new(on_end)),
+        pool: pool.raw(),
+        on_end: Box::new(on_end),
     });
+    // SAFETY: just made, and nobody else has it.
+    unsafe { register(watch, pid) };
+}
+
+/// # Safety
+/// `watch` is in its pool, not registered, and nobody holds a reference to it.
+unsafe fn register(watch: *mut Watch, pid: u32) {
+    let Ok(pid) = sys::pid_t::try_from(pid) else {
+        return;
+    };
     // SAFETY: the record lives in the pool with which the registration ends: cleanups run last in
-    // first out, and this registers after `own`.
+    // first out, and this registers after the record was made.
     unsafe {
+        (*watch).process.pid = pid;
         sys::apr_proc_other_child_register(
             ptr::addr_of_mut!((*watch).process),
             Some(watched),
             watch.cast(),
             ptr::null_mut(),
-            pool.raw(),
+            (*watch).pool,
         );
     }
 }
@@ -290,15 +313,14 @@ unsafe extern "C" fn watched(reason: c_int, watch: *mut c_void, status: c_int) {
             _ => return,
         };
         let watch = watch.cast::<Watch>();
-        // SAFETY: the record registered by `watch`, live while registered; taken out before the
-        // call so that nothing points into it while foreign code runs.
-        let on_end = unsafe { (*ptr::addr_of_mut!((*watch).on_end)).take() };
-        if let Some(on_end) = on_end {
-            // APR's contract: after a death the record is to be unregistered here. That calls us
-            // again with the reason above.
-            // SAFETY: registered with this very pointer, in the thread that owns the list.
-            unsafe { sys::apr_proc_other_child_unregister(watch.cast()) };
-            on_end(fate);
+        // SAFETY: the record registered by `register`, in the thread that owns httpd's list. APR's
+        // contract: after a death the record is to be unregistered here, which calls us again with
+        // the reason above and touches nothing.
+        unsafe {
+            sys::apr_proc_other_child_unregister(watch.cast());
+            if let Some(next) = ((*watch).on_end)(fate) {
+                register(watch, next);
+            }
         }
     });
 }

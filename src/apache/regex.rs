@@ -4,6 +4,7 @@
 //! which match; a compiled expression is never changed, so any thread may use it.
 
 use std::ffi::{c_char, CString};
+use std::ops::Range;
 
 use super::sys;
 
@@ -22,7 +23,7 @@ unsafe impl Sync for Regex {}
 pub const GROUPS: usize = 10;
 
 /// Where an expression and its groups matched, as byte ranges; `None` for a group that took no part.
-pub type Matches = [Option<(usize, usize)>; GROUPS];
+pub type Matches = [Option<Range<usize>>; GROUPS];
 
 impl Regex {
     /// Compiles an extended expression. The error is PCRE's own sentence.
@@ -71,7 +72,7 @@ impl Regex {
             found.map(|group| {
                 let start = usize::try_from(group.rm_so).ok()?;
                 let end = usize::try_from(group.rm_eo).ok()?;
-                (start <= end && end <= subject.len()).then_some((start, end))
+                (start <= end && end <= subject.len()).then_some(start..end)
             })
         })
     }
