@@ -23,6 +23,7 @@ pub mod given;
 pub mod groups;
 mod main_interpreter;
 pub mod nearest;
+pub mod pages;
 pub mod place;
 pub mod process_group;
 pub mod proxies;
