@@ -89,3 +89,99 @@ fn sayings(routes: &[Route]) -> Vec<Saying<'_>> {
     }
     sayings.into_iter().map(|(_, saying)| saying).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Configuration;
+
+    fn reached(text: &str) -> bool {
+        let configuration = Configuration::of(&format!("WSGIDaemonProcess shop\n{text}"));
+        configuration
+            .settle()
+            .groups
+            .find(b"shop")
+            .unwrap()
+            .global_reachable
+    }
+
+    #[test]
+    fn an_alias_says_so_by_itself() {
+        let alias = "WSGIScriptAlias / /a";
+        assert!(reached(&format!(
+            "{alias} process-group=shop application-group=%{{GLOBAL}}"
+        )));
+        assert!(!reached(&format!(
+            "{alias} process-group=shop application-group=x"
+        )));
+        assert!(!reached(&format!("{alias} process-group=shop")));
+        assert!(!reached(&format!(
+            "{alias} process-group=blog application-group=%{{GLOBAL}}"
+        )));
+        assert!(reached(&format!(
+            "{alias} process-group=%{{SERVER}} application-group=%{{GLOBAL}}"
+        )));
+        assert!(!reached(&format!(
+            "{alias} process-group=%{{GLOBAL}} application-group=%{{GLOBAL}}"
+        )));
+    }
+
+    #[test]
+    fn a_directory_that_says_both_is_taken_at_its_word() {
+        assert!(reached(
+            "<Directory /srv/shop>
+            WSGIProcessGroup shop
+            WSGIApplicationGroup %{GLOBAL}
+            </Directory>"
+        ));
+        assert!(!reached(
+            "<Directory /srv/shop>
+            WSGIProcessGroup shop
+            WSGIApplicationGroup shop
+            </Directory>
+            <Directory /srv/blog>
+            WSGIProcessGroup blog
+            WSGIApplicationGroup %{GLOBAL}
+            </Directory>"
+        ));
+    }
+
+    #[test]
+    fn what_one_place_leaves_open_another_may_say() {
+        assert!(reached(
+            "WSGIApplicationGroup %{GLOBAL}
+            <Directory /srv/shop>
+            WSGIProcessGroup shop
+            </Directory>"
+        ));
+        assert!(reached(
+            "WSGIProcessGroup shop
+            <Directory /srv/shop>
+            WSGIApplicationGroup %{ENV:X}
+            </Directory>"
+        ));
+        assert!(reached(
+            "WSGIScriptAlias / /a process-group=shop
+            WSGIApplicationGroup %{GLOBAL}"
+        ));
+        assert!(!reached(
+            "WSGIProcessGroup shop\nWSGIApplicationGroup %{SERVER}"
+        ));
+    }
+
+    #[test]
+    fn virtual_hosts_do_not_mix() {
+        let other = "<VirtualHost blog.example.com *>
+            WSGIApplicationGroup %{GLOBAL}
+            </VirtualHost>\n";
+        let shop = "WSGIProcessGroup shop";
+        assert!(!reached(&format!(
+            "{other}<VirtualHost shop.example.com *>\n{shop}\n</VirtualHost>"
+        )));
+        assert!(reached(&format!("{other}{shop}")));
+    }
+
+    #[test]
+    fn a_dispatch_script_may_send_anything_anywhere() {
+        assert!(reached("WSGIDispatchScript /srv/dispatch.py"));
+    }
+}

@@ -381,3 +381,196 @@ fn time_or(given: Option<Duration>, default: u64) -> Option<Duration> {
 fn size(given: Option<u64>) -> Option<u64> {
     given.filter(|&bytes| bytes > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::groups::{settle, Server};
+    use super::super::system::tests::{ann, www_data};
+    use super::super::tests::Configuration;
+    use super::*;
+
+    fn group(text: &str) -> ProcessGroup {
+        let settled = Configuration::of(text).settle();
+        assert_eq!(settled.refusals, Vec::<String>::new());
+        settled.groups.all()[0].clone()
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let group = group("WSGIDaemonProcess shop");
+        assert_eq!(
+            (group.processes, group.multiprocess, group.threads),
+            (1, false, 15)
+        );
+        assert_eq!((group.identity.uid, group.identity.gid), (33, 33));
+        assert_eq!(group.identity.groups, [33]);
+        assert_eq!(group.display_name, None);
+        assert_eq!(group.surroundings.home, None);
+        assert_eq!(group.surroundings.chdir, None);
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(group.timeouts.deadlock, seconds(300));
+        assert_eq!(group.timeouts.graceful, seconds(15));
+        assert_eq!(group.timeouts.eviction, seconds(15));
+        assert_eq!(group.timeouts.shutdown, seconds(5));
+        assert_eq!(group.timeouts.connect, Duration::from_secs(15));
+        assert_eq!(
+            (group.timeouts.request, group.timeouts.socket),
+            (None, None)
+        );
+        assert_eq!(group.transport.listen_backlog, 100);
+        assert_eq!(group.transport.socket_uid, 33);
+        assert_eq!(group.transport.response_buffer, 8 * 1024 * 1024);
+        assert_eq!(group.transport.header_buffer, 32768);
+        assert_eq!(
+            group.transport.response_flush_delay,
+            Duration::from_millis(5)
+        );
+        assert_eq!(group.limits.maximum_requests, None);
+        assert!(group.python.restrict_signal && !group.python.restrict_stdout);
+        assert!(group.python.destroy_interpreter && !group.global_reachable);
+    }
+
+    #[test]
+    fn processes_given_at_all_means_multiprocess() {
+        assert!(group("WSGIDaemonProcess shop processes=1").multiprocess);
+    }
+
+    #[test]
+    fn zero_turns_a_limit_off() {
+        let group = group(
+            "WSGIDaemonProcess shop deadlock-timeout=0 graceful-timeout=0 shutdown-timeout=0 \
+             maximum-requests=0 memory-limit=0 header-buffer-size=0 send-buffer-size=0",
+        );
+        assert_eq!(
+            (group.timeouts.deadlock, group.timeouts.graceful),
+            (None, None)
+        );
+        assert_eq!(
+            (group.timeouts.eviction, group.timeouts.shutdown),
+            (None, None)
+        );
+        assert_eq!(
+            (group.limits.maximum_requests, group.limits.memory),
+            (None, None)
+        );
+        assert_eq!(
+            (group.transport.send_buffer, group.transport.header_buffer),
+            (None, 32768)
+        );
+    }
+
+    #[test]
+    fn identity_is_user_group_and_groups() {
+        let ids = |text: &str| {
+            let identity = group(&format!("WSGIDaemonProcess shop {text}")).identity;
+            assert!(identity.switch);
+            (identity.uid, identity.gid, identity.groups)
+        };
+        assert_eq!(ids("user=ann"), (1001, 33, vec![33, 27]));
+        assert_eq!(ids("user=ann group=ann"), (1001, 1001, vec![1001, 27]));
+        assert_eq!(
+            ids("user=ann supplementary-groups=sudo"),
+            (1001, 33, vec![33, 27])
+        );
+        assert_eq!(ids("supplementary-groups=www-data"), (33, 33, vec![33]));
+    }
+
+    #[test]
+    fn another_user_starts_in_its_home_directory() {
+        let home = |text: &str| {
+            let surroundings = group(&format!("WSGIDaemonProcess shop {text}")).surroundings;
+            (surroundings.home, surroundings.chdir)
+        };
+        assert_eq!(home("user=ann"), (None, Some(b"/home/ann".to_vec())));
+        assert_eq!(home("user=ann home=/srv"), (Some(b"/srv".to_vec()), None));
+        assert_eq!(home("user=www-data"), (None, None));
+    }
+
+    #[test]
+    fn without_root_nothing_changes_identity() {
+        let mut configuration = Configuration::new();
+        configuration.machine.root = false;
+        configuration
+            .read("WSGIDaemonProcess shop user=ann group=ann")
+            .unwrap();
+        let settled = configuration.settle();
+        let identity = &settled.groups.all()[0].identity;
+        assert_eq!((identity.switch, identity.uid), (false, 33));
+        assert_eq!(settled.groups.all()[0].surroundings.chdir, None);
+    }
+
+    #[test]
+    fn nothing_runs_as_root_because_apache_does() {
+        let configuration =
+            Configuration::of("WSGIDaemonProcess shop\nWSGIDaemonProcess b user=ann");
+        let root = Account {
+            name: b"root".to_vec(),
+            uid: 0,
+            gid: 0,
+            home: b"/root".to_vec(),
+        };
+        let apache = ApacheIdentity { user: root, gid: 0 };
+        let servers = [Server {
+            id: None,
+            hostname: None,
+        }];
+        let (reading, global) = (&configuration.reading, &configuration.main.global);
+        let settled = settle(reading, &servers, global, &apache, &configuration.machine);
+        assert_eq!(
+            settled.refusals,
+            [
+                "shop.conf:1 process group \"shop\" would run as root, because Apache's User is \
+                 root. Give it a user of its own: WSGIDaemonProcess shop user=..."
+            ],
+        );
+        assert_eq!(settled.groups.find(b"b").unwrap().identity.user, ann().name);
+        assert_ne!(www_data(), ann());
+    }
+
+    #[test]
+    fn the_title_may_name_the_group() {
+        let title = |text: &str| group(&format!("WSGIDaemonProcess shop {text}")).display_name;
+        assert_eq!(title("display-name=%{GROUP}").unwrap(), b"(wsgi:shop)");
+        assert_eq!(title("display-name='my shop'").unwrap(), b"my shop");
+    }
+
+    #[test]
+    fn python_is_that_of_the_group_else_that_of_the_server() {
+        let text = "WSGIPythonHome /srv/venv\nWSGIPythonOptimize 1\nWSGIPythonHashSeed 7";
+        let python = group(&format!("WSGIDaemonProcess shop\n{text}")).python;
+        assert_eq!(python.home.unwrap(), b"/srv/venv");
+        assert_eq!((python.optimize, python.hash_seed), (1, Some(7)));
+        let python = group(&format!(
+            "WSGIDaemonProcess shop python-home=/opt/py\n{text}"
+        ))
+        .python;
+        assert_eq!(python.home.unwrap(), b"/opt/py");
+    }
+
+    #[test]
+    fn sections_for_interpreters_reach_their_group() {
+        let group = group(
+            "WSGIDaemonProcess shop python-path=/srv/lib switch-interval=0.1
+            WSGIPythonPath /embedded
+            WSGISwitchInterval 0.2
+            WSGIRestrictStdin On
+            <WSGIInterpreterOptions process-group=shop>
+            WSGIRestrictStdout On
+            WSGIPythonPath /srv/first
+            </WSGIInterpreterOptions>
+            <WSGIInterpreterOptions process-group=blog>
+            WSGIRestrictSignal Off
+            </WSGIInterpreterOptions>",
+        );
+        assert_eq!(
+            group.python.path,
+            [b"/srv/first".to_vec(), b"/srv/lib".to_vec()]
+        );
+        assert_eq!(
+            group.python.switch_interval,
+            Some(Duration::from_millis(100))
+        );
+        assert!(group.python.restrict_stdin && group.python.restrict_stdout);
+        assert!(group.python.restrict_signal);
+    }
+}

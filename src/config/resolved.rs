@@ -281,3 +281,204 @@ pub fn interpreter(
         restrict_signal: said.restrict_signal.unwrap_or(true),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::expand::tests::Facts;
+    use super::super::tests::Configuration;
+    use super::*;
+
+    fn text(bytes: &[u8]) -> &str {
+        std::str::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_request_nobody_says_anything_about_gets_the_defaults() {
+        let (dir, server, facts) = Default::default();
+        let facts: Facts = facts;
+        let settings = Settings::resolve(&dir, &server, Overrides::default(), &facts);
+        assert_eq!(text(&settings.process_group), "");
+        assert_eq!(
+            text(&settings.application_group),
+            "shop.example.com:8080|/App/x"
+        );
+        assert_eq!(text(&settings.callable_object), "application");
+        assert!(settings.script_reloading && settings.chunked_request);
+        assert!(!settings.pass_authorization && !settings.error_override);
+        assert_eq!(settings.map_head_to_get, MapHead::Auto);
+        assert!(settings.trusted_proxy_headers.is_empty() && settings.trusted_proxies.is_none());
+        assert!(settings.process_group_allowed());
+    }
+
+    #[test]
+    fn alias_directory_and_server_win_in_that_order() {
+        let configuration = Configuration::of(
+            "WSGIProcessGroup server
+            WSGIApplicationGroup server
+            WSGICallableObject server
+            WSGIPassAuthorization On
+            WSGIScriptReloading Off
+            WSGIMapHEADToGET On
+            WSGIScriptAlias / /a process-group=%{SERVER} callable-object=%{ENV:X}
+            WSGIScriptAlias /b /b pass-authorization=Off
+            <Directory /srv>
+            WSGIProcessGroup directory
+            WSGIApplicationGroup %{ENV:APP}
+            WSGIScriptReloading On
+            </Directory>",
+        );
+        let facts = Facts {
+            env: vec![(b"APP", b"blue")],
+            ..Facts::default()
+        };
+        let (server, dir) = (&configuration.main, &configuration.directories[0].1);
+        let none = Overrides::default();
+        let outside = DirGiven::default();
+
+        let settings = Settings::resolve(&outside, server, none, &facts);
+        assert_eq!(text(&settings.process_group), "server");
+        assert_eq!(text(&settings.application_group), "server");
+        assert_eq!(text(&settings.callable_object), "server");
+        assert!(settings.pass_authorization && !settings.script_reloading);
+        assert_eq!(settings.map_head_to_get, MapHead::On);
+
+        let settings = Settings::resolve(dir, server, none, &facts);
+        assert_eq!(text(&settings.process_group), "directory");
+        assert_eq!(text(&settings.application_group), "blue");
+        assert_eq!(text(&settings.callable_object), "server");
+        assert!(settings.pass_authorization && settings.script_reloading);
+
+        let alias = &server.aliases[0].options;
+        let settings = Settings::resolve(dir, server, alias.into(), &facts);
+        assert_eq!(text(&settings.process_group), "shop.example.com:8080");
+        assert_eq!(text(&settings.application_group), "blue");
+        // The option of an alias is taken literally.
+        assert_eq!(text(&settings.callable_object), "%{ENV:X}");
+
+        let alias = &server.aliases[1].options;
+        assert!(!Settings::resolve(dir, server, alias.into(), &facts).pass_authorization);
+    }
+
+    #[test]
+    fn requests_are_kept_to_the_groups_that_are_allowed() {
+        let configuration = Configuration::of(
+            "<Directory /a>
+            WSGIRestrictProcess Shop %{GLOBAL}
+            </Directory>
+            <Directory /b>
+            WSGIRestrictProcess x
+            WSGIRestrictProcess blog
+            </Directory>",
+        );
+        let (server, facts) = (ServerGiven::default(), Facts::default());
+        for (directory, group, allowed) in [
+            (0, "shop", true),
+            (0, "", true),
+            (0, "blog", false),
+            (1, "blog", true),
+            (1, "x", false),
+            (1, "", false),
+        ] {
+            let dir = &configuration.directories[directory].1;
+            let mut settings = Settings::resolve(dir, &server, Overrides::default(), &facts);
+            settings.process_group = Cow::Borrowed(group.as_bytes());
+            assert_eq!(
+                settings.process_group_allowed(),
+                allowed,
+                "{directory} {group}"
+            );
+        }
+    }
+
+    #[test]
+    fn handler_scripts_are_found_in_the_directory_and_then_the_server() {
+        let configuration = Configuration::of(
+            "WSGIHandlerScript bobo /srv/outer.py process-group=shop
+            WSGIHandlerScript other /srv/other.py
+            <Directory /srv>
+            WSGIHandlerScript bobo /srv/inner.py pass-authorization=On
+            </Directory>",
+        );
+        let (server, dir) = (&configuration.main, &configuration.directories[0].1);
+        let path = |name: &str| text(&handler_script(dir, server, name.as_bytes()).unwrap().path);
+        assert_eq!(
+            (path("bobo"), path("other")),
+            ("/srv/inner.py", "/srv/other.py")
+        );
+        assert!(handler_script(dir, server, b"none").is_none());
+
+        let facts = Facts::default();
+        let script = handler_script(dir, server, b"bobo").unwrap();
+        let settings = Settings::resolve(dir, server, script.into(), &facts);
+        assert_eq!(text(&settings.callable_object), "handle_request");
+        assert!(settings.pass_authorization);
+    }
+
+    #[test]
+    fn the_more_specific_section_wins_and_of_equals_the_later() {
+        let configuration = Configuration::of(
+            "WSGIRestrictSignal Off
+            WSGIPythonPath /top
+            <WSGIInterpreterOptions process-group=shop application-group=%{GLOBAL}>
+            WSGIRestrictStdout On
+            WSGIPythonPath /both
+            WSGIFreeThreading On
+            </WSGIInterpreterOptions>
+            <WSGIInterpreterOptions process-group=shop>
+            WSGIRestrictStdout Off
+            WSGIRestrictStdin On
+            WSGIPythonPath /group:/group2
+            </WSGIInterpreterOptions>
+            <WSGIInterpreterOptions process-group=shop>
+            WSGIRestrictStdin Off
+            </WSGIInterpreterOptions>
+            <WSGIInterpreterOptions>
+            WSGIPerInterpreterGIL On
+            WSGISwitchInterval 0.5
+            </WSGIInterpreterOptions>
+            <WSGIInterpreterOptions PROCESS-GROUP=%{GLOBAL}>
+            WSGIRestrictStdin On
+            </WSGIInterpreterOptions>",
+        );
+        let global = &configuration.main.global;
+        let base = || vec![b"/base".to_vec()];
+        let paths = |of: &Interpreter| of.python_path.iter().map(|p| text(p).to_owned()).collect();
+        let (main, all): (Vec<String>, Vec<String>);
+
+        let both = interpreter(global, b"shop", Some(b""), base());
+        main = paths(&both);
+        assert_eq!(main, ["/both", "/group", "/group2", "/base"]);
+        assert!(both.restrict_stdout && !both.restrict_stdin && !both.restrict_signal);
+        assert!(both.own_gil && !both.free_threading);
+        assert_eq!(both.switch_interval, Some(Duration::from_millis(500)));
+
+        let process = interpreter(global, b"shop", None, base());
+        all = paths(&process);
+        assert_eq!(all, ["/group", "/group2", "/base"]);
+        assert!(!process.restrict_stdout);
+
+        let embedded = interpreter(global, b"", Some(b""), base());
+        assert_eq!(embedded.python_path, [b"/top".to_vec()]);
+        assert!(embedded.restrict_stdin);
+    }
+
+    #[test]
+    fn what_the_server_does_not_say_has_a_default() {
+        let globals = Globals::of(&GlobalGiven::default());
+        assert!(!globals.restrict_embedded && globals.destroy_interpreter);
+        assert!(globals.case_sensitive && globals.python_hash_seed.is_none());
+        let configuration = Configuration::of(
+            "WSGIRestrictEmbedded On
+            WSGISlowRequests 0
+            WSGIPythonHashSeed random
+            WSGISocketPrefix run/wsgi
+            WSGIPythonWarnings ignore
+            WSGIPythonWarnings error::DeprecationWarning",
+        );
+        let globals = Globals::of(&configuration.main.global);
+        assert!(globals.restrict_embedded && globals.slow_requests.is_none());
+        assert_eq!(globals.python_hash_seed, None);
+        assert_eq!(globals.socket_prefix.unwrap(), b"/etc/apache2/run/wsgi");
+        assert_eq!(globals.python_warnings.len(), 2);
+    }
+}
