@@ -331,3 +331,142 @@ pub struct Preload {
     /// Where it was said.
     pub place: Place,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Configuration;
+    use super::*;
+
+    /// A section in which everything is said, with values that `which` tells apart.
+    fn full(which: bool) -> DirGiven {
+        let flag = if which { "On" } else { "Off" };
+        let name = if which { "one" } else { "two" };
+        let text = format!(
+            "<Directory /srv>
+            WSGIProcessGroup {name}
+            WSGIApplicationGroup {name}
+            WSGICallableObject {name}
+            WSGIDispatchScript /{name}
+            WSGIHandlerScript {name} /{name}
+            WSGIHandlerScript both /{name}
+            WSGIScriptReloading {flag}
+            WSGIPassAuthorization {flag}
+            WSGIChunkedRequest {flag}
+            WSGIMapHEADToGET {flag}
+            WSGIErrorOverride {flag}
+            WSGIEnableSendfile {flag}
+            WSGIIgnoreActivity {flag}
+            WSGIPassApacheRequest {flag}
+            WSGITrustedProxyHeaders X-{name}
+            WSGITrustedProxies 10.0.0.{}
+            WSGIRestrictProcess {name}
+            WSGIAccessScript /{name}
+            WSGIAuthUserScript /{name}
+            WSGIAuthGroupScript /{name}
+            WSGIGroupAuthoritative {flag}
+            </Directory>",
+            name.len() + usize::from(which),
+        );
+        Configuration::of(&text).directories.remove(0).1
+    }
+
+    #[test]
+    fn an_inner_section_wins_in_everything_it_says() {
+        let (inner, outer) = (full(true), full(false));
+        let mut merged = inner.merged_over(&outer);
+        let scripts = merged.handler_scripts.take().unwrap();
+        // Handler scripts alone are overlaid by name.
+        for (name, path) in [("one", "/one"), ("two", "/two"), ("both", "/one")] {
+            assert_eq!(
+                scripts[name.as_bytes()].path[..],
+                *path.as_bytes(),
+                "{name}"
+            );
+        }
+        assert_eq!(scripts.len(), 3);
+        assert_eq!(
+            merged,
+            DirGiven {
+                handler_scripts: None,
+                ..inner
+            }
+        );
+    }
+
+    #[test]
+    fn an_inner_section_that_says_nothing_changes_nothing() {
+        let outer = full(true);
+        assert_eq!(DirGiven::default().merged_over(&outer), outer);
+        assert_eq!(outer.merged_over(&DirGiven::default()), outer);
+    }
+
+    #[test]
+    fn lists_grow_within_a_section_and_replace_those_outside() {
+        let configuration = Configuration::of(
+            "WSGITrustedProxies 10.0.0.0/8
+            WSGITrustedProxies ::1
+            WSGITrustedProxyHeaders X-Real-IP
+            WSGITrustedProxyHeaders X-Forwarded-For X-Forwarded-Proto
+            <Directory /srv>
+            WSGITrustedProxies 192.0.2.1
+            </Directory>",
+        );
+        let outer = &configuration.main.directory;
+        assert_eq!(outer.trusted_proxies.as_ref().unwrap().len(), 2);
+        assert_eq!(outer.trusted_proxy_headers.as_ref().unwrap().len(), 3);
+        let merged = configuration.directories[0].1.merged_over(outer);
+        assert_eq!(merged.trusted_proxies.unwrap().len(), 1);
+        assert_eq!(merged.trusted_proxy_headers.unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_virtual_host_inherits_from_the_main_server_and_its_aliases_come_first() {
+        let configuration = Configuration::of(
+            "WSGIScriptAlias / /main.wsgi
+            WSGIPassAuthorization On
+            WSGIProcessGroup main
+            WSGIPythonHome /srv/venv
+            WSGIRestrictStdout On
+            WSGIPythonWarnings ignore
+            <WSGIInterpreterOptions>
+            WSGIRestrictStdin On
+            </WSGIInterpreterOptions>
+            <VirtualHost shop.example.com *>
+            WSGIScriptAlias /shop /shop.wsgi
+            WSGIProcessGroup shop
+            </VirtualHost>",
+        );
+        let merged = configuration.hosts[0]
+            .given
+            .merged_over(&configuration.main);
+        let targets: Vec<_> = merged
+            .aliases
+            .iter()
+            .map(|alias| &alias.target[..])
+            .collect();
+        assert_eq!(targets, [&b"/shop.wsgi"[..], b"/main.wsgi"]);
+        assert_eq!(merged.directory.pass_authorization, Some(true));
+        assert_eq!(merged.directory.process_group.unwrap().text(), &b"shop"[..]);
+        // What only the main server can say is the same everywhere.
+        assert_eq!(merged.global, configuration.main.global);
+    }
+
+    #[test]
+    fn a_section_for_interpreters_ends_where_it_is_closed() {
+        let configuration = Configuration::of(
+            "<WSGIInterpreterOptions process-group=shop>
+            WSGIRestrictStdout On
+            </WSGIInterpreterOptions>
+            WSGIRestrictStdin On",
+        );
+        let global = configuration.main.global;
+        assert_eq!(
+            global.blocks[0].process_group.as_deref(),
+            Some(&b"shop"[..])
+        );
+        assert_eq!(global.blocks[0].options.restrict_stdout, Some(true));
+        assert_eq!(global.blocks[0].options.restrict_stdin, None);
+        assert_eq!(global.interpreter.restrict_stdout, None);
+        assert_eq!(global.interpreter.restrict_stdin, Some(true));
+    }
+}

@@ -8,6 +8,8 @@ pub mod mapping;
 pub mod python;
 pub mod requests;
 pub mod telemetry;
+#[cfg(test)]
+mod tests;
 
 use super::directive::{on_off, Line};
 use super::error::{Invalid, Problem};
