@@ -2,7 +2,9 @@
 
 import os
 import pwd
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,9 @@ from httpd import CHECKOUT, Server
 
 OURS = CHECKOUT / "target" / "release" / "libmod_wsgi.so"
 MODULE = Path(os.environ.get("MOD_WSGI_SO", OURS)).resolve()
+
+# The suite's own copy, when workers' users cannot reach the checkout.
+staged = None
 
 servers_alive = []
 
@@ -27,6 +32,24 @@ def pytest_configure(config):
         raise pytest.UsageError(f"{MODULE} is not there: run scripts/build, or set MOD_WSGI_SO")
     config.addinivalue_line("markers", "differs(name): the C module is known to answer otherwise; a row of DIFFERENCES.md")
     processes.adopt_orphans()
+
+
+def world_can_enter(path):
+    return all(parent.stat().st_mode & 0o005 == 0o005 for parent in path.parents)
+
+
+def module_under_test():
+    """MODULE, or a copy of it and its companions where every user can read it."""
+    global staged
+    if world_can_enter(MODULE):
+        return MODULE
+    if staged is None:
+        staged = tempfile.TemporaryDirectory(prefix="wsgi-test-module-", dir="/tmp")
+        os.chmod(staged.name, 0o755)
+        for name in (MODULE.name, "mod_wsgi-supervisor", "libwsgi_runtime.so"):
+            if (MODULE.parent / name).exists():
+                shutil.copy(MODULE.parent / name, staged.name)
+    return Path(staged.name) / MODULE.name
 
 
 def is_reference():
@@ -64,7 +87,7 @@ def has_failed(node):
 
 
 def _open(request):
-    server = Server(MODULE, request.config.getoption("--mpm"))
+    server = Server(module_under_test(), request.config.getoption("--mpm"))
     servers_alive.append(server)
     return server
 

@@ -318,12 +318,13 @@ class Server:
     def workers(self, group="app", count=None, within=10.0):
         """Worker processes of `group`, which needs `display-name=%{GROUP}`; waits for `count`."""
         def found():
-            living = [p for p in self.family() if p.title.startswith(f"(wsgi:{group})")]
-            return living if count is None or len(living) == count else None
+            return [p for p in self.family() if p.title.startswith(f"(wsgi:{group})")]
 
-        if count is None:
-            return found()
-        return waiting.until(found, within, lambda: f"{count} workers of {group}: {self.described()}")
+        if count is not None:
+            waiting.until(
+                lambda: len(found()) == count, within, lambda: f"{count} workers of {group}: {self.described()}"
+            )
+        return found()
 
     def children(self):
         """Apache's own children, which carry requests."""
