@@ -7,3 +7,7 @@
 
 pub mod apache;
 pub mod config;
+pub mod module;
+pub mod parent;
+
+apache::hooks::module_record!(module::Wsgi);

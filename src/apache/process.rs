@@ -10,6 +10,7 @@ use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::ptr;
+use std::time::Duration;
 
 use super::boundary;
 use super::pool::{self, Pool};
@@ -131,9 +132,11 @@ pub fn build_date() -> &'static [u8] {
 }
 
 /// Adds a word such as `mod_wsgi/6.1.1` to the server's version string. During `post_config` only.
-pub fn add_version_component(pool: Pool<'_>, component: &CStr) {
-    // SAFETY: a live pool and a terminated string, which httpd copies.
-    unsafe { sys::ap_add_version_component(pool.raw(), component.as_ptr()) };
+pub fn add_version_component(pool: Pool<'_>, component: &str) {
+    if let Ok(component) = pool.text(component.as_bytes()) {
+        // SAFETY: a live pool and a terminated string, which httpd copies.
+        unsafe { sys::ap_add_version_component(pool.raw(), component.as_ptr()) };
+    }
 }
 
 /// The account Apache's children run as: `User` and `Group`.
@@ -161,7 +164,7 @@ pub fn children_identity() -> Identity {
 #[derive(Debug)]
 pub struct Companion {
     /// Its number, greater than 0.
-    pub pid: i32,
+    pub pid: u32,
     /// Our end of the conversation with it: a duplicate, so that it is good for as long as it is
     /// held, whatever is kept or forgotten meanwhile.
     pub control: OwnedFd,
@@ -181,7 +184,7 @@ fn process_pool() -> Pool<'static> {
     unsafe { Pool::lent(ptr::addr_of!(sys::ap_pglobal).read()).unwrap_unchecked() }
 }
 
-fn load_companion() -> Option<(i32, RawFd)> {
+fn load_companion() -> Option<(u32, RawFd)> {
     let mut found: *mut c_void = ptr::null_mut();
     // SAFETY: the live pool of the process and a terminated name; writes one pointer. Only
     // `store_companion` stores under it, always two integers of that pool.
@@ -192,7 +195,7 @@ fn load_companion() -> Option<(i32, RawFd)> {
         }
         found.cast::<[i64; 2]>().read()
     };
-    let (pid, control) = (i32::try_from(pid).ok()?, RawFd::try_from(control).ok()?);
+    let (pid, control) = (u32::try_from(pid).ok()?, RawFd::try_from(control).ok()?);
     (pid > 0 && control >= 0).then_some((pid, control))
 }
 
@@ -323,4 +326,36 @@ unsafe extern "C" fn watched(reason: c_int, watch: *mut c_void, status: c_int) {
             }
         }
     });
+}
+
+/// Takes the status of child process `pid` from the kernel once it has ended, within `limit`; for
+/// the end of the parent, when httpd no longer does so. Says whether it has ended.
+pub fn reap(pid: u32, limit: Duration) -> bool {
+    const STEP: Duration = Duration::from_millis(5);
+    let Ok(pid @ 1..) = sys::pid_t::try_from(pid) else {
+        return false;
+    };
+    // SAFETY: a plain C structure for which all-zero means "no pipes, no pid".
+    let mut process: sys::apr_proc_t = unsafe { std::mem::zeroed() };
+    process.pid = pid;
+    let mut waited = Duration::ZERO;
+    loop {
+        // SAFETY: a structure of ours, with the number of a child of this process.
+        let status = unsafe {
+            sys::apr_proc_wait(
+                &mut process,
+                ptr::null_mut(),
+                ptr::null_mut(),
+                sys::APR_NOWAIT,
+            )
+        };
+        if status != sys::APR_CHILD_NOTDONE as sys::apr_status_t {
+            return true;
+        }
+        if waited >= limit {
+            return false;
+        }
+        std::thread::sleep(STEP);
+        waited += STEP;
+    }
 }

@@ -1,0 +1,191 @@
+//! The module as httpd sees it: its directives, its hooks, and which role answers each of them.
+//!
+//! Runs in: the Apache parent (configuration, start) and its children (requests), on whatever thread
+//! httpd calls. Nothing is decided here: this joins [`crate::config`] and the roles to the hooks.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+
+use crate::apache::directives::{Position, Scope, Spec, Target};
+use crate::apache::hooks::{Configured, Module, Outcome, Refused};
+use crate::apache::pool::Pool;
+use crate::apache::regex::Regex;
+use crate::apache::request::Request;
+use crate::apache::server::Server;
+use crate::config::alias::Location;
+use crate::config::given::Text;
+use crate::config::{self, DirGiven, Globals, Groups, Place, ServerGiven, VirtualHost};
+use crate::parent::machine::Machine;
+use crate::parent::{self, Door};
+
+/// The module.
+pub struct Wsgi;
+
+/// What one reading of the configuration gathers.
+#[derive(Default)]
+pub struct Reading {
+    /// By its directives.
+    said: config::Reading,
+    /// By its check: the process groups it comes to.
+    groups: Groups,
+}
+
+/// What a configuration in force means to requests.
+pub struct Serving {
+    /// The process groups.
+    pub groups: Groups,
+    /// How to reach each, by name.
+    pub doors: HashMap<Vec<u8>, Door>,
+    /// The expressions of `WSGIScriptAliasMatch`, by their text.
+    pub regexes: HashMap<Text, Regex>,
+    /// What holds for the whole server.
+    pub globals: Globals,
+}
+
+const DIRECTIVES: [Spec; config::DIRECTIVES.len()] = {
+    let mut specs = [Spec {
+        name: "",
+        help: "",
+        scope: Scope::Global,
+    }; config::DIRECTIVES.len()];
+    let mut at = 0;
+    while at < specs.len() {
+        let row = &config::DIRECTIVES[at];
+        let scope = match row.scope {
+            config::Scope::Global => Scope::Global,
+            config::Scope::Server => Scope::Server,
+            config::Scope::Directory => Scope::Directory,
+            config::Scope::FileInfo => Scope::FileInfo,
+            config::Scope::AuthConfig => Scope::AuthConfig,
+        };
+        specs[at] = Spec {
+            name: row.name,
+            help: row.help,
+            scope,
+        };
+        at += 1;
+    }
+    specs
+};
+
+impl Module for Wsgi {
+    type Server = ServerGiven;
+    type Dir = DirGiven;
+    type Reading = Reading;
+    type Settled = Serving;
+
+    const DIRECTIVES: &'static [Spec] = &DIRECTIVES;
+    // `Alias` wins over `WSGIScriptAlias`, whatever their order in the file.
+    const TRANSLATES_AFTER: &'static [&'static CStr] = &[c"mod_alias.c"];
+    const TRANSLATES_BEFORE: &'static [&'static CStr] = &[c"mod_userdir.c", c"mod_vhost_alias.c"];
+
+    fn read(
+        index: usize,
+        target: Target<'_, Self>,
+        reading: &mut Reading,
+        args: &[u8],
+        at: &Position<'_>,
+    ) -> Result<(), String> {
+        let target = match target {
+            Target::Server(server) => config::Target::Server(server),
+            Target::Directory(dir) => config::Target::Directory(dir),
+        };
+        let directive = &config::DIRECTIVES[index];
+        let machine = Machine::new(at.pool);
+        config::apply(
+            directive,
+            target,
+            args,
+            &place(at),
+            &machine,
+            &mut reading.said,
+        )
+        .map_err(|invalid| invalid.to_string())
+    }
+
+    fn close(
+        _index: usize,
+        target: Target<'_, Self>,
+        _reading: &mut Reading,
+        _args: &[u8],
+        _at: &Position<'_>,
+    ) -> Result<(), String> {
+        // There is one kind of section.
+        if let Target::Server(server) = target {
+            server.global.close_block();
+        }
+        Ok(())
+    }
+
+    fn merge_servers(outer: &ServerGiven, inner: &ServerGiven) -> ServerGiven {
+        inner.merged_over(outer)
+    }
+
+    fn merge_dirs(outer: &DirGiven, inner: &DirGiven) -> DirGiven {
+        inner.merged_over(outer)
+    }
+
+    fn check(configured: &Configured<'_>, reading: &mut Reading) -> Result<(), Refused> {
+        let main = configured.main.given::<Self>().ok_or(Refused)?;
+        reading.groups = parent::check(configured, &reading.said, main)?.groups;
+        Ok(())
+    }
+
+    fn start(configured: &Configured<'_>, reading: &mut Reading) -> Result<(), Refused> {
+        if !parent::is_to_serve() {
+            return Ok(());
+        }
+        let main = configured.main.given::<Self>().ok_or(Refused)?;
+        let groups = std::mem::take(&mut reading.groups);
+        let doors = parent::start(configured, groups.all(), main)?;
+        let regexes = regexes(configured.main);
+        let globals = Globals::of(&main.global);
+        configured.settle::<Self>(Serving {
+            groups,
+            doors,
+            regexes,
+            globals,
+        });
+        Ok(())
+    }
+
+    fn begin_child(_main: Server<'_>, _pool: Pool<'_>) {
+        parent::supervisor::leave_to_parent();
+    }
+
+    fn translate_name(_request: Request<'_>) -> Outcome {
+        Outcome::DECLINED
+    }
+
+    fn handle(_request: Request<'_>) -> Outcome {
+        Outcome::DECLINED
+    }
+}
+
+fn place(at: &Position<'_>) -> Place {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Place {
+        file: text(at.file),
+        line: at.line,
+        directory: at.directory.map(text),
+        virtual_host: at.server.is_virtual().then(|| VirtualHost {
+            id: at.server.id(),
+            address: at.virtual_host.map(text).unwrap_or_default(),
+        }),
+    }
+}
+
+/// Compiles the expressions of all aliases, each once. They have been compiled before, to check
+/// them, so none fails here.
+fn regexes(main: Server<'_>) -> HashMap<Text, Regex> {
+    main.and_following()
+        .filter_map(|server| server.given::<Wsgi>())
+        .flat_map(|given| &given.aliases)
+        .filter_map(|alias| match &alias.location {
+            Location::Regex(pattern) => Some((pattern.clone(), Regex::new(pattern).ok()?)),
+            Location::Prefix(_) => None,
+        })
+        .collect()
+}

@@ -1,0 +1,245 @@
+//! The parent's side of the conversation with the supervisor.
+//!
+//! Runs in: the Apache parent, on its only thread. Every send and every wait has a limit: a
+//! supervisor that hangs must not keep Apache from starting, restarting or ending.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use os::poll::{poll_uninterrupted, Wanted};
+use os::{clock, socket};
+use wire::control::{FromSupervisor, ToSupervisor, MAX_MESSAGE};
+use wire::group::{Group, ServerFacts};
+use wire::Malformed;
+
+/// Longest time the supervisor takes to read one message.
+const SEND_LIMIT: Duration = Duration::from_secs(5);
+/// Longest time it takes to bind its sockets and answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Everything the supervisor is told, kept to be told again to its successor.
+#[derive(Debug)]
+pub struct Configuration {
+    /// What holds for all groups.
+    pub facts: ServerFacts,
+    /// The main error log.
+    pub log: Option<OwnedFd>,
+    /// The groups, each with the error log it writes to where that is not the main one.
+    pub groups: Vec<(Group, Option<OwnedFd>)>,
+}
+
+/// Why a configuration did not come into force.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The supervisor is not there, or left.
+    Gone(io::Error),
+    /// It did not answer in time.
+    Silent(Duration),
+    /// It answered what no supervisor of this version would.
+    Malformed(Malformed),
+    /// A message is larger than any may be.
+    TooLong(Malformed),
+    /// It cannot serve the configuration; its own sentence.
+    Refused(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Gone(error) => write!(f, "the supervisor is gone: {error}"),
+            Trouble::Silent(limit) => {
+                write!(
+                    f,
+                    "the supervisor did not answer within {} s",
+                    limit.as_secs()
+                )
+            }
+            Trouble::Malformed(error) => write!(
+                f,
+                "the supervisor's answer makes no sense ({error}); are mod_wsgi.so and \
+                 mod_wsgi-supervisor of the same version?"
+            ),
+            Trouble::TooLong(error) => write!(f, "the configuration is too large: {error}"),
+            Trouble::Refused(sentence) => f.write_str(sentence),
+        }
+    }
+}
+
+impl Configuration {
+    /// Tells the supervisor at the other end of `control` and waits for its answer.
+    pub fn tell(&self, control: BorrowedFd<'_>) -> Result<(), Trouble> {
+        socket::set_send_timeout(control, Some(SEND_LIMIT)).map_err(Trouble::Gone)?;
+        discard_old_answers(control);
+        let log = self.log.as_ref().map(AsFd::as_fd);
+        send(
+            control,
+            &ToSupervisor::Begin(Box::new(self.facts.clone())),
+            log,
+        )?;
+        for (group, log) in &self.groups {
+            let log = log.as_ref().map(AsFd::as_fd);
+            send(control, &ToSupervisor::Group(Box::new(group.clone())), log)?;
+        }
+        send(control, &ToSupervisor::Commit(()), None)?;
+        match answer(control)? {
+            FromSupervisor::Accepted(()) => Ok(()),
+            FromSupervisor::Refused(sentence) => {
+                Err(Trouble::Refused(sentence.text().into_owned()))
+            }
+        }
+    }
+}
+
+/// Asks for the end of everything and waits until it is there: the supervisor's end of the socket
+/// closes when it has gone. Says whether it has.
+pub fn stop(control: BorrowedFd<'_>, limit: Duration) -> bool {
+    let told = socket::set_send_timeout(control, Some(SEND_LIMIT))
+        .map_err(Trouble::Gone)
+        .and_then(|()| send(control, &ToSupervisor::Stop(()), None));
+    match told {
+        Err(Trouble::Gone(error)) => error.kind() == io::ErrorKind::BrokenPipe,
+        Err(_) => false,
+        Ok(()) => has_hung_up(control, limit),
+    }
+}
+
+fn has_hung_up(control: BorrowedFd<'_>, limit: Duration) -> bool {
+    let end = clock::monotonic() + limit;
+    let mut buffer = vec![0; MAX_MESSAGE];
+    loop {
+        let left = end.saturating_sub(clock::monotonic());
+        let mut wanted = [Wanted::readable(control)];
+        match poll_uninterrupted(&mut wanted, Some(left)) {
+            Ok(1..) => match socket::recv(control, &mut buffer, socket::Wait::Never) {
+                Ok(0) => return true,
+                // An answer to an earlier message: not of interest any more.
+                Ok(_) => {}
+                Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+            },
+            Ok(0) | Err(_) => return false,
+        }
+    }
+}
+
+/// Answers that came after their limit are not the answer to what is asked next.
+fn discard_old_answers(control: BorrowedFd<'_>) {
+    let mut buffer = vec![0; MAX_MESSAGE];
+    while matches!(
+        socket::recv(control, &mut buffer, socket::Wait::Never),
+        Ok(1..)
+    ) {}
+}
+
+fn send(
+    control: BorrowedFd<'_>,
+    message: &ToSupervisor,
+    pass: Option<BorrowedFd<'_>>,
+) -> Result<(), Trouble> {
+    let packet = message.encode().map_err(Trouble::TooLong)?;
+    match socket::send(control, &[IoSlice::new(&packet)], pass, socket::Wait::AsSet) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Trouble::Silent(SEND_LIMIT)),
+        Err(error) => Err(Trouble::Gone(error)),
+    }
+}
+
+fn answer(control: BorrowedFd<'_>) -> Result<FromSupervisor, Trouble> {
+    let mut wanted = [Wanted::readable(control)];
+    match poll_uninterrupted(&mut wanted, Some(ANSWER_LIMIT)) {
+        Ok(0) => return Err(Trouble::Silent(ANSWER_LIMIT)),
+        Ok(_) => {}
+        Err(error) => return Err(Trouble::Gone(error)),
+    }
+    let mut buffer = vec![0; MAX_MESSAGE];
+    match socket::recv(control, &mut buffer, socket::Wait::Never) {
+        Ok(0) => Err(Trouble::Gone(io::ErrorKind::UnexpectedEof.into())),
+        Ok(length) => FromSupervisor::decode(&buffer[..length]).map_err(Trouble::Malformed),
+        Err(error) => Err(Trouble::Gone(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    fn configuration() -> Configuration {
+        let facts = ServerFacts {
+            apache_version: (2, (4, 71)),
+            module_version: (6, (1, 1)),
+            server_description: "Apache".into(),
+            build_date: "".into(),
+            mpm_name: "event".into(),
+            mpm_max_processes: 16,
+            mpm_max_threads: 25,
+            runtime: "/lib/libwsgi_runtime.so".into(),
+            default_python: "/usr/bin/python3".into(),
+            parent_pid: 1,
+            one_process: false,
+        };
+        Configuration {
+            facts,
+            log: None,
+            groups: Vec::new(),
+        }
+    }
+
+    fn supervisor(
+        answer: impl FnOnce(ToSupervisor) -> Option<FromSupervisor> + Send + 'static,
+    ) -> (OwnedFd, thread::JoinHandle<()>) {
+        let (ours, theirs) = socket::seqpacket_pair().unwrap();
+        let thread = thread::spawn(move || {
+            let mut buffer = vec![0; MAX_MESSAGE];
+            loop {
+                let length =
+                    socket::recv(theirs.as_fd(), &mut buffer, socket::Wait::AsSet).unwrap();
+                match ToSupervisor::decode(&buffer[..length]).unwrap() {
+                    ToSupervisor::Begin(_) | ToSupervisor::Group(_) => {}
+                    last => {
+                        if let Some(answer) = answer(last) {
+                            let packet = answer.encode().unwrap();
+                            let packet = [IoSlice::new(&packet)];
+                            socket::send(theirs.as_fd(), &packet, None, socket::Wait::AsSet)
+                                .unwrap();
+                        }
+                        return;
+                    }
+                }
+            }
+        });
+        (ours, thread)
+    }
+
+    #[test]
+    fn a_configuration_is_accepted_refused_or_the_supervisor_is_gone() {
+        let (control, thread) = supervisor(|_| Some(FromSupervisor::Accepted(())));
+        assert!(configuration().tell(control.as_fd()).is_ok());
+        thread.join().unwrap();
+        let refuse = |_| Some(FromSupervisor::Refused("no room".into()));
+        let (control, thread) = supervisor(refuse);
+        let trouble = configuration().tell(control.as_fd()).unwrap_err();
+        assert_eq!(trouble.to_string(), "no room");
+        thread.join().unwrap();
+        let trouble = configuration().tell(control.as_fd()).unwrap_err();
+        assert!(matches!(trouble, Trouble::Gone(_)));
+        let (control, thread) = supervisor(|_| None);
+        let trouble = configuration().tell(control.as_fd()).unwrap_err();
+        assert!(matches!(trouble, Trouble::Gone(_)));
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_stop_is_done_when_the_other_end_closes_and_not_before() {
+        let (control, thread) = supervisor(|last| {
+            assert_eq!(last, ToSupervisor::Stop(()));
+            None
+        });
+        assert!(stop(control.as_fd(), Duration::from_secs(5)));
+        thread.join().unwrap();
+        assert!(stop(control.as_fd(), Duration::from_secs(5)));
+        let (control, _held) = socket::seqpacket_pair().unwrap();
+        assert!(!stop(control.as_fd(), Duration::from_millis(5)));
+    }
+}

@@ -1,0 +1,211 @@
+//! The role of the Apache parent: it turns the configuration into running process groups.
+//!
+//! Runs in: the Apache parent, on its only thread, while a configuration is checked or brought into
+//! force. No thread, no signal handler, no Python, no `static` here: httpd throws this image away
+//! and loads it anew at every restart.
+
+#![forbid(unsafe_code)]
+
+pub mod conversation;
+pub mod files;
+pub mod machine;
+pub mod plan;
+pub mod supervisor;
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use wire::group::ServerFacts;
+
+use crate::apache::hooks::{Configured, Refused};
+use crate::apache::log::Log;
+use crate::apache::process::{self, Purpose, State};
+use crate::apache::server::{self, Server};
+use crate::config::process_group::Reach;
+use crate::config::{self, Globals, ProcessGroup, Reading, ServerGiven, Settled};
+use conversation::Configuration;
+use files::Files;
+use machine::Machine;
+use plan::SocketNames;
+
+/// The version of mod_wsgi whose behaviour this module has, as applications and the server's version
+/// string are told. Programs ask it to learn what they can rely on.
+pub const VERSION: (u32, u32, u32) = (6, 1, 1);
+
+/// How requests reach one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// Path of its listening socket.
+    pub socket_path: Vec<u8>,
+    /// What a request has to show.
+    pub key: [u8; 16],
+}
+
+/// Settles the configuration that was read and judges it; the reasons of a refusal are logged.
+pub fn check(
+    configured: &Configured<'_>,
+    reading: &Reading,
+    main: &ServerGiven,
+) -> Result<Settled, Refused> {
+    let machine = Machine::new(configured.pool);
+    let servers: Vec<config::groups::Server<'_>> = configured
+        .main
+        .and_following()
+        .map(|server| config::groups::Server {
+            id: server.is_virtual().then(|| server.id()),
+            hostname: server.name(),
+        })
+        .collect();
+    let mut settled = config::settle(
+        reading,
+        &servers,
+        &main.global,
+        &machine.apache_identity(),
+        &machine,
+    );
+    if !settled.groups.all().is_empty() {
+        let names = socket_names(configured, main);
+        let too_long = settled
+            .groups
+            .all()
+            .iter()
+            .filter_map(|group| names.check(group).err());
+        settled.refusals.extend(too_long);
+        if let Err(missing) = companions() {
+            settled.refusals.push(missing);
+        }
+    }
+    // A start reads the configuration twice; what is only worth a warning is said once, with the
+    // reading that counts. `-t` has but the first.
+    if process::state() != State::Trial || process::purpose() == Purpose::CheckConfiguration {
+        for warning in &settled.warnings {
+            configured.main.warning(warning);
+        }
+        if let Some(sentence) = reading.without_effect_sentence() {
+            configured.main.warning(sentence);
+        }
+    }
+    for refusal in &settled.refusals {
+        // By the start-up log: that is the terminal while there is one.
+        configured.scratch.error(refusal);
+    }
+    if settled.refusals.is_empty() {
+        Ok(settled)
+    } else {
+        Err(Refused)
+    }
+}
+
+/// Whether a configuration that was read is going to be served: not when it is only checked or shown,
+/// nor in the first of the two readings of a start.
+pub fn is_to_serve() -> bool {
+    process::purpose() == Purpose::Serve && process::state() == State::Configuring
+}
+
+/// Brings the groups into force. The error has been logged; a restart never gives one, for the
+/// groups of before run on.
+pub fn start(
+    configured: &Configured<'_>,
+    groups: &[ProcessGroup],
+    main: &ServerGiven,
+) -> Result<HashMap<Vec<u8>, Door>, Refused> {
+    let version = format!("mod_wsgi/{}.{}.{}", VERSION.0, VERSION.1, VERSION.2);
+    process::add_version_component(configured.pool, &version);
+    let refused = |sentence: String| {
+        configured.scratch.error(sentence);
+        Refused
+    };
+    if groups.is_empty() && process::companion().is_none() {
+        return Ok(HashMap::new());
+    }
+    let files = companions().map_err(refused)?;
+    let names = socket_names(configured, main);
+    let mut doors = HashMap::new();
+    let mut messages = Vec::with_capacity(groups.len());
+    for group in groups {
+        let key = os::random::bytes16()
+            .map_err(|error| refused(format!("WSGI0316: the system gives no secret: {error}")))?;
+        let door = Door {
+            socket_path: names.path(group),
+            key,
+        };
+        doors.insert(group.name.clone(), door);
+        let message = plan::message(group, &names, key, configured.main.timeout());
+        messages.push((message, log_of(group, configured.main)));
+    }
+    let configuration = Configuration {
+        facts: facts(&files),
+        log: duplicate_log(configured.main),
+        groups: messages,
+    };
+    let first = process::companion().is_none();
+    let limit = plan::time_to_stop(groups);
+    match supervisor::serve(configured.pool, &files.supervisor, configuration, limit) {
+        Ok(()) => Ok(doors),
+        Err(failure) if first => Err(refused(format!("WSGI0317: {failure}."))),
+        Err(failure) => {
+            configured.main.error(format!(
+                "WSGI0318: the new configuration of process groups is not in force: {failure}. \
+                 Their requests get 503 until a restart succeeds."
+            ));
+            Ok(doors)
+        }
+    }
+}
+
+/// The files beside the module.
+fn companions() -> Result<Files, String> {
+    let module = process::module_file().unwrap_or_else(|| PathBuf::from("/"));
+    Files::beside(&module).map_err(|missing| missing.to_string())
+}
+
+fn socket_names(configured: &Configured<'_>, main: &ServerGiven) -> SocketNames {
+    let prefix = Globals::of(&main.global)
+        .socket_prefix
+        .or_else(|| server::runtime_relative(configured.pool, c"wsgi").map(<[u8]>::to_vec));
+    SocketNames {
+        prefix: prefix.unwrap_or_default(),
+        parent_pid: std::process::id(),
+    }
+}
+
+/// The error log of a group that a virtual host defines, where it is not the main one.
+fn log_of(group: &ProcessGroup, main: Server<'_>) -> Option<OwnedFd> {
+    let Reach::VirtualHosts { ids, .. } = &group.reach else {
+        return None;
+    };
+    let server = main
+        .and_following()
+        .find(|server| ids.contains(&server.id()))?;
+    (server.error_log_name() != main.error_log_name())
+        .then(|| duplicate_log(server))
+        .flatten()
+}
+
+fn duplicate_log(server: Server<'_>) -> Option<OwnedFd> {
+    server
+        .error_log_descriptor()?
+        .as_fd()
+        .try_clone_to_owned()
+        .ok()
+}
+
+fn facts(files: &Files) -> ServerFacts {
+    let mpm = process::mpm();
+    let (major, minor, patch) = process::version();
+    ServerFacts {
+        apache_version: (major, (minor, patch)),
+        module_version: (VERSION.0, (VERSION.1, VERSION.2)),
+        server_description: server::description().into(),
+        build_date: process::build_date().into(),
+        mpm_name: mpm.name.into(),
+        mpm_max_processes: mpm.max_processes,
+        mpm_max_threads: mpm.max_threads,
+        runtime: files.runtime.as_os_str().as_bytes().into(),
+        default_python: files::DEFAULT_PYTHON.into(),
+        parent_pid: std::process::id(),
+        one_process: process::is_single(),
+    }
+}

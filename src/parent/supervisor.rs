@@ -1,0 +1,222 @@
+//! The life of the supervisor, as the Apache parent arranges it.
+//!
+//! Runs in: the Apache parent, on its only thread: at a start or restart, when httpd finds that the
+//! supervisor has died, and at the very end. One supervisor serves for the life of the parent;
+//! a restart tells it the new configuration, so that no group's socket is ever closed.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::time::Duration;
+
+use os::process::Child;
+use os::spawn::Command;
+use os::{clock, descriptor, signal, socket};
+
+use super::conversation::{self, Configuration, Trouble};
+use crate::apache::log::{Level, Log, MainLog};
+use crate::apache::pool::Pool;
+use crate::apache::process::{self, Fate, State};
+
+/// Longest time from fork to exec.
+const EXEC_LIMIT: Duration = Duration::from_secs(10);
+/// Most successors started within [`RESTART_WINDOW`]; a supervisor that dies more often is given up.
+const MOST_RESTARTS: usize = 5;
+/// See [`MOST_RESTARTS`].
+const RESTART_WINDOW: Duration = Duration::from_secs(60);
+
+/// Why no supervisor serves the configuration.
+#[derive(Debug)]
+pub enum Failure {
+    /// Its program was not started.
+    NotStarted(String),
+    /// It was, but did not take the configuration.
+    NotServing(Trouble),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::NotStarted(reason) => write!(f, "cannot start the supervisor: {reason}"),
+            Failure::NotServing(trouble) => write!(f, "{trouble}"),
+        }
+    }
+}
+
+/// Starts a supervisor and tells it `configuration`; gives its number. It is kept as the companion
+/// of the process only when it has accepted.
+fn begin(program: &Path, configuration: &Configuration) -> Result<u32, Failure> {
+    let (mut child, control) = spawn(program, configuration.log.as_ref())
+        .map_err(|reason| Failure::NotStarted(format!("{}: {reason}", program.display())))?;
+    match configuration.tell(control.as_fd()) {
+        Ok(()) => {
+            process::keep_companion(child.pid(), control);
+            Ok(child.pid())
+        }
+        Err(trouble) => {
+            // Its end of the socket closes with ours, which is its sign to leave; it has started
+            // nothing yet that would need longer.
+            drop(control);
+            if !matches!(child.wait(EXEC_LIMIT), Ok(Some(_))) {
+                let _ = child.signal(signal::SIGKILL);
+                let _ = child.wait(EXEC_LIMIT);
+            }
+            Err(Failure::NotServing(trouble))
+        }
+    }
+}
+
+/// Runs the supervisor's program with: 0 the null device, 1 and 2 the main error log, 3 its end of
+/// the control socket.
+fn spawn(program: &Path, log: Option<&OwnedFd>) -> Result<(Child, OwnedFd), String> {
+    let in_words = |error: io::Error| error.to_string();
+    let (ours, theirs) = socket::seqpacket_pair().map_err(in_words)?;
+    let null = descriptor::null().map_err(in_words)?;
+    let stderr = io::stderr();
+    let log: BorrowedFd<'_> = log.map_or(stderr.as_fd(), AsFd::as_fd);
+    let path = program.as_os_str().as_bytes();
+    let mut command = Command::new(path, &[path]);
+    // Its workers inherit Apache's environment, as those of mod_wsgi do.
+    command.env = std::env::vars_os()
+        .map(|(name, value)| (name.into_vec(), value.into_vec()))
+        .collect();
+    command.fds = vec![null.as_fd(), log, log, theirs.as_fd()];
+    // Ctrl-C in a terminal is for Apache, which then ends the supervisor in good order.
+    command.new_session = true;
+    command.cwd = Some(b"/".to_vec());
+    // The control socket tells it of our end, too, unless another process holds a copy of it.
+    command.parent_death_signal = Some(signal::SIGTERM);
+    let mut child = command.spawn().map_err(in_words)?;
+    match child.wait_started(EXEC_LIMIT) {
+        Some(Ok(())) => Ok((child, ours)),
+        Some(Err(failure)) => {
+            let _ = child.wait(EXEC_LIMIT);
+            Err(failure.to_string())
+        }
+        None => {
+            let _ = child.signal(signal::SIGKILL);
+            let _ = child.wait(EXEC_LIMIT);
+            Err(format!("not running after {} s", EXEC_LIMIT.as_secs()))
+        }
+    }
+}
+
+/// Brings `configuration` into force: tells the supervisor there is, or starts one.
+///
+/// From then on, until `pool` is cleared, httpd watches it: a supervisor that dies has a successor
+/// with the same configuration. When the process ends, it is ended first, within `time_to_stop`.
+pub fn serve(
+    pool: Pool<'_>,
+    program: &Path,
+    configuration: Configuration,
+    time_to_stop: Duration,
+) -> Result<(), Failure> {
+    let running = process::companion();
+    let told = match &running {
+        None => begin(program, &configuration),
+        Some(companion) => match configuration.tell(companion.control.as_fd()) {
+            Ok(()) => Ok(companion.pid),
+            Err(Trouble::Gone(_)) => {
+                process::forget_companion();
+                begin(program, &configuration)
+            }
+            Err(trouble) => Err(Failure::NotServing(trouble)),
+        },
+    };
+    let pid = match (&told, running) {
+        (Ok(pid), _) => *pid,
+        // The one that was running runs on with what it had.
+        (Err(Failure::NotServing(_)), Some(companion)) => companion.pid,
+        (Err(_), _) => return told.map(drop),
+    };
+    end_with(pool, time_to_stop);
+    watch(pool, pid, program, configuration);
+    told.map(drop)
+}
+
+/// Ends the supervisor when the process ends, and not at a restart. There is nothing to do when it
+/// ends by a signal that leaves no time: the supervisor hears of that by itself.
+fn end_with(pool: Pool<'_>, time_to_stop: Duration) {
+    let parent = std::process::id();
+    pool.at_end(move || {
+        if std::process::id() == parent && process::state() == State::Exiting {
+            end(time_to_stop);
+        }
+    });
+}
+
+/// Ends the supervisor, if there is one.
+fn end(limit: Duration) {
+    let Some(companion) = process::companion() else {
+        return;
+    };
+    process::forget_companion();
+    if conversation::stop(companion.control.as_fd(), limit) {
+        process::reap(companion.pid, limit);
+    } else {
+        let sentence = format!(
+            "WSGI0312: the supervisor (pid {}) has not ended within {} s; it is left to end by \
+             itself.",
+            companion.pid,
+            limit.as_secs()
+        );
+        MainLog.warning(sentence);
+    }
+}
+
+fn watch(pool: Pool<'_>, pid: u32, program: &Path, configuration: Configuration) {
+    let program = program.to_owned();
+    let mut pid = pid;
+    let mut deaths: Vec<Duration> = Vec::new();
+    process::watch(pool, pid, move |fate| {
+        process::forget_companion();
+        let how = match fate {
+            Fate::Ended(status) => format!("ended with status or signal {status}"),
+            Fate::Lost => "is lost".to_owned(),
+        };
+        if process::state() != State::Serving {
+            return None;
+        }
+        let now = clock::monotonic();
+        deaths.retain(|&death| now.saturating_sub(death) < RESTART_WINDOW);
+        deaths.push(now);
+        if deaths.len() > MOST_RESTARTS {
+            let sentence = format!(
+                "WSGI0313: the supervisor (pid {pid}) {how}, for the {}th time within {} s. It is \
+                 not started again: process groups answer 503 until Apache is restarted.",
+                deaths.len(),
+                RESTART_WINDOW.as_secs()
+            );
+            MainLog.log(Level::Alert, sentence);
+            return None;
+        }
+        MainLog.critical(format!(
+            "WSGI0314: the supervisor (pid {pid}) {how}; starting it and all process groups again."
+        ));
+        match begin(&program, &configuration) {
+            Ok(successor) => {
+                pid = successor;
+                Some(successor)
+            }
+            Err(failure) => {
+                MainLog.log(
+                    Level::Alert,
+                    format!(
+                        "WSGI0315: {failure}. Process groups answer 503 until Apache is restarted."
+                    ),
+                );
+                None
+            }
+        }
+    });
+}
+
+/// Called in a new Apache child: closes its copy of the conversation, which would hide the parent's
+/// death from the supervisor.
+pub fn leave_to_parent() {
+    if !process::is_single() {
+        process::forget_companion();
+    }
+}
