@@ -129,6 +129,8 @@ pub struct Line<'a> {
     pub place: &'a Place,
     /// The machine.
     pub system: &'a dyn System,
+    /// Whether it stands in a `<WSGIInterpreterOptions>` section.
+    pub in_section: bool,
     /// What is gathered over the whole configuration.
     pub reading: &'a mut Reading,
 }
@@ -156,11 +158,13 @@ pub fn apply(
     if directive.effect == Effect::Later {
         reading.note_without_effect(directive.name, place);
     }
+    let in_section = matches!(&target, Target::Server(server) if server.global.block_is_open);
     let mut line = Line {
         directive,
         args: raw_args,
         place,
         system,
+        in_section,
         reading,
     };
     match (directive.setter, target) {

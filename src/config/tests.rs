@@ -1,6 +1,7 @@
 //! A configuration for tests, read line by line as httpd would.
 
 use super::alias::Location;
+use super::daemon_options::DAEMON_OPTIONS;
 use super::directive::{apply, Directive, Scope, Target, DIRECTIVES};
 use super::given::{DirGiven, ServerGiven};
 use super::groups::{settle, Server, Settled};
@@ -267,6 +268,65 @@ fn on_and_off_are_read_in_any_case_and_nothing_else_is() {
                 Configuration::refusal(&in_place(row, value)),
                 format!("{}: expected \"{}\".", row.name, row.usage),
             );
+        }
+    }
+}
+
+#[test]
+fn no_text_makes_a_setter_panic() {
+    // An .htaccess is written by whoever may write there. A generator of fixed seed, so that a
+    // failure can be repeated.
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    let pieces: [&[u8]; 22] = [
+        b"On",
+        b"=",
+        b" ",
+        b"\"",
+        b"'",
+        b"\\",
+        b"%{ENV:",
+        b"}",
+        b"%{GLOBAL}",
+        b"$1",
+        b"-1",
+        b"0",
+        b"99999999999999999999",
+        b"/",
+        b":",
+        b"#",
+        b",",
+        b"\xff\xfe",
+        b"\xc3\xa9",
+        b"env=",
+        b"1e999",
+        b"process-group=",
+    ];
+    let place = Place::default();
+    let machine = Machine { root: true };
+    for _ in 0..200 {
+        let args: Vec<u8> = (0..next(8))
+            .flat_map(|_| pieces[next(pieces.len())].to_vec())
+            .collect();
+        let option = DAEMON_OPTIONS[next(DAEMON_OPTIONS.len())].name.as_bytes();
+        let group = [b"shop ", option, b"=", &args[..]].concat();
+        for row in DIRECTIVES {
+            let args = if row.name == "WSGIDaemonProcess" {
+                &group
+            } else {
+                &args
+            };
+            let (mut server, mut dir) = (ServerGiven::default(), DirGiven::default());
+            let mut reading = Reading::default();
+            for target in [Target::Server(&mut server), Target::Directory(&mut dir)] {
+                let read = apply(row, target, args, &place, &machine, &mut reading);
+                assert!(read.is_ok() || !read.unwrap_err().to_string().contains('\0'));
+            }
         }
     }
 }

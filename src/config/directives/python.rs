@@ -36,13 +36,17 @@ pub const PYTHON_PATH: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIPythonPath directory[:directory...]",
     default: "none",
-    effect: Effect::Later,
+    effect: Effect::Now,
     help: "Directories in front of sys.path (embedded mode).",
     doc: "Directories put in front of `sys.path`; `.pth` files in them are honoured. At top level \
-          it is for embedded mode: a process group has `python-path=` instead. In a \
+          it is for embedded mode, and has no effect yet: a process group has `python-path=` instead. In a \
           `<WSGIInterpreterOptions>` section it is for the interpreters the section selects.",
     example: "WSGIPythonPath /srv/lib:/srv/plugins",
     setter: Setter::Interpreter(|options, line| {
+        if !line.in_section {
+            let what = "WSGIPythonPath outside of <WSGIInterpreterOptions>";
+            line.reading.note_without_effect(what, line.place);
+        }
         options.python_path = Some(Arc::new(directories(&line.word()?)));
         Ok(())
     }),
@@ -156,14 +160,15 @@ pub const INTERPRETER_OPTIONS: Directive = Directive {
     scope: Scope::Global,
     usage: "<WSGIInterpreterOptions [process-group=name] [application-group=name]>",
     default: "none",
-    effect: Effect::Later,
+    effect: Effect::Now,
     help: "Settings for selected interpreters.",
     doc: "Encloses settings for the interpreters of a process group, of an application group, or \
           of both; `%{GLOBAL}` is embedded mode, and the main interpreter. For each setting the \
           section with more selectors wins, and of equal ones the later; what no section says is \
           taken from the top level. Paths of WSGIPythonPath add up, the most specific in front.\n\n\
           Meant for WSGIPythonPath, WSGISwitchInterval, WSGIPerInterpreterGIL, WSGIFreeThreading, \
-          WSGIRestrictStdin, WSGIRestrictStdout and WSGIRestrictSignal.",
+          WSGIRestrictStdin, WSGIRestrictStdout and WSGIRestrictSignal; any \
+          other directive holds as if it stood outside. `application-group=` has no effect yet.",
     example: "<WSGIInterpreterOptions process-group=shop>\n    WSGIRestrictStdout On\n\
               </WSGIInterpreterOptions>",
     setter: Setter::Global(interpreter_options),
@@ -291,6 +296,10 @@ fn interpreter_options(global: &mut GlobalGiven, line: &mut Line<'_>) -> Result<
         } else {
             pair.value
         });
+    }
+    if block.application_group.is_some() {
+        let what = "<WSGIInterpreterOptions application-group=>";
+        line.reading.note_without_effect(what, line.place);
     }
     global.blocks.push(block);
     global.block_is_open = true;

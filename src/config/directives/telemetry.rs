@@ -123,10 +123,8 @@ fn telemetry_options(global: &mut GlobalGiven, line: &mut Line<'_>) -> Result<()
         let sentence = "flags with a sign and flags without cannot stand in one line.";
         return Err(line.refuse(Problem::Because(sentence.into())));
     }
+    // There is one flag, so a line without signs says everything by saying it.
     let mut capture = global.capture_user_agent.unwrap_or(false);
-    if !signed(&words[0]) {
-        capture = false;
-    }
     for word in &words {
         let (sign, flag) = match word[0] {
             b'+' | b'-' => (Some(word[0]), &word[1..]),

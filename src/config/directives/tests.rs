@@ -273,6 +273,27 @@ fn a_section_for_interpreters_has_each_selector_once() {
 }
 
 #[test]
+fn what_a_section_cannot_do_yet_is_said() {
+    let said = |text: &str| Configuration::of(text).reading.without_effect_sentence();
+    let section = "<WSGIInterpreterOptions process-group=shop>
+        WSGIPythonPath /srv/lib
+        </WSGIInterpreterOptions>";
+    assert_eq!(said(section), None);
+    for (text, what) in [
+        (
+            "WSGIPythonPath /srv/lib",
+            "WSGIPythonPath outside of <WSGIInterpreterOptions> (",
+        ),
+        (
+            "<WSGIInterpreterOptions application-group=a>",
+            "<WSGIInterpreterOptions application-group=> (",
+        ),
+    ] {
+        assert!(said(text).unwrap().contains(what), "{text}");
+    }
+}
+
+#[test]
 fn the_telemetry_service_is_a_socket_with_an_interval() {
     let service = |text: &str| {
         let configuration = Configuration::of(&format!("WSGITelemetryService {text}"));
