@@ -28,8 +28,8 @@ pub struct Wsgi;
 pub struct Reading {
     /// By its directives.
     said: config::Reading,
-    /// By its check: the process groups it comes to.
-    groups: Groups,
+    /// By its check: what it comes to.
+    settled: config::Settled,
 }
 
 /// What a configuration in force means to requests.
@@ -129,7 +129,7 @@ impl Module for Wsgi {
 
     fn check(configured: &Configured<'_>, reading: &mut Reading) -> Result<(), Refused> {
         let main = configured.main.given::<Self>().ok_or(Refused)?;
-        reading.groups = parent::check(configured, &reading.said, main)?.groups;
+        reading.settled = parent::check(configured, &reading.said, main)?;
         Ok(())
     }
 
@@ -138,7 +138,10 @@ impl Module for Wsgi {
             return Ok(());
         }
         let main = configured.main.given::<Self>().ok_or(Refused)?;
-        let groups = std::mem::take(&mut reading.groups);
+        let config::Settled {
+            groups, warnings, ..
+        } = std::mem::take(&mut reading.settled);
+        parent::warn(configured, &reading.said, &warnings);
         let doors = parent::start(configured, groups.all(), main)?;
         let regexes = regexes(configured.main);
         let globals = Globals::of(&main.global);

@@ -77,15 +77,8 @@ pub fn check(
             settled.refusals.push(missing);
         }
     }
-    // A start reads the configuration twice; what is only worth a warning is said once, with the
-    // reading that counts. `-t` has but the first.
-    if process::state() != State::Trial || process::purpose() == Purpose::CheckConfiguration {
-        for warning in &settled.warnings {
-            configured.main.warning(warning);
-        }
-        if let Some(sentence) = reading.without_effect_sentence() {
-            configured.main.warning(sentence);
-        }
+    if process::purpose() == Purpose::CheckConfiguration {
+        warn(configured, reading, &settled.warnings);
     }
     for refusal in &settled.refusals {
         // By the start-up log: that is the terminal while there is one.
@@ -95,6 +88,17 @@ pub fn check(
         Ok(settled)
     } else {
         Err(Refused)
+    }
+}
+
+/// Says what is probably not meant. Once: with `-t` when the configuration is checked, else when it is
+/// brought into force, because only then the error log is open.
+pub fn warn(configured: &Configured<'_>, reading: &Reading, warnings: &[String]) {
+    for warning in warnings {
+        configured.main.warning(warning);
+    }
+    if let Some(sentence) = reading.without_effect_sentence() {
+        configured.main.warning(sentence);
     }
 }
 
