@@ -19,7 +19,12 @@ const VARIABLES: &str = "ap_.*|AP_.*|APR_.*|APLOG_.*|HTTP_.*|OK|DECLINED|DONE|MO
                          REQUEST_.*";
 
 fn main() {
-    for watched in ["build.rs", "src/apache/headers.h", "src/apache/shim.c"] {
+    for watched in [
+        "build.rs",
+        "src/apache/headers.h",
+        "src/apache/shim.c",
+        "src/apache/shim.h",
+    ] {
         println!("cargo:rerun-if-changed={watched}");
     }
     println!("cargo:rerun-if-env-changed=APXS");
@@ -29,7 +34,7 @@ fn main() {
     let flags = compiler_flags(&apxs);
 
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let bindings = bindgen::Builder::default()
+    let builder = bindgen::Builder::default()
         .header("src/apache/headers.h")
         .clang_args(&flags)
         .allowlist_function(FUNCTIONS)
@@ -38,18 +43,25 @@ fn main() {
         .default_enum_style(bindgen::EnumVariation::Consts)
         .prepend_enum_name(false)
         .generate_comments(false)
-        .derive_debug(false)
-        .generate();
-    match bindings {
-        Ok(bindings) => {
+        .derive_debug(false);
+    // Without libclang bindgen panics, with a page of advice for its own users.
+    std::panic::set_hook(Box::new(|_| {}));
+    let generated = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| builder.generate()));
+    let _ = std::panic::take_hook();
+    match generated {
+        Ok(Ok(bindings)) => {
             if let Err(error) = bindings.write_to_file(out.join("httpd.rs")) {
                 stop(&format!("cannot write the httpd declarations: {error}"));
             }
         }
-        Err(error) => stop(&format!(
-            "cannot read the httpd and APR headers ({error}). Install them and libclang, on Debian: \
-             apt-get install apache2-dev libclang-dev"
+        Ok(Err(error)) => stop(&format!(
+            "cannot read the headers of httpd and APR. Install them, on Debian: apt-get install \
+             apache2-dev ({error})"
         )),
+        Err(_) => stop(
+            "libclang is missing, which reads httpd's headers. Install it, on Debian: apt-get \
+             install libclang-dev; or name its directory with the environment variable LIBCLANG_PATH",
+        ),
     }
 
     let mut shim = cc::Build::new();
@@ -115,7 +127,6 @@ fn run(program: &str, arguments: &[&str]) -> String {
 }
 
 fn stop(sentence: &str) -> ! {
-    println!("cargo:warning={sentence}");
     eprintln!("mod_wsgi: {sentence}");
     exit(1)
 }

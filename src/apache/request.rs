@@ -142,6 +142,16 @@ impl<'r> Request<'r> {
         unsafe { (*self.raw()).method_number }
     }
 
+    /// Whether a filter of content (compression, for one) looks at the response before the filters of
+    /// the protocol do: then a HEAD needs the body for its headers to be those of a GET.
+    pub fn output_is_filtered(self) -> bool {
+        // SAFETY: a live record; its filters have their records as long as they are in the chain.
+        unsafe {
+            let first = (*self.raw()).output_filters;
+            !first.is_null() && (*(*first).frec).ftype < sys::AP_FTYPE_PROTOCOL
+        }
+    }
+
     /// Whether this is a GET (or HEAD, which httpd counts as one).
     pub fn is_get(self) -> bool {
         self.method_number() == sys::M_GET as c_int
