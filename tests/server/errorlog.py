@@ -21,6 +21,11 @@ RECORD = re.compile(
 )
 
 
+# What httpd itself may say, through no fault of anybody's: the event MPM's listener is closed by
+# `stop` while the worker thread is about to hand it a connection in its lingering close.
+HTTPD_NOISE = re.compile("AH03092: process_lingering_close")
+
+
 @dataclass(frozen=True)
 class Record:
     """One line of the log. `level` is `raw` where Apache did not write it.
@@ -46,6 +51,8 @@ class Record:
     @property
     def is_grave(self):
         """At `warn` or above, or not Apache's own."""
+        if HTTPD_NOISE.search(self.text):
+            return False
         return self.level == "raw" or LEVELS.index(self.level) <= LEVELS.index("warn")
 
     def __str__(self):
