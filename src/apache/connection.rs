@@ -78,28 +78,28 @@ impl<'c> Connection<'c> {
         unsafe { (*self.raw()).id }
     }
 
-    /// The client's socket, to be waited for with poll(2) and for nothing else. `None` where there
-    /// is none to wait for: a stream of HTTP/2 shares the socket of its connection. Data may also
-    /// be in an input filter already; a read that does not wait tells.
-    pub fn descriptor(self) -> Option<BorrowedFd<'c>> {
-        if self.is_secondary() {
-            return None;
-        }
-        let mut descriptor = -1;
-        // SAFETY: a live record; the socket is NULL or stays open as long as the connection.
-        unsafe {
-            let socket = sys::ap_get_conn_socket(self.raw());
-            (!socket.is_null()
-                && sys::apr_os_sock_get(&mut descriptor, socket) == sys::SUCCESS
-                && descriptor >= 0)
-                .then(|| BorrowedFd::borrow_raw(descriptor))
-        }
-    }
-
     /// The id of the connection in the error log, if it has been given one.
     pub fn log_id(self) -> Option<&'c [u8]> {
         // SAFETY: as in `local_ip`.
         unsafe { pool::bytes((*self.raw()).log_id) }
+    }
+
+    /// The socket, to wait on; everything else goes through the filters. `None` for a secondary
+    /// connection: what it waits for comes over another.
+    pub fn socket(self) -> Option<BorrowedFd<'c>> {
+        if self.is_secondary() {
+            return None;
+        }
+        // SAFETY: a live record; its socket, if any, is open as long as the record is live.
+        unsafe {
+            let socket = sys::ap_get_conn_socket(self.raw());
+            if socket.is_null() {
+                return None;
+            }
+            let mut number = -1;
+            let status = sys::apr_os_sock_get(&mut number, socket);
+            (status == sys::SUCCESS && number >= 0).then(|| BorrowedFd::borrow_raw(number))
+        }
     }
 
     /// Whether this is a secondary connection, such as an HTTP/2 stream's.

@@ -15,6 +15,9 @@ pub struct Output<'r> {
     brigade: NonNull<sys::apr_bucket_brigade>,
 }
 
+/// Bytes read of a file at once, where the kernel does not send it itself.
+const FILE_BUFFER: sys::apr_size_t = 64 << 10;
+
 /// What follows the data of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
@@ -22,7 +25,8 @@ pub enum Then {
     More,
     /// A pause: everything so far goes to the client now.
     Flush,
-    /// The end of the response.
+    /// The end of the response, and everything goes to the client now. A handler that returns with
+    /// the response still in the filters costs the event MPM a hand-over to its listener.
     End,
 }
 
@@ -66,13 +70,17 @@ impl<'r> Output<'r> {
         self.pass(then)
     }
 
-    /// Sends `length` bytes of `file` from `offset`. The descriptor is closed with the request, and
-    /// sent by the kernel where `EnableSendfile` allows it.
+    /// Sends `length` bytes of `file` from `offset`. The descriptor is closed with the request.
+    /// The kernel sends it itself where `EnableSendfile` or `sendfile` allows that.
+    ///
+    /// It is never mapped into memory, whatever `EnableMMAP` says: the file is an application's,
+    /// which may cut it short meanwhile, and reading a mapping past the end kills the process.
     pub fn send_file(
         &mut self,
         file: OwnedFd,
         offset: u64,
         length: u64,
+        sendfile: bool,
         then: Then,
     ) -> Result<(), NotWritten> {
         let (Ok(offset), Ok(length)) = (
@@ -83,7 +91,7 @@ impl<'r> Output<'r> {
         };
         let pool = self.request.pool();
         let mut flags = sys::APR_FOPEN_READ as sys::apr_int32_t;
-        if self.request.sendfile_enabled() {
+        if sendfile || self.request.sendfile_enabled() {
             flags |= sys::APR_FOPEN_SENDFILE_ENABLED as sys::apr_int32_t;
         }
         // The request's pool outlives every bucket of the response: it goes with the last of them.
@@ -96,7 +104,16 @@ impl<'r> Output<'r> {
             if status != sys::SUCCESS {
                 return Err(self.not_written(status));
             }
-            sys::apr_brigade_insert_file(self.brigade.as_ptr(), handle, offset, length, pool.raw());
+            // All buckets made of it share what is set on the one that is returned.
+            let bucket = sys::apr_brigade_insert_file(
+                self.brigade.as_ptr(),
+                handle,
+                offset,
+                length,
+                pool.raw(),
+            );
+            sys::apr_bucket_file_enable_mmap(bucket, 0);
+            sys::apr_bucket_file_set_buf_size(bucket, FILE_BUFFER);
         }
         self.pass(then)
     }
@@ -129,7 +146,12 @@ impl<'r> Output<'r> {
             match then {
                 Then::More => {}
                 Then::Flush => self.append(sys::apr_bucket_flush_create(self.allocator())),
-                Then::End => self.append(sys::apr_bucket_eos_create(self.allocator())),
+                Then::End => {
+                    // The flush comes behind the end: before it, filters would take it for a pause,
+                    // and httpd could not give a short response its Content-Length.
+                    self.append(sys::apr_bucket_eos_create(self.allocator()));
+                    self.append(sys::apr_bucket_flush_create(self.allocator()));
+                }
             }
             let status =
                 sys::ap_pass_brigade((*self.request.raw()).output_filters, self.brigade.as_ptr());

@@ -10,6 +10,7 @@ use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::ptr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::boundary;
@@ -177,6 +178,14 @@ const COMPANION: &CStr = c"mod_wsgi: supervisor 1";
 /// No companion.
 const NONE: [i64; 2] = [0, -1];
 
+/// Held by whoever uses the pool of the process or httpd's list of watched processes: neither is
+/// synchronised. No more than a belt, since the parent has one thread.
+static LOCK: Mutex<()> = Mutex::new(());
+
+fn lock() -> MutexGuard<'static, ()> {
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The pool of the process: older than every configuration, and not cleared before its end.
 fn process_pool() -> Pool<'static> {
     // SAFETY: httpd sets it first of all and never changes it; the parent is a single thread, and a
@@ -201,6 +210,7 @@ fn load_companion() -> Option<(u32, RawFd)> {
 
 /// What [`keep_companion`] has kept, in this loading of the module or an earlier one.
 pub fn companion() -> Option<Companion> {
+    let _locked = lock();
     let (pid, control) = load_companion()?;
     // SAFETY: handed over by `keep_companion`, hence open; borrowed for this line only.
     let control = unsafe { BorrowedFd::borrow_raw(control) }
@@ -211,13 +221,19 @@ pub fn companion() -> Option<Companion> {
 
 /// Keeps a companion for as long as the process lives, in place of another.
 pub fn keep_companion(pid: u32, control: OwnedFd) {
-    forget_companion();
+    let _locked = lock();
+    close_companion();
     store_companion([i64::from(pid), i64::from(control.into_raw_fd())]);
 }
 
 /// Closes the conversation with the companion, in this process only. An Apache child does so first of
 /// all: a copy of the parent's end in there would hide the parent's death from the companion.
 pub fn forget_companion() {
+    let _locked = lock();
+    close_companion();
+}
+
+fn close_companion() {
     if let Some((_, control)) = load_companion() {
         store_companion(NONE);
         // SAFETY: owned by the record, which has just lost it.
@@ -283,6 +299,7 @@ pub fn watch(pool: Pool<'_>, pid: u32, on_end: impl FnMut(Fate) -> Option<u32> +
         pool: pool.raw(),
         on_end: Box::new(on_end),
     });
+    let _locked = lock();
     // SAFETY: just made, and nobody else has it.
     unsafe { register(watch, pid) };
 }

@@ -142,16 +142,6 @@ impl<'r> Request<'r> {
         unsafe { (*self.raw()).method_number }
     }
 
-    /// Whether a filter of content (compression, for one) looks at the response before the filters of
-    /// the protocol do: then a HEAD needs the body for its headers to be those of a GET.
-    pub fn output_is_filtered(self) -> bool {
-        // SAFETY: a live record; its filters have their records as long as they are in the chain.
-        unsafe {
-            let first = (*self.raw()).output_filters;
-            !first.is_null() && (*(*first).frec).ftype < sys::AP_FTYPE_PROTOCOL
-        }
-    }
-
     /// Whether this is a GET (or HEAD, which httpd counts as one).
     pub fn is_get(self) -> bool {
         self.method_number() == sys::M_GET as c_int
@@ -217,29 +207,6 @@ impl<'r> Request<'r> {
         let media_type = self.pool().text(media_type)?;
         // SAFETY: a live record, used by this thread alone; the string lives in its pool.
         unsafe { sys::ap_set_content_type(self.raw(), media_type.as_ptr()) };
-        Ok(())
-    }
-
-    /// Announces a body of `length` bytes.
-    pub fn set_content_length(self, length: u64) {
-        if let Ok(length) = sys::apr_off_t::try_from(length) {
-            // SAFETY: a live record, used by this thread alone.
-            unsafe { sys::ap_set_content_length(self.raw(), length) };
-        }
-    }
-
-    /// Announces when the content was last changed: a date of HTTP. httpd writes it anew, and never
-    /// one in the future. Does nothing for what is no date.
-    pub fn set_last_modified(self, date: &[u8]) -> Result<(), InteriorNul> {
-        let date = self.pool().text(date)?;
-        // SAFETY: a terminated string; a live record, used by this thread alone.
-        unsafe {
-            let time = sys::apr_date_parse_http(date.as_ptr());
-            if time != 0 {
-                sys::ap_update_mtime(self.raw(), time);
-                sys::ap_set_last_modified(self.raw());
-            }
-        }
         Ok(())
     }
 
@@ -393,6 +360,47 @@ impl<'r> Request<'r> {
     pub fn request_uri_is_current(self) -> bool {
         // SAFETY: a live record with its per-directory settings.
         unsafe { sys::shim_request_uri_is_current(self.raw()) != 0 }
+    }
+
+    /// Sets the length of the response body.
+    pub fn set_content_length(self, length: u64) {
+        if let Ok(length) = sys::apr_off_t::try_from(length) {
+            // SAFETY: a live record, used by this thread alone.
+            unsafe { sys::ap_set_content_length(self.raw(), length) };
+        }
+    }
+
+    /// Sets when the content was last changed, from an HTTP date. A date in the future becomes now;
+    /// what is no date is left out.
+    pub fn set_last_modified(self, date: &[u8]) -> Result<(), InteriorNul> {
+        let date = self.pool().text(date)?;
+        // SAFETY: a terminated string; a live record, used by this thread alone.
+        unsafe {
+            let time = sys::apr_date_parse_http(date.as_ptr());
+            if time != 0 {
+                sys::ap_update_mtime(self.raw(), time);
+                sys::ap_set_last_modified(self.raw());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a filter is in place that may make headers of the body, such as compression: then a
+    /// HEAD needs the body to have the headers of a GET.
+    pub fn has_content_filter(self) -> bool {
+        // SAFETY: a live record; filters in place are live and so are their registrations.
+        unsafe {
+            let filter = (*self.raw()).output_filters;
+            !filter.is_null()
+                && !(*filter).frec.is_null()
+                && (*(*filter).frec).ftype < sys::AP_FTYPE_PROTOCOL
+        }
+    }
+
+    /// `QualifyRedirectURL On`: `REDIRECT_URL` has scheme and host.
+    pub fn qualifies_redirect_url(self) -> bool {
+        // SAFETY: a live record with its per-directory settings.
+        unsafe { sys::shim_qualify_redirect_url(self.raw()) != 0 }
     }
 
     /// `EnableSendfile On`.

@@ -117,18 +117,6 @@ impl<'s> Server<'s> {
         (status == sys::SUCCESS && descriptor >= 0)
             .then(|| unsafe { BorrowedFd::borrow_raw(descriptor) })
     }
-
-    /// The pool that lives as long as the parent, over restarts.
-    pub fn process_pool(self) -> Pool<'s> {
-        // SAFETY: every server record points to the one process record, whose pool is the oldest.
-        unsafe { Pool::lent((*self.record().process).pool).unwrap_unchecked() }
-    }
-
-    /// The pool of this configuration: cleared at a restart and at the end.
-    pub fn config_pool(self) -> Pool<'s> {
-        // SAFETY: as above; the configuration's pool outlives its server records.
-        unsafe { Pool::lent((*self.record().process).pconf).unwrap_unchecked() }
-    }
 }
 
 /// `Server: ` of the responses, as `ServerTokens` allows it.

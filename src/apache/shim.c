@@ -103,6 +103,12 @@ int shim_enable_sendfile(const request_rec *request)
     return core->enable_sendfile == ENABLE_SENDFILE_ON;
 }
 
+int shim_qualify_redirect_url(const request_rec *request)
+{
+    core_dir_config *core = ap_get_core_module_config(request->per_dir_config);
+    return core->qualify_redirect_url == AP_CORE_CONFIG_ON;
+}
+
 int shim_request_uri_is_current(const request_rec *request)
 {
     core_dir_config *core = ap_get_core_module_config(request->per_dir_config);

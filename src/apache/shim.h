@@ -33,6 +33,7 @@ apr_status_t shim_bucket_read(apr_bucket *bucket, const char **data, apr_size_t 
 /* The core module's directory settings. */
 int shim_cgi_pass_auth(const request_rec *request);
 int shim_enable_sendfile(const request_rec *request);
+int shim_qualify_redirect_url(const request_rec *request);
 int shim_request_uri_is_current(const request_rec *request);
 
 /* Whether the connection is encrypted, asked of whichever module does the encrypting. */
