@@ -48,7 +48,7 @@ impl Regex {
             .iter()
             .position(|&byte| byte == 0)
             .unwrap_or(text.len());
-        Err(String::from_utf8_lossy(&text[..end]).into_owned())
+        Err(String::from_utf8_lossy(&text[..end]).trim_end().to_owned())
     }
 
     /// Searches `subject`.
