@@ -7,6 +7,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::{c_string, checked, uninterrupted};
 
+/// The flag of open(2) by which neither opening nor using the file waits.
+pub const NONBLOCK: i32 = libc::O_NONBLOCK;
+
 /// A pipe, reading end first; both ends close on exec.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [-1; 2];

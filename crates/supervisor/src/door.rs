@@ -1,0 +1,164 @@
+//! Answers requests of a group that has nobody to serve them.
+//!
+//! While no worker can take a connection and none is expected soon, requests would wait in the
+//! listener's queue until somebody's patience ends. The supervisor takes them instead and says why
+//! they can't be served, without reading what they say.
+//!
+//! A unix socket closed with unread bytes in it resets the connection, and the child would take
+//! that for "nobody has seen the request, try another worker". So what has come is discarded and
+//! the child left time to read the answer and close first; both within bounds.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use os::listener::Listener;
+use os::socket::{self, Direction, Wait};
+use wire::response::Fail;
+
+/// Connections answered in one turn.
+const MAX_TURN: usize = 32;
+/// Connections that may linger; the oldest is closed for one more.
+const MAX_VISITORS: usize = 64;
+/// Longest that a child may take to read an answer and close.
+const LINGER: Duration = Duration::from_secs(2);
+/// Most bytes discarded of one connection in one turn.
+const MAX_DISCARD: usize = 256 * 1024;
+
+/// A connection that has its answer.
+#[derive(Debug)]
+struct Visitor {
+    id: u64,
+    socket: OwnedFd,
+    until: Duration,
+}
+
+/// The connections of one group that were turned away.
+#[derive(Debug, Default)]
+pub struct Door {
+    visitors: Vec<Visitor>,
+    next: u64,
+}
+
+impl Door {
+    /// Answers the connections that wait at the listener with 503 and the sentence.
+    pub fn answer(&mut self, listener: &Listener, sentence: &str, now: Duration) {
+        let mut answer = Vec::new();
+        Fail {
+            status: 503,
+            text: sentence.as_bytes(),
+        }
+        .append(&mut answer);
+        for _ in 0..MAX_TURN {
+            // Without descriptors or memory the connection stays queued for the next turn.
+            let Ok(Some(socket)) = listener.accept_now() else {
+                return;
+            };
+            // A fresh socket has room for it. A peer that has gone already needs none.
+            let sent = socket::send(socket.as_fd(), &[IoSlice::new(&answer)], None, Wait::Never);
+            if sent.is_err() || socket::shutdown(socket.as_fd(), Direction::Write).is_err() {
+                continue;
+            }
+            if self.visitors.len() >= MAX_VISITORS {
+                self.visitors.remove(0);
+            }
+            self.next += 1;
+            self.visitors.push(Visitor {
+                id: self.next,
+                socket,
+                until: now + LINGER,
+            });
+            self.carry(self.next);
+        }
+    }
+
+    /// What a visitor is known by, and where its bytes come from.
+    pub fn visitors(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>)> {
+        self.visitors.iter().map(|v| (v.id, v.socket.as_fd()))
+    }
+
+    /// Discards what a visitor has sent, and lets it go when it has closed.
+    pub fn carry(&mut self, id: u64) {
+        self.visitors
+            .retain(|visitor| visitor.id != id || discard(visitor.socket.as_fd()));
+    }
+
+    /// Lets those go whose time is up.
+    pub fn expire(&mut self, now: Duration) {
+        self.visitors.retain(|visitor| now < visitor.until);
+    }
+
+    /// When the next one's time is up.
+    pub fn next_expiry(&self) -> Option<Duration> {
+        self.visitors.iter().map(|visitor| visitor.until).min()
+    }
+}
+
+/// Whether more may come.
+fn discard(socket: BorrowedFd<'_>) -> bool {
+    let mut buffer = [0; 16 * 1024];
+    let mut taken = 0;
+    while taken < MAX_DISCARD {
+        match socket::recv(socket, &mut buffer, Wait::Never) {
+            Ok(0) => return false,
+            Ok(count) => taken += count,
+            Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::testing::Directory;
+
+    #[test]
+    fn a_request_larger_than_all_buffers_gets_its_answer_and_no_reset() {
+        let directory = Directory::new("door");
+        let path = directory.path().join("s");
+        let listener = Listener::bind(path.as_os_str().as_encoded_bytes(), None, 8).unwrap();
+        let mut door = Door::default();
+        door.answer(&listener, "nobody is there", Duration::ZERO);
+
+        let client = std::thread::spawn(move || {
+            let mut socket = UnixStream::connect(path).unwrap();
+            socket.write_all(&vec![7; 4 << 20]).unwrap();
+            let mut answer = Vec::new();
+            socket.read_to_end(&mut answer).unwrap();
+            answer
+        });
+        let now = os::clock::monotonic();
+        while !client.is_finished() || door.visitors().count() > 0 {
+            door.answer(&listener, "nobody is there", now);
+            let ids: Vec<u64> = door.visitors().map(|(id, _)| id).collect();
+            ids.into_iter().for_each(|id| door.carry(id));
+        }
+        let answer = client.join().unwrap();
+        let (_, payload, rest) = wire::frame::split(&answer).unwrap().unwrap();
+        let fail = Fail::decode(payload).unwrap();
+        assert_eq!((fail.status, fail.text), (503, &b"nobody is there"[..]));
+        assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn those_who_do_not_close_are_let_go() {
+        let directory = Directory::new("linger");
+        let path = directory.path().join("s");
+        let listener = Listener::bind(path.as_os_str().as_encoded_bytes(), None, 200).unwrap();
+        let clients: Vec<_> = (0..MAX_VISITORS + 9)
+            .map(|_| UnixStream::connect(&path).unwrap())
+            .collect();
+        let mut door = Door::default();
+        for _ in 0..clients.len() {
+            door.answer(&listener, "", Duration::ZERO);
+        }
+        assert_eq!(door.visitors().count(), MAX_VISITORS);
+        assert_eq!(door.next_expiry(), Some(LINGER));
+        door.expire(LINGER);
+        assert_eq!(door.visitors().count(), 0);
+    }
+}

@@ -1,0 +1,297 @@
+//! From a group's configuration to the process its workers start in.
+
+use std::os::fd::BorrowedFd;
+
+use os::rlimit::{Limit, Resource};
+use os::spawn::{Command, Identity};
+use wire::group::{Group, ServerFacts};
+
+use crate::examination::Interpreter;
+
+/// What a worker's Python runs first: loads the runtime and hands over to it.
+///
+/// `-c` puts the working directory in front of `sys.path`; it is taken away before anything is
+/// imported. The dynamic linker's path is put back for programs the application starts.
+const BOOTSTRAP: &str = "\
+import sys
+if sys.path and sys.path[0] == '':
+    del sys.path[0]
+import os
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from importlib.util import module_from_spec
+runtime, library_path = sys.argv[1:3]
+if library_path == 'unset':
+    os.environ.pop('LD_LIBRARY_PATH', None)
+elif library_path != 'keep':
+    os.environ['LD_LIBRARY_PATH'] = library_path[1:]
+loader = ExtensionFileLoader('wsgi_runtime', runtime)
+module = module_from_spec(ModuleSpec('wsgi_runtime', loader, origin=runtime))
+loader.exec_module(module)
+sys.exit(module.main())
+";
+
+/// Search path of programs where the environment is not handed on.
+const CLEAN_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Variables of an environment.
+pub type Environment = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// The environment this process was started with.
+pub fn own_environment() -> Environment {
+    use std::os::unix::ffi::OsStringExt;
+    std::env::vars_os()
+        .map(|(name, value)| (name.into_vec(), value.into_vec()))
+        .collect()
+}
+
+/// Whom the group's workers run as; `None` where they stay who we are.
+pub fn identity(group: &Group) -> Option<Identity> {
+    let wanted = &group.identity;
+    wanted.switch.then(|| Identity {
+        uid: wanted.uid,
+        gid: wanted.gid,
+        groups: wanted.groups.clone(),
+    })
+}
+
+/// The process of one worker. `fds` are, from 0 on: nothing to read, the log twice, the listener,
+/// the control socket.
+pub fn worker<'fd>(
+    group: &Group,
+    server: &ServerFacts,
+    interpreter: &Interpreter,
+    inherited: &Environment,
+    fds: [BorrowedFd<'fd>; 5],
+) -> Command<'fd> {
+    let (env, library_path) = environment(group, interpreter, inherited);
+    let mut args = vec![interpreter.program.clone()];
+    args.extend(options(group));
+    args.extend([b"-c".to_vec(), BOOTSTRAP.into()]);
+    args.extend([server.runtime.0.clone(), library_path]);
+
+    let mut command = Command::new(&interpreter.program, &[]);
+    command.args = args;
+    command.env = env;
+    command.fds = fds.to_vec();
+    command.new_session = true;
+    command.chroot = group.place.chroot.as_ref().map(|path| path.0.clone());
+    command.limits = limits(group);
+    command.priority = match group.limits.cpu_priority {
+        0 => None,
+        priority => Some(priority.clamp(-20, 19) as i32),
+    };
+    // Without a change of identity there is nobody who could drop them.
+    command.drop_bounding_set = group.identity.switch && group.identity.no_new_privs;
+    command.no_new_privs = group.identity.no_new_privs;
+    command.identity = identity(group);
+    command.umask = group.place.umask;
+    command.cwd = working_directory(group).map(<[u8]>::to_vec);
+    // The runtime leaves in order when it hears SIGTERM, and by itself when its control socket
+    // closes; this reaches it even where that thread is gone.
+    command.parent_death_signal = Some(os::signal::SIGTERM);
+    command
+}
+
+/// Where the group's workers stand, if not where we do.
+pub fn working_directory(group: &Group) -> Option<&[u8]> {
+    let place = &group.place;
+    let given = place.home.as_ref().or(place.chdir.as_ref());
+    given.map(|path| path.0.as_slice())
+}
+
+/// Options of the interpreter.
+fn options(group: &Group) -> Vec<Vec<u8>> {
+    let python = &group.python;
+    let mut options = Vec::new();
+    options.extend((0..python.optimize.min(2)).map(|_| b"-O".to_vec()));
+    if python.dont_write_bytecode {
+        options.push(b"-B".to_vec());
+    }
+    for filter in &python.warnings {
+        options.extend([b"-W".to_vec(), filter.0.clone()]);
+    }
+    options
+}
+
+fn set(env: &mut Environment, name: &[u8], value: &[u8]) {
+    env.retain(|(known, _)| known != name);
+    env.push((name.to_vec(), value.to_vec()));
+}
+
+/// The environment, and what the bootstrap is to do about the dynamic linker's path.
+fn environment(
+    group: &Group,
+    interpreter: &Interpreter,
+    inherited: &Environment,
+) -> (Environment, Vec<u8>) {
+    let (place, user) = (&group.place, &group.identity);
+    let mut env = if place.clear_env {
+        let kept = inherited.iter().filter(|(name, _)| name == b"TZ");
+        let mut env: Environment = kept.cloned().collect();
+        set(&mut env, b"PATH", CLEAN_PATH);
+        env
+    } else {
+        inherited.clone()
+    };
+    if !user.user_home.is_empty() {
+        set(&mut env, b"HOME", &user.user_home);
+    }
+    if !user.user.is_empty() {
+        set(&mut env, b"USER", &user.user);
+        set(&mut env, b"LOGNAME", &user.user);
+        if env.iter().any(|(name, _)| name == b"USERNAME") {
+            set(&mut env, b"USERNAME", &user.user);
+        }
+    }
+    for (name, value) in [(&b"LANG"[..], &place.lang), (b"LC_ALL", &place.locale)] {
+        if let Some(value) = value {
+            set(&mut env, name, value);
+        }
+    }
+    if let Some(seed) = group.python.hash_seed {
+        set(&mut env, b"PYTHONHASHSEED", seed.to_string().as_bytes());
+    }
+    if group.python.home.is_some() {
+        // Of some other Python, if it is there at all.
+        env.retain(|(name, _)| name != b"PYTHONHOME");
+    }
+    if let Some(home) = &interpreter.python_home {
+        set(&mut env, b"PYTHONHOME", home);
+    }
+    for (name, value) in &place.env {
+        if !name.is_empty() && !name.contains(&b'=') && !name.contains(&0) && !value.contains(&0) {
+            set(&mut env, name, value);
+        }
+    }
+    let mut library_path = b"keep".to_vec();
+    if let Some(directory) = &interpreter.library_path {
+        let known = env.iter().find(|(name, _)| name == b"LD_LIBRARY_PATH");
+        let (value, restore) = match known {
+            Some((_, old)) => (
+                [directory.as_slice(), b":", old].concat(),
+                [b"=".as_slice(), old].concat(),
+            ),
+            None => (directory.clone(), b"unset".to_vec()),
+        };
+        set(&mut env, b"LD_LIBRARY_PATH", &value);
+        library_path = restore;
+    }
+    (env, library_path)
+}
+
+fn limits(group: &Group) -> Vec<Limit> {
+    let wanted = &group.limits;
+    let mut limits = Vec::new();
+    if wanted.cpu_time != 0 {
+        // At the soft limit SIGXCPU asks the worker to leave; the hard one kills.
+        let soft = wanted.cpu_time.div_ceil(1000);
+        limits.push(Limit {
+            resource: Resource::Cpu,
+            soft,
+            hard: soft + 1 + group.timeouts.shutdown.div_ceil(1000),
+        });
+    }
+    for (resource, bytes) in [
+        (Resource::Data, wanted.memory),
+        (Resource::AddressSpace, wanted.virtual_memory),
+    ] {
+        if bytes != 0 {
+            limits.push(Limit {
+                resource,
+                soft: bytes,
+                hard: bytes,
+            });
+        }
+    }
+    limits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn interpreter() -> Interpreter {
+        Interpreter {
+            program: b"/venv/bin/python".to_vec(),
+            python_home: None,
+            library_path: None,
+        }
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Environment {
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        pairs.iter().map(|(n, v)| (bytes(n), bytes(v))).collect()
+    }
+
+    fn value<'e>(env: &'e Environment, name: &str) -> Option<&'e str> {
+        let mut found = env.iter().filter(|(known, _)| known == name.as_bytes());
+        let value = found.next().map(|(_, v)| std::str::from_utf8(v).unwrap());
+        assert!(found.next().is_none(), "{name} stands twice");
+        value
+    }
+
+    #[test]
+    fn the_environment_is_the_parents_with_the_users_own_names() {
+        let mut group = testing::group("shop");
+        group.identity.user = "user1".into();
+        group.identity.user_home = "/home/user1".into();
+        group.place.lang = Some("C.UTF-8".into());
+        group.place.env = vec![("A".into(), "2".into()), ("B=".into(), "x".into())];
+        group.python.hash_seed = Some(0);
+        let inherited = pairs(&[
+            ("USER", "root"),
+            ("HOME", "/root"),
+            ("A", "1"),
+            ("TZ", "UTC"),
+        ]);
+        let (env, restore) = environment(&group, &interpreter(), &inherited);
+        for (name, expected) in [
+            ("USER", Some("user1")),
+            ("LOGNAME", Some("user1")),
+            ("USERNAME", None),
+            ("HOME", Some("/home/user1")),
+            ("LANG", Some("C.UTF-8")),
+            ("LC_ALL", None),
+            ("A", Some("2")),
+            ("TZ", Some("UTC")),
+            ("PYTHONHASHSEED", Some("0")),
+            ("B=", None),
+        ] {
+            assert_eq!(value(&env, name), expected, "{name}");
+        }
+        assert_eq!(restore, b"keep");
+        group.place.clear_env = true;
+        let (env, _) = environment(&group, &interpreter(), &pairs(&[("SECRET", "1")]));
+        assert_eq!(value(&env, "SECRET"), None);
+        assert!(value(&env, "PATH").is_some());
+    }
+
+    #[test]
+    fn a_python_that_needs_its_library_path_has_it_and_its_programs_do_not() {
+        let group = testing::group("shop");
+        let moved = Interpreter {
+            library_path: Some(b"/opt/py/lib".to_vec()),
+            ..interpreter()
+        };
+        let (env, restore) = environment(&group, &moved, &Vec::new());
+        assert_eq!(value(&env, "LD_LIBRARY_PATH"), Some("/opt/py/lib"));
+        assert_eq!(restore, b"unset");
+        let (env, restore) = environment(&group, &moved, &pairs(&[("LD_LIBRARY_PATH", "/x")]));
+        assert_eq!(value(&env, "LD_LIBRARY_PATH"), Some("/opt/py/lib:/x"));
+        assert_eq!(restore, b"=/x");
+    }
+
+    #[test]
+    fn options_and_limits_follow_the_group() {
+        let mut group = testing::group("shop");
+        group.python.optimize = 5;
+        group.python.dont_write_bytecode = true;
+        group.python.warnings = vec!["error".into()];
+        assert_eq!(options(&group), [&b"-O"[..], b"-O", b"-B", b"-W", b"error"]);
+        group.limits.cpu_time = 1500;
+        group.timeouts.shutdown = 5000;
+        let cpu = limits(&group)[0];
+        assert_eq!((cpu.soft, cpu.hard), (2, 8));
+    }
+}

@@ -1,0 +1,210 @@
+//! Walking a path component by component, to name the one that is in the way.
+//!
+//! Runs in the examination's process, as the user whose way it is.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+/// Most symbolic links on one way, as the kernel has it.
+const MAX_LINKS: u32 = 40;
+
+/// What ends a way early.
+#[derive(Debug)]
+pub enum Obstacle {
+    /// Is not there.
+    Missing {
+        at: PathBuf,
+    },
+    /// Is passed through, and no directory.
+    NotADirectory {
+        at: PathBuf,
+    },
+    /// May not be passed through.
+    Closed {
+        directory: PathBuf,
+    },
+    /// May not be read or run itself.
+    Refused {
+        at: PathBuf,
+    },
+    /// Not from `/` on.
+    Relative {
+        path: PathBuf,
+    },
+    Other {
+        at: PathBuf,
+        error: io::Error,
+    },
+}
+
+impl Obstacle {
+    /// What came of using `at`.
+    pub fn refused(at: PathBuf, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Self::Refused { at },
+            io::ErrorKind::NotFound => Self::Missing { at },
+            _ => Self::Other { at, error },
+        }
+    }
+
+    /// The clause that says what is in the way, and what would clear it.
+    pub fn told_to(&self, who: &str) -> String {
+        match self {
+            Self::Missing { at } => format!("{} does not exist", at.display()),
+            Self::NotADirectory { at } => format!("{} is not a directory", at.display()),
+            Self::Closed { directory } => format!(
+                "{who} may not enter {}. Allow it (chmod o+x {}), or move what is below to a \
+                 place {who} may enter, such as /srv",
+                Owned(directory),
+                directory.display()
+            ),
+            Self::Refused { at } => format!(
+                "{who} may not read or execute {}. Allow it (chmod o+rX {})",
+                Owned(at),
+                at.display()
+            ),
+            Self::Relative { path } => format!("{} is not an absolute path", path.display()),
+            Self::Other { at, error } => format!("{}: {error}", at.display()),
+        }
+    }
+}
+
+/// A path with what its inode says: "/home/ann, which is mode 0750 owned by ann:ann".
+struct Owned<'p>(&'p Path);
+
+impl fmt::Display for Owned<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.display())?;
+        let Ok(found) = fs::metadata(self.0) else {
+            return Ok(());
+        };
+        let user = os::accounts::user_by_id(found.uid()).ok().flatten();
+        let group = os::accounts::group_by_id(found.gid()).ok().flatten();
+        let named = |name: Option<Vec<u8>>, id: u32| match name {
+            Some(name) => String::from_utf8_lossy(&name).into_owned(),
+            None => id.to_string(),
+        };
+        write!(
+            f,
+            ", which is mode {:04o} owned by {}:{}",
+            found.mode() & 0o7777,
+            named(user.map(|u| u.name), found.uid()),
+            named(group.map(|g| g.name), found.gid()),
+        )
+    }
+}
+
+/// Follows an absolute path to its end, links included, and returns where that really is.
+pub fn reach(path: &Path) -> Result<PathBuf, Obstacle> {
+    if !path.is_absolute() {
+        return Err(Obstacle::Relative {
+            path: path.to_owned(),
+        });
+    }
+    let mut ahead: VecDeque<OsString> = steps(path).collect();
+    let mut here = PathBuf::from("/");
+    let mut links = 0;
+    while let Some(step) = ahead.pop_front() {
+        if step == ".." {
+            here.pop();
+            continue;
+        }
+        let next = here.join(&step);
+        let found = match fs::symlink_metadata(&next) {
+            Ok(found) => found,
+            Err(error) => {
+                return Err(match error.kind() {
+                    io::ErrorKind::PermissionDenied => Obstacle::Closed { directory: here },
+                    io::ErrorKind::NotFound => Obstacle::Missing { at: next },
+                    io::ErrorKind::NotADirectory => Obstacle::NotADirectory { at: here },
+                    _ => Obstacle::Other { at: next, error },
+                })
+            }
+        };
+        if !found.is_symlink() {
+            here = next;
+            continue;
+        }
+        links += 1;
+        let target = fs::read_link(&next).and_then(|target| {
+            if links > MAX_LINKS {
+                Err(io::Error::other("too many symbolic links"))
+            } else {
+                Ok(target)
+            }
+        });
+        let target = target.map_err(|error| Obstacle::Other { at: next, error })?;
+        if target.is_absolute() {
+            here = PathBuf::from("/");
+        }
+        for step in steps(&target).collect::<Vec<_>>().into_iter().rev() {
+            ahead.push_front(step);
+        }
+    }
+    Ok(here)
+}
+
+/// The components that lead somewhere.
+fn steps(path: &Path) -> impl Iterator<Item = OsString> + '_ {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::testing::Directory;
+
+    #[test]
+    fn a_way_over_links_ends_where_it_really_is() {
+        let directory = Directory::new("reach");
+        let root = fs::canonicalize(directory.path()).unwrap();
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(root.join("a/f"), "").unwrap();
+        symlink("a/b", root.join("relative")).unwrap();
+        symlink(root.join("relative"), root.join("absolute")).unwrap();
+        let way = root.join("absolute/../f");
+        assert_eq!(reach(&way).unwrap(), root.join("a/f"));
+        symlink("loop", root.join("loop")).unwrap();
+        assert!(matches!(
+            reach(&root.join("loop")),
+            Err(Obstacle::Other { .. })
+        ));
+    }
+
+    #[test]
+    fn the_component_in_the_way_is_named() {
+        let directory = Directory::new("obstacle");
+        let root = fs::canonicalize(directory.path()).unwrap();
+        fs::write(root.join("f"), "").unwrap();
+        symlink("gone/x", root.join("dangling")).unwrap();
+        let missing = reach(&root.join("dangling")).unwrap_err();
+        assert!(matches!(&missing, Obstacle::Missing { at } if *at == root.join("gone")));
+        let file = reach(&root.join("f/x")).unwrap_err();
+        assert!(matches!(&file, Obstacle::NotADirectory { at } if *at == root.join("f")));
+        assert!(matches!(
+            reach(Path::new("x")),
+            Err(Obstacle::Relative { .. })
+        ));
+    }
+
+    #[test]
+    fn a_refusal_tells_mode_and_owner() {
+        let told = Obstacle::Closed {
+            directory: "/".into(),
+        }
+        .told_to("user1");
+        assert!(told.contains("user1 may not enter /, which is mode 0755 owned by root:root"));
+        assert!(told.contains("chmod o+x /)"), "{told}");
+    }
+}

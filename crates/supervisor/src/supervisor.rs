@@ -1,0 +1,337 @@
+//! The supervisor's loop: one thread, one poll, and a state that is brought nearer to what it
+//! ought to be after everything that happens.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use os::listener::Listener;
+use os::poll::{poll, Wanted};
+use os::signal::{self, Arrivals};
+use wire::control::MAX_MESSAGE;
+use wire::response::Level;
+
+use crate::group::{self, Group, Turn};
+use crate::journal::{Journal, Style};
+use crate::launch::{own_environment, Environment};
+use crate::parent::{Configuration, Order, Parent};
+
+/// Longest that workers may take to leave when Apache stops.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// Longest that they may take when the parent is gone: all is over within a second then.
+const ORPHANED_LIMIT: Duration = Duration::from_millis(300);
+/// What is left after workers were killed, until their end is no longer waited for.
+const AFTERMATH: Duration = Duration::from_millis(600);
+
+/// Which descriptor is meant.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Parent,
+    Signals,
+    Log,
+    /// By its place in the list, which changes only between turns.
+    Group(usize, group::Source),
+}
+
+pub struct Supervisor {
+    parent: Parent,
+    /// Nothing more is to be expected of the parent.
+    parent_gone: bool,
+    signals: Arrivals,
+    log: Journal,
+    groups: Vec<Group>,
+    environment: Environment,
+    /// The server ends, and this process at the latest then.
+    ending: Option<Duration>,
+    buffer: Vec<u8>,
+}
+
+impl Supervisor {
+    /// `control` is the conversation with the Apache parent, `log` where to complain until the
+    /// parent names the error log.
+    pub fn new(control: OwnedFd, log: OwnedFd) -> io::Result<Self> {
+        for number in [
+            signal::SIGHUP,
+            signal::SIGUSR1,
+            signal::SIGUSR2,
+            signal::SIGPIPE,
+        ] {
+            signal::ignore(number)?;
+        }
+        let style = Style {
+            threshold: Level::Notice,
+            threads: true,
+        };
+        Ok(Self {
+            parent: Parent::new(control),
+            parent_gone: false,
+            signals: Arrivals::install(&[signal::SIGCHLD, signal::SIGTERM, signal::SIGINT])?,
+            log: Journal::new(log, style),
+            groups: Vec::new(),
+            environment: own_environment(),
+            ending: None,
+            buffer: vec![0; MAX_MESSAGE],
+        })
+    }
+
+    /// Runs until the parent stops it or is gone, and all workers have ended.
+    pub fn run(mut self) -> io::Result<()> {
+        loop {
+            self.steer();
+            if self.is_over() {
+                self.log.flush();
+                return Ok(());
+            }
+            for source in self.wait()? {
+                self.attend(source);
+            }
+        }
+    }
+
+    fn turn<R>(&mut self, body: impl FnOnce(&mut Vec<Group>, &mut Turn<'_>) -> R) -> R {
+        let mut turn = Turn {
+            now: os::clock::monotonic(),
+            environment: &self.environment,
+            buffer: &mut self.buffer,
+        };
+        body(&mut self.groups, &mut turn)
+    }
+
+    fn steer(&mut self) {
+        self.turn(|groups, turn| {
+            groups.iter_mut().for_each(|group| group.steer(turn));
+            groups.retain(|group| !group.is_over());
+        });
+    }
+
+    fn is_over(&self) -> bool {
+        self.ending
+            .is_some_and(|limit| self.groups.is_empty() || os::clock::monotonic() >= limit)
+    }
+
+    /// Waits for something to happen or a moment to come.
+    fn wait(&self) -> io::Result<Vec<Source>> {
+        let mut sources = vec![Source::Signals];
+        let mut wanted = vec![Wanted::readable(self.signals.as_fd())];
+        if !self.parent_gone {
+            sources.push(Source::Parent);
+            wanted.push(Wanted::readable(self.parent.as_fd()));
+        }
+        if self.log.is_waiting() {
+            sources.push(Source::Log);
+            wanted.push(Wanted::writable(self.log.as_fd()));
+        }
+        for (index, group) in self.groups.iter().enumerate() {
+            group.sources(&mut |source, fd| {
+                sources.push(Source::Group(index, source));
+                wanted.push(match source {
+                    group::Source::Log => Wanted::writable(fd),
+                    _ => Wanted::readable(fd),
+                });
+            });
+        }
+        let now = os::clock::monotonic();
+        let moments = self.groups.iter().filter_map(|g| g.next_moment(now));
+        let next = moments.chain(self.ending).min();
+        match poll(&mut wanted, next.map(|moment| moment.saturating_sub(now))) {
+            // A signal; its arrival is found in the next turn.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Vec::new()),
+            Err(error) => Err(error),
+            Ok(_) => Ok(wanted
+                .iter()
+                .zip(sources)
+                .filter_map(|(wanted, source)| wanted.is_ready().then_some(source))
+                .collect()),
+        }
+    }
+
+    fn attend(&mut self, source: Source) {
+        match source {
+            Source::Log => self.log.flush(),
+            Source::Signals => {
+                for number in self.signals.drain() {
+                    if number == signal::SIGCHLD {
+                        self.turn(|groups, turn| {
+                            groups.iter_mut().for_each(|g| g.look_for_ended(turn));
+                        });
+                    } else {
+                        self.end(STOP_LIMIT);
+                    }
+                }
+            }
+            Source::Parent => self.hear_parent(),
+            Source::Group(index, source) => self.turn(|groups, turn| {
+                if let Some(group) = groups.get_mut(index) {
+                    group.attend(source, turn);
+                }
+            }),
+        }
+    }
+
+    fn hear_parent(&mut self) {
+        match self.parent.next_order(&mut self.buffer) {
+            None => {}
+            Some(Order::Configure(configuration)) if self.ending.is_none() => {
+                match self.configure(*configuration) {
+                    Ok(()) => self.parent.accept(),
+                    Err(why) => self.parent.refuse(&why),
+                }
+            }
+            Some(Order::Configure(_)) => self.parent.refuse("the supervisor is about to end"),
+            Some(Order::Stop) => self.end(STOP_LIMIT),
+            Some(Order::Gone) => {
+                self.parent_gone = true;
+                if self.ending.is_none() {
+                    let text = "WSGI0344: the Apache parent is gone: all workers are ended";
+                    self.log.note(Level::Notice, text);
+                }
+                // One that said Stop first has ended in order: what it granted stays granted.
+                self.end(ORPHANED_LIMIT);
+            }
+        }
+    }
+
+    /// Everything ends; the first call decides how long that may take.
+    fn end(&mut self, limit: Duration) {
+        if self.ending.is_some() {
+            return;
+        }
+        let now = os::clock::monotonic();
+        self.ending = Some(now + limit + AFTERMATH);
+        for group in &mut self.groups {
+            group.stop(limit, now);
+        }
+    }
+
+    /// Puts a configuration in force: all of it, or nothing of it.
+    ///
+    /// # Errors
+    /// A sentence for the log.
+    fn configure(&mut self, configuration: Configuration) -> Result<(), String> {
+        let Configuration {
+            server,
+            log,
+            groups,
+        } = configuration;
+        let style = Style {
+            threshold: Level::Notice,
+            threads: server.mpm_name.0 != b"prefork",
+        };
+        check(&groups, &server)?;
+        // What can fail first. A listener that was bound for nothing takes its file with it.
+        let mut bound = Vec::new();
+        for (config, _) in &groups {
+            let listener = match self.listening(config) {
+                Some(group) => group.adjust_socket(config).map(|()| None),
+                None => bind(config).map(Some),
+            };
+            match listener {
+                Ok(listener) => bound.push(listener),
+                Err(error) => {
+                    let listeners = bound.iter().flatten();
+                    listeners.for_each(|listener: &Listener| drop(listener.unlink()));
+                    return Err(cannot_listen(config, &error));
+                }
+            }
+        }
+        let server = Rc::new(server);
+        if let Some(log) = log {
+            self.log = Journal::new(log, style);
+        }
+        let now = os::clock::monotonic();
+        for group in &mut self.groups {
+            if !groups
+                .iter()
+                .any(|(config, _)| *config.name == *group.name())
+            {
+                group.retire(now);
+            }
+        }
+        for ((config, log), listener) in groups.into_iter().zip(bound) {
+            let log = log.map_or_else(|| self.log.clone(), |log| Journal::new(log, style));
+            let server = Rc::clone(&server);
+            let known = self.groups.iter_mut().find(|g| *g.name() == *config.name);
+            match (known, listener) {
+                (Some(group), listener) => group.reconfigure(config, server, listener, log),
+                (None, Some(listener)) => {
+                    self.groups.push(Group::new(config, server, listener, log));
+                }
+                // A listener was bound above for whichever was not known.
+                (None, None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The group of that name, if it listens where it is to listen.
+    fn listening(&self, config: &wire::group::Group) -> Option<&Group> {
+        self.groups.iter().find(|group| {
+            *group.name() == *config.name
+                && *group.socket_path() == *config.socket_path
+                && !group.is_ending()
+        })
+    }
+}
+
+type Described = (wire::group::Group, Option<OwnedFd>);
+
+/// Refuses what could not be carried out later.
+fn check(groups: &[Described], server: &wire::group::ServerFacts) -> Result<(), String> {
+    for (index, (config, _)) in groups.iter().enumerate() {
+        let name = config.name.text();
+        if groups[..index]
+            .iter()
+            .any(|(other, _)| other.name == config.name)
+        {
+            return Err(format!("process group '{name}' is defined twice"));
+        }
+        let path = &config.socket_path;
+        if groups[..index]
+            .iter()
+            .any(|(other, _)| other.socket_path == *path)
+        {
+            return Err(format!("two process groups listen at {}", path.text()));
+        }
+        let setup = wire::control::WorkerSetup {
+            group: config.clone(),
+            server: server.clone(),
+            generation: u32::MAX,
+            earlier_keys: vec![[0; 16]; 8],
+        };
+        if wire::control::ToWorker::Setup(Box::new(setup))
+            .encode()
+            .is_err()
+        {
+            return Err(format!(
+                "the configuration of process group '{name}' is longer than {} KiB: shorten its \
+                 env=, python-path= or the list of its scripts",
+                MAX_MESSAGE / 1024
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn bind(config: &wire::group::Group) -> io::Result<Listener> {
+    let root = os::accounts::effective_uid() == 0;
+    let owner = root.then_some(config.socket_uid);
+    let listener = Listener::bind(&config.socket_path, owner, config.listen_backlog)?;
+    let limits = &config.limits;
+    if let Err(error) =
+        os::socket::set_buffers(listener.as_fd(), limits.send_buffer, limits.receive_buffer)
+    {
+        let _ = listener.unlink();
+        return Err(error);
+    }
+    Ok(listener)
+}
+
+fn cannot_listen(config: &wire::group::Group, error: &io::Error) -> String {
+    format!(
+        "process group '{}' cannot listen at {}: {error}. WSGISocketPrefix names a place where root \
+         alone may write, such as /run/apache2/wsgi",
+        config.name.text(),
+        config.socket_path.text()
+    )
+}
