@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import processes
-from httpd import CHECKOUT, Server
+from httpd import CHECKOUT, Server, is_c_module
 
 OURS = CHECKOUT / "target" / "release" / "libmod_wsgi.so"
 MODULE = Path(os.environ.get("MOD_WSGI_SO", OURS)).resolve()
@@ -53,7 +53,7 @@ def module_under_test():
 
 
 def is_reference():
-    return not (MODULE.parent / "mod_wsgi-supervisor").exists()
+    return is_c_module(MODULE)
 
 
 def pytest_report_header(config):
