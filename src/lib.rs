@@ -6,6 +6,7 @@
 //! which joins them to httpd's hooks.
 
 pub mod apache;
+pub mod child;
 pub mod config;
 pub mod module;
 pub mod parent;

@@ -14,11 +14,13 @@ use crate::apache::pool::Pool;
 use crate::apache::regex::Regex;
 use crate::apache::request::Request;
 use crate::apache::server::Server;
+use crate::child;
+use crate::child::serving::{Entrance, Serving};
 use crate::config::alias::Location;
 use crate::config::given::Text;
-use crate::config::{self, DirGiven, Globals, Groups, Place, ServerGiven, VirtualHost};
+use crate::config::{self, DirGiven, Globals, Place, ServerGiven, VirtualHost};
+use crate::parent;
 use crate::parent::machine::Machine;
-use crate::parent::{self, Door};
 
 /// The module.
 pub struct Wsgi;
@@ -30,18 +32,6 @@ pub struct Reading {
     said: config::Reading,
     /// By its check: what it comes to.
     settled: config::Settled,
-}
-
-/// What a configuration in force means to requests.
-pub struct Serving {
-    /// The process groups.
-    pub groups: Groups,
-    /// How to reach each, by name.
-    pub doors: HashMap<Vec<u8>, Door>,
-    /// The expressions of `WSGIScriptAliasMatch`, by their text.
-    pub regexes: HashMap<Text, Regex>,
-    /// What holds for the whole server.
-    pub globals: Globals,
 }
 
 const DIRECTIVES: [Spec; config::DIRECTIVES.len()] = {
@@ -142,12 +132,21 @@ impl Module for Wsgi {
             groups, warnings, ..
         } = std::mem::take(&mut reading.settled);
         parent::warn(configured, &reading.said, &warnings);
-        let doors = parent::start(configured, groups.all(), main)?;
+        let entrances = parent::start(configured, groups.all(), main)?
+            .into_iter()
+            .map(|(name, door)| {
+                let entrance = Entrance {
+                    path: door.socket_path,
+                    key: door.key,
+                };
+                (name, entrance)
+            })
+            .collect();
         let regexes = regexes(configured.main);
         let globals = Globals::of(&main.global);
         configured.settle::<Self>(Serving {
             groups,
-            doors,
+            entrances,
             regexes,
             globals,
         });
@@ -158,12 +157,28 @@ impl Module for Wsgi {
         parent::supervisor::leave_to_parent();
     }
 
-    fn translate_name(_request: Request<'_>) -> Outcome {
-        Outcome::DECLINED
+    fn translate_name(request: Request<'_>) -> Outcome {
+        let host = request.server();
+        match (host.given::<Self>(), host.settled::<Self>()) {
+            (Some(server), Some(serving)) => {
+                child::mapping::translate_name(request, server, serving)
+            }
+            _ => Outcome::DECLINED,
+        }
     }
 
-    fn handle(_request: Request<'_>) -> Outcome {
-        Outcome::DECLINED
+    fn handle(request: Request<'_>) -> Outcome {
+        let host = request.server();
+        match (
+            request.given::<Self>(),
+            host.given::<Self>(),
+            host.settled::<Self>(),
+        ) {
+            (Some(dir), Some(server), Some(serving)) => {
+                child::handler::handle(request, dir, server, serving)
+            }
+            _ => Outcome::DECLINED,
+        }
     }
 }
 

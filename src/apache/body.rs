@@ -52,6 +52,17 @@ impl Broken {
         self.status == sys::HTTP_REQUEST_TIME_OUT as i32 || self.reason == sys::APR_TIMEUP as i32
     }
 
+    /// Whether the client has closed its connection, or it was lost.
+    pub fn client_gone(&self) -> bool {
+        let lost = [
+            sys::APR_EOF as i32,
+            libc::ECONNRESET,
+            libc::ECONNABORTED,
+            libc::EPIPE,
+        ];
+        lost.contains(&self.reason)
+    }
+
     /// Whether the body is larger than `LimitRequestBody`.
     pub fn too_large(&self) -> bool {
         self.status == sys::HTTP_REQUEST_ENTITY_TOO_LARGE as i32

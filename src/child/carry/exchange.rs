@@ -1,0 +1,612 @@
+//! One conversation with one worker: the request goes out, frames come in, and what they say is
+//! done to the client.
+//!
+//! Runs in: an Apache child. A single loop: everything that has come is dealt with, the request
+//! body is moved on, the socket is read until it is dry, and only then something is waited for.
+//! Nothing in it blocks but that wait and the client's own filters.
+//!
+//! System calls of a small request: `socket`, `connect`, `sendmsg`, `poll`, `recvmsg`, `close`. A
+//! blocking receive would need `setsockopt(SO_RCVTIMEO)` in place of the `poll`, so it saves
+//! nothing, and a connect that never waits needs the socket non-blocking anyway. `poll` before the
+//! first receive, because an answer cannot be there yet; later the socket is read first.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+use wire::frame::Kind;
+use wire::response::{decode_head, BodyFailure, End, Fail, File as Stretch, Log, Retry};
+
+use super::client::{Client, Gone, Then};
+use super::frames::{Filled, Frames, Piece};
+use super::head;
+use super::peer::{Interest, Peer};
+use super::trouble::{Again, Known, Nonsense, Trouble};
+use super::{Order, Outcome};
+
+/// Interim responses a worker may send for one request.
+const MOST_INTERIM: u32 = 64;
+/// Longest wait while the client owes something: `RequestReadTimeout` is enforced by the read that
+/// follows, so there has to be one now and then.
+const GLANCE: Duration = Duration::from_secs(1);
+/// Longest nap where the client has no socket to wait on.
+const NAP: Duration = Duration::from_millis(16);
+/// How long a worker whose response is not wanted any more may go on writing log records.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Bytes given to a client at once while it may not be reading: less than a socket that is ready
+/// for writing has room for.
+const SIP: usize = 16 << 10;
+
+/// How a conversation ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The request has been dealt with.
+    Over(Outcome),
+    /// No application code has seen it: it may be sent to another worker.
+    Again(Again),
+}
+
+/// Why the loop stops.
+enum Stop {
+    Turn(Turn),
+    Trouble(Trouble),
+    Gone,
+}
+
+impl From<Gone> for Stop {
+    fn from(_: Gone) -> Stop {
+        Stop::Gone
+    }
+}
+
+/// How far the response has come.
+enum Phase {
+    /// No head yet.
+    Waiting,
+    /// The head has been given to the client.
+    Relaying(Body),
+    /// Nothing more goes to the client; the worker may finish until then.
+    Discarding(Outcome, Instant),
+}
+
+/// The response body as it is relayed.
+struct Body {
+    declared: Option<u64>,
+    /// Bytes given to the client.
+    sent: u64,
+    /// Bytes past the declared length.
+    dropped: u64,
+    /// The length may stay unmet: HEAD, 204, 304.
+    may_be_short: bool,
+    /// The end has been sent with the last bytes.
+    ended: bool,
+}
+
+impl Body {
+    /// How many of `len` further bytes are within the declared length.
+    fn admit(&mut self, len: u64) -> u64 {
+        let left = self
+            .declared
+            .map_or(u64::MAX, |all| all - self.sent.min(all));
+        let admitted = len.min(left);
+        self.sent += admitted;
+        self.dropped += len - admitted;
+        admitted
+    }
+
+    fn is_short(&self) -> bool {
+        !self.may_be_short && self.declared.is_some_and(|all| self.sent < all)
+    }
+}
+
+/// One conversation.
+pub struct Exchange<'x, 'o, P, C> {
+    peer: P,
+    client: &'x mut C,
+    order: &'x mut Order<'o>,
+    frames: Frames,
+    phase: Phase,
+    /// Application code may have run.
+    begun: bool,
+    interims: u32,
+    /// Bytes the client has been given and that may still be in the filters; the head counts as one.
+    unflushed: usize,
+    /// There is most likely nothing to receive.
+    dry: bool,
+    /// Since when it is the worker's turn.
+    waited_for: Instant,
+    nap: Duration,
+}
+
+impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
+    /// A conversation over `peer`, a fresh connection.
+    pub fn new(peer: P, client: &'x mut C, order: &'x mut Order<'o>) -> Self {
+        Exchange {
+            peer,
+            client,
+            order,
+            frames: Frames::default(),
+            phase: Phase::Waiting,
+            begun: false,
+            interims: 0,
+            unflushed: 0,
+            dry: true,
+            waited_for: Instant::now(),
+            nap: Duration::from_millis(1),
+        }
+    }
+
+    /// Has the conversation. The connection is closed at its end.
+    pub fn run(mut self) -> Turn {
+        let stop = match self.send_request() {
+            Err(stop) => stop,
+            Ok(()) => loop {
+                if let Err(stop) = self.step() {
+                    break stop;
+                }
+            },
+        };
+        match stop {
+            Stop::Turn(turn) => turn,
+            Stop::Gone => Turn::Over(Outcome::Gone),
+            Stop::Trouble(trouble) => Turn::Over(self.end_in(&trouble)),
+        }
+    }
+
+    fn end_in(self, trouble: &Trouble) -> Outcome {
+        match self.phase {
+            // What the client gets was decided before; a worker that dies now changes nothing.
+            Phase::Discarding(outcome, _) => outcome,
+            Phase::Waiting => {
+                if !trouble.text.is_empty() {
+                    self.client.report(trouble);
+                }
+                Outcome::Status(trouble.status)
+            }
+            Phase::Relaying(_) => {
+                self.client.report(trouble);
+                self.client.break_off();
+                Outcome::Broken
+            }
+        }
+    }
+
+    /// Sends the request. Until it is complete no worker can have run it.
+    fn send_request(&mut self) -> Result<(), Stop> {
+        let mut sent = 0;
+        while sent < self.order.message.len() {
+            match self.peer.send(&self.order.message[sent..]) {
+                Ok(more) => sent += more,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let left = self.workers_time();
+                    if left == Duration::ZERO {
+                        return Err(self.silent());
+                    }
+                    let room = Interest {
+                        to_worker: true,
+                        ..Interest::default()
+                    };
+                    self.wait_for(room, left)?;
+                }
+                Err(error) if is_lost(&error) => return Err(again(Again::Lost)),
+                Err(error) => return Err(self.trouble(Trouble::connection, &error)),
+            }
+        }
+        self.waited_for = Instant::now();
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), Stop> {
+        loop {
+            match self.frames.next_piece() {
+                Ok(Some(piece)) => self.take(piece)?,
+                Ok(None) => break,
+                Err(malformed) => return Err(self.nonsense(malformed.into())),
+            }
+        }
+        self.move_body()?;
+        if self.dry {
+            return self.wait();
+        }
+        match self.frames.fill(&mut self.peer) {
+            Ok(Filled::Some { dry }) => self.dry = dry,
+            Ok(Filled::Nothing) => self.dry = true,
+            Ok(Filled::End) => return Err(self.cut(None)),
+            // A worker that closes its socket with the request unread resets the connection; one
+            // that had read it leaves a plain end.
+            Err(error) if is_lost(&error) && !self.begun => return Err(again(Again::Lost)),
+            Err(error) => return Err(self.cut(Some(&error))),
+        }
+        Ok(())
+    }
+
+    /// Deals with one piece of the answer.
+    fn take(&mut self, piece: Piece) -> Result<(), Stop> {
+        let (kind, range) = match piece {
+            Piece::Data(range) => {
+                self.waited_for = Instant::now();
+                return self.data(range);
+            }
+            Piece::Frame(kind, range) => (kind, range),
+        };
+        let payload = self.frames.bytes(&range);
+        if kind == Kind::Log {
+            // Does not count as a sign of life: a worker could talk for ever.
+            let record = Log::decode(payload).map_err(|why| self.nonsense(why.into()))?;
+            self.client.log(record.level, record.text);
+            return Ok(());
+        }
+        self.waited_for = Instant::now();
+        if matches!(self.phase, Phase::Discarding(..)) {
+            return match kind {
+                Kind::End | Kind::Fail | Kind::Retry => Err(self.cut(None)),
+                _ => Ok(()),
+            };
+        }
+        match kind {
+            Kind::Retry => {
+                let why = Retry::decode(payload).map_err(|why| self.nonsense(why.into()))?;
+                if self.begun {
+                    return Err(self.disorder("it handed back a request it had begun"));
+                }
+                return Err(again(Again::Handed(why)));
+            }
+            Kind::Fail => {
+                let fail = Fail::decode(payload).map_err(|why| self.nonsense(why.into()))?;
+                if !matches!(self.phase, Phase::Waiting) {
+                    return Err(self.disorder("it reported a failure after the head"));
+                }
+                return Err(Stop::Trouble(Trouble::failed(fail.status, fail.text)));
+            }
+            Kind::End => {
+                let end = End::decode(payload).map_err(|why| self.nonsense(why.into()))?;
+                return Err(self.end(end));
+            }
+            _ => {}
+        }
+        self.begun = true;
+        match kind {
+            Kind::Pull => self.order.upload.pull().map_err(|what| self.disorder(what)),
+            Kind::Interim => self.interim(range),
+            Kind::Head => self.head(range),
+            Kind::File => self.file(range),
+            // The rest was dealt with above, or is refused by `Frames`.
+            _ => Err(self.disorder("unexpected frame")),
+        }
+    }
+
+    fn interim(&mut self, range: std::ops::Range<usize>) -> Result<(), Stop> {
+        self.interims += 1;
+        if !matches!(self.phase, Phase::Waiting) || self.interims > MOST_INTERIM {
+            return Err(self.disorder("it sent an interim response after the head, or too many"));
+        }
+        let head =
+            decode_head(self.frames.bytes(&range)).map_err(|why| self.nonsense(why.into()))?;
+        head::check_interim(&head).map_err(|why| self.unfit(&why))?;
+        self.client.interim(&head);
+        Ok(())
+    }
+
+    fn head(&mut self, range: std::ops::Range<usize>) -> Result<(), Stop> {
+        if !matches!(self.phase, Phase::Waiting) {
+            return Err(self.disorder("it sent a second head"));
+        }
+        let head =
+            decode_head(self.frames.bytes(&range)).map_err(|why| self.nonsense(why.into()))?;
+        let head = head::check(head).map_err(|why| self.unfit(&why))?;
+        let until = Instant::now() + self.order.limits.silence;
+        if self.order.error_override && head.status() >= 400 {
+            self.client.error_head(&head);
+            self.phase = Phase::Discarding(Outcome::Status(head.status()), until);
+            return Ok(());
+        }
+        if let Some(location) = head.local_redirect().filter(|_| self.order.may_redirect) {
+            self.phase = Phase::Discarding(Outcome::Redirect(location.to_vec()), until);
+            return Ok(());
+        }
+        self.client.head(&head);
+        self.unflushed += 1;
+        self.phase = Phase::Relaying(Body {
+            declared: head.content_length,
+            sent: 0,
+            dropped: 0,
+            may_be_short: self.order.head_only || head.is_bodiless(),
+            ended: false,
+        });
+        Ok(())
+    }
+
+    fn data(&mut self, range: std::ops::Range<usize>) -> Result<(), Stop> {
+        let body = match &mut self.phase {
+            Phase::Relaying(body) => body,
+            Phase::Discarding(..) => return Ok(()),
+            Phase::Waiting => return Err(self.disorder("it sent a body before a head")),
+        };
+        let admitted = body.admit(range.len() as u64) as usize;
+        let then = match self.frames.end_follows() {
+            Some(end) if !end.broken && !body.is_short() => Then::End,
+            _ => Then::More,
+        };
+        body.ended = then == Then::End;
+        let mut from = range.start;
+        let end = range.start + admitted;
+        while self.order.upload.may_be_coming() && end - from > SIP {
+            self.let_client_read()?;
+            let sip = from..from + SIP;
+            self.client.data(self.frames.bytes(&sip), Then::More)?;
+            from = sip.end;
+        }
+        if from < end || then == Then::End {
+            self.let_client_read()?;
+            self.client.data(self.frames.bytes(&(from..end)), then)?;
+        }
+        self.count_unflushed(admitted)
+    }
+
+    fn file(&mut self, range: std::ops::Range<usize>) -> Result<(), Stop> {
+        let stretch =
+            Stretch::decode(self.frames.bytes(&range)).map_err(|why| self.nonsense(why.into()))?;
+        let Some(file) = self.frames.take_file() else {
+            return Err(self.disorder("it sent a file without its descriptor"));
+        };
+        let Phase::Relaying(body) = &mut self.phase else {
+            return Err(self.disorder("it sent a file before a head"));
+        };
+        let (file, size) = match sendable(file) {
+            Ok(file) => file,
+            Err(why) => {
+                return Err(Stop::Trouble(Trouble::not_a_file(self.order.group, &why)));
+            }
+        };
+        // Counted as far as the file goes: one that has become shorter makes a broken response.
+        let there = stretch.len.min(size.saturating_sub(stretch.offset));
+        let admitted = body.admit(there);
+        let shrunk = there < stretch.len && !body.may_be_short;
+        let then = match self.frames.end_follows() {
+            Some(end) if !end.broken && !shrunk && !body.is_short() => Then::End,
+            _ => Then::More,
+        };
+        body.ended = then == Then::End;
+        if admitted > 0 || then == Then::End {
+            self.let_client_read()?;
+            self.client.file(file, stretch.offset, admitted, then)?;
+        }
+        if shrunk {
+            let why = "the file is shorter than what was to be sent of it";
+            return Err(Stop::Trouble(Trouble::not_a_file(self.order.group, why)));
+        }
+        self.count_unflushed(admitted.min(usize::MAX as u64) as usize)
+    }
+
+    fn count_unflushed(&mut self, bytes: usize) -> Result<(), Stop> {
+        self.unflushed = self.unflushed.saturating_add(bytes);
+        if self.unflushed >= self.order.limits.flush_bytes {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, end: End) -> Stop {
+        let group = self.order.group;
+        let Phase::Relaying(body) = &self.phase else {
+            return self.disorder("it ended a response that had not begun");
+        };
+        if end.broken {
+            return Stop::Trouble(Trouble::ended_broken(group, body.sent));
+        }
+        if body.is_short() {
+            let declared = body.declared.unwrap_or(body.sent);
+            return Stop::Trouble(Trouble::short(group, declared, body.sent));
+        }
+        if body.dropped > 0 {
+            let long = Trouble::long(group, body.sent, body.dropped);
+            self.client.report(&long);
+        }
+        if !body.ended {
+            if let Err(Gone) = self.client.data(&[], Then::End) {
+                return Stop::Gone;
+            }
+        }
+        Stop::Turn(Turn::Over(Outcome::Complete(end)))
+    }
+
+    /// Moves the request body: from the client what is here, to the worker what it takes.
+    fn move_body(&mut self) -> Result<(), Stop> {
+        loop {
+            if self.order.upload.awaits_client() {
+                match self.order.upload.read(self.client) {
+                    Ok(true) => self.nap = Duration::from_millis(1),
+                    Ok(false) => return Ok(()),
+                    Err(failure) => self.body_failed(failure),
+                }
+            }
+            match self.order.upload.push(&mut self.peer) {
+                Ok(true) => self.waited_for = Instant::now(),
+                Ok(false) => return Ok(()),
+                Err(error) => return Err(self.trouble(Trouble::connection, &error)),
+            }
+        }
+    }
+
+    /// The body will not be complete. Before a head this decides the response; the application is
+    /// told all the same, and its last words are heard.
+    fn body_failed(&mut self, failure: BodyFailure) {
+        let trouble = Trouble::upload(failure);
+        self.client.report(&trouble);
+        if matches!(self.phase, Phase::Waiting) {
+            let outcome = Outcome::Status(trouble.status);
+            self.phase = Phase::Discarding(outcome, Instant::now() + LAST_WORDS);
+        }
+    }
+
+    /// Waits until something can be done.
+    fn wait(&mut self) -> Result<(), Stop> {
+        let owed = self.order.upload.awaits_client();
+        let mut left = match &self.phase {
+            Phase::Discarding(_, until) => until.saturating_duration_since(Instant::now()),
+            _ if owed => self.order.upload.patience(self.order.limits.client),
+            _ => self.workers_time(),
+        };
+        if left == Duration::ZERO {
+            if owed && !matches!(self.phase, Phase::Discarding(..)) {
+                let failure = self.order.upload.fail(BodyFailure::Timeout);
+                self.body_failed(failure);
+                return Ok(());
+            }
+            return Err(self.silent());
+        }
+        let holds_back = self.unflushed > 0;
+        if holds_back {
+            left = left.min(self.order.limits.flush_delay);
+        }
+        if owed {
+            let glance = if self.client.socket().is_some() {
+                GLANCE
+            } else {
+                self.nap
+            };
+            left = left.min(glance);
+            self.nap = (self.nap * 2).min(NAP);
+        }
+        let ready = if left == Duration::ZERO {
+            Interest::default()
+        } else {
+            let interest = Interest {
+                from_worker: true,
+                to_worker: self.order.upload.awaits_worker(),
+                from_client: owed,
+                to_client: false,
+            };
+            self.wait_for(interest, left)?
+        };
+        if ready.from_worker {
+            self.dry = false;
+        }
+        if ready.is_empty() && holds_back {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn wait_for(&mut self, interest: Interest, limit: Duration) -> Result<Interest, Stop> {
+        let socket = self.client.socket();
+        match self.peer.wait(interest, socket, limit) {
+            Ok(ready) => Ok(ready),
+            Err(error) => Err(self.trouble(Trouble::connection, &error)),
+        }
+    }
+
+    /// Where the client may still be sending its body, waits until it takes more of the response,
+    /// and reads of the body meanwhile. Without this a client that reads only after it has sent
+    /// everything, and a child that reads only after it has sent everything, wait for each other.
+    fn let_client_read(&mut self) -> Result<(), Stop> {
+        let since = Instant::now();
+        while self.order.upload.may_be_coming() && self.client.socket().is_some() {
+            let left = self.order.limits.client.saturating_sub(since.elapsed());
+            let interest = Interest {
+                from_worker: false,
+                to_worker: self.order.upload.awaits_worker(),
+                from_client: self.order.upload.has_room(),
+                to_client: true,
+            };
+            let ready = self.wait_for(interest, left)?;
+            if ready.to_client || ready.is_empty() {
+                // At the limit httpd's own filters decide what becomes of the client.
+                return Ok(());
+            }
+            if ready.from_client {
+                if let Err(failure) = self.order.upload.read(self.client) {
+                    self.body_failed(failure);
+                }
+            }
+            if ready.to_worker {
+                match self.order.upload.push(&mut self.peer) {
+                    Ok(true) => self.waited_for = Instant::now(),
+                    Ok(false) => {}
+                    Err(error) => return Err(self.trouble(Trouble::connection, &error)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Stop> {
+        self.let_client_read()?;
+        self.client.flush()?;
+        self.unflushed = 0;
+        Ok(())
+    }
+
+    fn workers_time(&self) -> Duration {
+        self.order
+            .limits
+            .silence
+            .saturating_sub(self.waited_for.elapsed())
+    }
+
+    fn known(&self) -> Known {
+        let (head, body) = match &self.phase {
+            Phase::Relaying(body) => (true, body.sent),
+            _ => (false, 0),
+        };
+        Known {
+            unread: self.peer.unread(),
+            answered: self.frames.have_begun(),
+            reading: self.order.upload.is_pulled(),
+            head,
+            body,
+        }
+    }
+
+    fn silent(&self) -> Stop {
+        let limit = self.order.limits.silence;
+        Stop::Trouble(Trouble::silent(self.order.group, limit, self.known()))
+    }
+
+    fn cut(&self, error: Option<&io::Error>) -> Stop {
+        Stop::Trouble(Trouble::cut(self.order.group, self.known(), error))
+    }
+
+    fn nonsense(&self, why: Nonsense) -> Stop {
+        Stop::Trouble(Trouble::malformed(self.order.group, why))
+    }
+
+    fn disorder(&self, what: &'static str) -> Stop {
+        self.nonsense(Nonsense::Order(what))
+    }
+
+    fn unfit(&self, why: &head::Unfit) -> Stop {
+        Stop::Trouble(Trouble::unfit(self.order.group, why))
+    }
+
+    fn trouble(&self, make: fn(&[u8], &io::Error) -> Trouble, error: &io::Error) -> Stop {
+        Stop::Trouble(make(self.order.group, error))
+    }
+}
+
+fn again(why: Again) -> Stop {
+    Stop::Turn(Turn::Again(why))
+}
+
+fn is_lost(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
+}
+
+/// A descriptor that can be sent as a file, with its size: a regular file, open for reading. A pipe
+/// or a device could keep the child waiting for ever.
+fn sendable(file: OwnedFd) -> Result<(OwnedFd, u64), String> {
+    let file = File::from(file);
+    let facts = file.metadata().map_err(|error| error.to_string())?;
+    if !facts.is_file() {
+        return Err("it is no regular file".into());
+    }
+    // An empty read fails on a descriptor that is not open for reading, and touches nothing else.
+    file.read_at(&mut [], 0)
+        .map_err(|error| error.to_string())?;
+    Ok((file.into(), facts.len()))
+}

@@ -1,0 +1,83 @@
+//! The worker's socket, as the conversation sees it.
+//!
+//! Runs in: an Apache child. [`super::super::dial`] implements it over `crates/os`; tests play
+//! workers that no kernel would deliver byte by byte.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// What a wait is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Interest {
+    /// The worker has sent something, or its end is closed.
+    pub from_worker: bool,
+    /// There is room towards the worker.
+    pub to_worker: bool,
+    /// The client has sent something.
+    pub from_client: bool,
+    /// There is room towards the client.
+    pub to_client: bool,
+}
+
+impl Interest {
+    /// Whether nothing has happened: the wait has reached its limit.
+    pub fn is_empty(self) -> bool {
+        self == Interest::default()
+    }
+}
+
+/// What one receive has brought.
+#[derive(Debug)]
+pub struct Received {
+    /// Bytes put into the buffer; 0 at the end.
+    pub len: usize,
+    /// A descriptor that travelled with one of them.
+    pub file: Option<OwnedFd>,
+}
+
+/// A connection to a worker. No operation but [`Peer::wait`] waits.
+pub trait Peer {
+    /// Sends from the front of `bytes`; [`io::ErrorKind::WouldBlock`] where nothing fits.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Receives into `into`; [`io::ErrorKind::WouldBlock`] where nothing is here.
+    fn receive(&mut self, into: &mut [u8]) -> io::Result<Received>;
+
+    /// Waits until one of `interest` holds, or for `limit`. `client` is the client's socket, and
+    /// without it the interests in the client are never met. A failed connection meets all of its
+    /// interests.
+    fn wait(
+        &mut self,
+        interest: Interest,
+        client: Option<BorrowedFd<'_>>,
+        limit: Duration,
+    ) -> io::Result<Interest>;
+
+    /// Bytes sent that the worker has not taken from the socket yet, where the system tells.
+    fn unread(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum DialError {
+    /// The listen queue is full or nobody listens: that may pass.
+    Later(io::Error),
+    /// The address is wrong or forbidden: that will not.
+    Never(io::Error),
+}
+
+/// Makes connections to the workers of one group.
+pub trait Dial {
+    /// The connections.
+    type Peer: Peer;
+
+    /// Connects to whichever worker of the group is free first. May wait for a place in the listen
+    /// queue, for `limit` at most.
+    fn dial(&mut self, limit: Duration) -> Result<Self::Peer, DialError>;
+
+    /// Where the connections lead, for messages.
+    fn place(&self) -> String;
+}

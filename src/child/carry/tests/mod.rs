@@ -1,0 +1,464 @@
+//! Workers and clients that do as a test tells them, and the tests by subject.
+
+mod bodies;
+mod hostile;
+mod repeats;
+mod responses;
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use wire::frame::{self, Kind};
+use wire::response::{append_head, BodyFailure, End, Fail, File, Head, Level, Log, Retry};
+use wire::Malformed;
+
+use super::client::{BodyRead, Client, Gone, Then};
+use super::head::{Placed, ResponseHead};
+use super::peer::{Dial, DialError, Interest, Peer, Received};
+use super::trouble::Trouble;
+use super::upload::Upload;
+use super::{carry, Limits, Order, Outcome};
+
+/// How a scripted worker goes on after its last byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Afterwards {
+    Closes,
+    Resets,
+    StaysSilent,
+}
+
+/// A worker that says its lines whatever it is told.
+#[derive(Debug)]
+pub struct Script {
+    lines: Vec<u8>,
+    said: usize,
+    piece: usize,
+    afterwards: Afterwards,
+    files: VecDeque<OwnedFd>,
+    pub heard: Vec<u8>,
+    deaf: bool,
+}
+
+impl Script {
+    pub fn sending(lines: &[u8]) -> Script {
+        Script {
+            lines: lines.to_vec(),
+            said: 0,
+            piece: usize::MAX,
+            afterwards: Afterwards::Closes,
+            files: VecDeque::new(),
+            heard: Vec::new(),
+            deaf: false,
+        }
+    }
+
+    pub fn in_pieces_of(mut self, piece: usize) -> Script {
+        self.piece = piece;
+        self
+    }
+
+    fn then(mut self, afterwards: Afterwards) -> Script {
+        self.afterwards = afterwards;
+        self
+    }
+
+    fn with_file(mut self, file: OwnedFd) -> Script {
+        self.files.push_back(file);
+        self
+    }
+
+    fn speaks(&self) -> bool {
+        self.said < self.lines.len() || self.afterwards != Afterwards::StaysSilent
+    }
+}
+
+impl Peer for Script {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.deaf {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.heard.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn receive(&mut self, into: &mut [u8]) -> io::Result<Received> {
+        if !self.speaks() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let left = &self.lines[self.said..];
+        if left.is_empty() && self.afterwards == Afterwards::Resets {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let len = left.len().min(self.piece).min(into.len());
+        into[..len].copy_from_slice(&left[..len]);
+        self.said += len;
+        Ok(Received {
+            len,
+            file: self.files.pop_front(),
+        })
+    }
+
+    fn wait(
+        &mut self,
+        interest: Interest,
+        _client: Option<BorrowedFd<'_>>,
+        limit: Duration,
+    ) -> io::Result<Interest> {
+        let ready = Interest {
+            from_worker: interest.from_worker && self.speaks(),
+            to_worker: interest.to_worker,
+            from_client: interest.from_client,
+            to_client: interest.to_client,
+        };
+        if ready.is_empty() {
+            std::thread::sleep(limit);
+        } else if !ready.from_worker && !ready.to_client {
+            std::thread::sleep(limit.min(Duration::from_millis(1)));
+        }
+        Ok(ready)
+    }
+}
+
+/// A group whose workers are `scripts`, one for each connection.
+struct Cast {
+    scripts: VecDeque<Script>,
+    refusals: VecDeque<DialError>,
+    dialled: usize,
+    heard: std::rc::Rc<std::cell::RefCell<Vec<Vec<u8>>>>,
+}
+
+struct Played {
+    script: Script,
+    heard: std::rc::Rc<std::cell::RefCell<Vec<Vec<u8>>>>,
+}
+
+impl Drop for Played {
+    fn drop(&mut self) {
+        self.heard
+            .borrow_mut()
+            .push(std::mem::take(&mut self.script.heard));
+    }
+}
+
+impl Peer for Played {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.script.send(bytes)
+    }
+    fn receive(&mut self, into: &mut [u8]) -> io::Result<Received> {
+        self.script.receive(into)
+    }
+    fn wait(
+        &mut self,
+        interest: Interest,
+        client: Option<BorrowedFd<'_>>,
+        limit: Duration,
+    ) -> io::Result<Interest> {
+        self.script.wait(interest, client, limit)
+    }
+}
+
+impl Dial for Cast {
+    type Peer = Played;
+
+    fn dial(&mut self, _limit: Duration) -> Result<Played, DialError> {
+        if let Some(refusal) = self.refusals.pop_front() {
+            return Err(refusal);
+        }
+        self.dialled += 1;
+        let script = self
+            .scripts
+            .pop_front()
+            .ok_or(DialError::Never(io::ErrorKind::NotFound.into()))?;
+        Ok(Played {
+            script,
+            heard: self.heard.clone(),
+        })
+    }
+
+    fn place(&self) -> String {
+        "/run/wsgi.sock".into()
+    }
+}
+
+/// What a client does when its body is read.
+#[derive(Debug, Clone)]
+enum Sends {
+    Bytes(&'static [u8]),
+    NothingYet,
+    End,
+    Fails(BodyFailure),
+}
+
+#[derive(Debug, Default)]
+struct FakeClient {
+    sends: VecDeque<Sends>,
+    status: Option<u16>,
+    fields: Vec<String>,
+    body: Vec<u8>,
+    pieces: usize,
+    flushes: usize,
+    ended: usize,
+    broken: usize,
+    interims: Vec<u16>,
+    logged: Vec<(Level, String)>,
+    reports: Vec<Trouble>,
+    leaves_after: Option<usize>,
+    socket: Option<OwnedFd>,
+}
+
+impl FakeClient {
+    fn sending(sends: &[Sends]) -> FakeClient {
+        FakeClient {
+            sends: sends.iter().cloned().collect(),
+            ..FakeClient::default()
+        }
+    }
+
+    fn said(&self, number: &str) -> bool {
+        self.reports
+            .iter()
+            .any(|trouble| trouble.text.starts_with(number))
+    }
+
+    fn write(&mut self, bytes: &[u8], then: Then) -> Result<(), Gone> {
+        assert_eq!(self.ended, 0, "something follows the end");
+        assert_eq!(self.broken, 0, "something follows the break");
+        assert!(self.status.is_some(), "a body before the head");
+        if self
+            .leaves_after
+            .is_some_and(|most| self.body.len() >= most)
+        {
+            return Err(Gone);
+        }
+        self.body.extend_from_slice(bytes);
+        self.pieces += 1;
+        self.ended += usize::from(then == Then::End);
+        Ok(())
+    }
+}
+
+impl Client for FakeClient {
+    fn read_body(&mut self, _at_most: usize, into: &mut Vec<u8>) -> BodyRead {
+        match self.sends.pop_front() {
+            Some(Sends::Bytes(bytes)) => {
+                into.extend_from_slice(bytes);
+                BodyRead::Some
+            }
+            Some(Sends::End) => BodyRead::Last,
+            Some(Sends::Fails(failure)) => BodyRead::Failed(failure),
+            Some(Sends::NothingYet) | None => BodyRead::Nothing,
+        }
+    }
+
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd)
+    }
+
+    fn interim(&mut self, head: &Head<'_>) {
+        assert_eq!(self.status, None);
+        self.interims.push(head.status);
+    }
+
+    fn head(&mut self, head: &ResponseHead<'_>) {
+        assert_eq!(self.status.replace(head.status()), None, "a second head");
+        self.fields = head.fields().map(|field| format!("{field:?}")).collect();
+    }
+
+    fn error_head(&mut self, head: &ResponseHead<'_>) {
+        for field in head.fields() {
+            if let Placed::WithErrors(name, _) = field {
+                self.fields.push(String::from_utf8_lossy(name).into_owned());
+            }
+        }
+    }
+
+    fn data(&mut self, bytes: &[u8], then: Then) -> Result<(), Gone> {
+        self.write(bytes, then)
+    }
+
+    fn file(&mut self, file: OwnedFd, offset: u64, len: u64, then: Then) -> Result<(), Gone> {
+        let mut file = std::fs::File::from(file);
+        file.seek(io::SeekFrom::Start(offset)).unwrap();
+        let mut bytes = Vec::new();
+        file.take(len).read_to_end(&mut bytes).unwrap();
+        self.write(&bytes, then)
+    }
+
+    fn flush(&mut self) -> Result<(), Gone> {
+        self.flushes += 1;
+        Ok(())
+    }
+
+    fn break_off(&mut self) {
+        assert_eq!(self.ended, 0, "a complete response is broken");
+        self.broken += 1;
+    }
+
+    fn log(&mut self, level: Level, text: &[u8]) {
+        self.logged
+            .push((level, String::from_utf8_lossy(text).into_owned()));
+    }
+
+    fn report(&mut self, trouble: &Trouble) {
+        self.reports.push(trouble.clone());
+    }
+}
+
+const MESSAGE: &[u8] = b"the request";
+
+fn limits() -> Limits {
+    Limits {
+        connect: Duration::from_millis(30),
+        successor: Duration::from_millis(100),
+        silence: Duration::from_millis(30),
+        client: Duration::from_millis(30),
+        flush_delay: Duration::from_millis(1),
+        flush_bytes: 8 << 20,
+    }
+}
+
+fn order() -> Order<'static> {
+    Order {
+        group: b"shop",
+        message: MESSAGE,
+        upload: Upload::whole(),
+        head_only: false,
+        error_override: false,
+        may_redirect: true,
+        limits: limits(),
+    }
+}
+
+fn uploading() -> Order<'static> {
+    Order {
+        upload: Upload::open(false),
+        ..order()
+    }
+}
+
+fn play_all(
+    scripts: impl IntoIterator<Item = Script>,
+    client: &mut FakeClient,
+    order: Order<'_>,
+) -> (Outcome, Vec<Vec<u8>>) {
+    let heard = std::rc::Rc::default();
+    let mut cast = Cast {
+        scripts: scripts.into_iter().collect(),
+        refusals: VecDeque::new(),
+        dialled: 0,
+        heard: std::rc::Rc::clone(&heard),
+    };
+    let outcome = carry(&mut cast, client, order);
+    (outcome, heard.take())
+}
+
+fn play(script: Script, client: &mut FakeClient, order: Order<'_>) -> Outcome {
+    play_all([script], client, order).0
+}
+
+/// Builds what a worker says.
+#[derive(Default, Clone)]
+struct Lines(Vec<u8>);
+
+impl Lines {
+    fn head(mut self, status: u16, fields: &[(&str, &str)]) -> Lines {
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(n, v)| (n.as_bytes(), v.as_bytes()))
+            .collect();
+        append_head(&mut self.0, Kind::Head, status, b"Yes", fields.into_iter()).unwrap();
+        self
+    }
+
+    fn interim(mut self, status: u16) -> Lines {
+        append_head(&mut self.0, Kind::Interim, status, b"", [].into_iter()).unwrap();
+        self
+    }
+
+    fn frame(mut self, kind: Kind, payload: &[u8]) -> Lines {
+        frame::append::<Malformed>(&mut self.0, kind, |out| {
+            out.extend_from_slice(payload);
+            Ok(())
+        })
+        .unwrap();
+        self
+    }
+
+    fn data(self, bytes: &[u8]) -> Lines {
+        self.frame(Kind::Data, bytes)
+    }
+
+    fn log(mut self, text: &[u8]) -> Lines {
+        Log {
+            level: Level::Error,
+            text,
+        }
+        .append(&mut self.0);
+        self
+    }
+
+    fn file(mut self, offset: u64, len: u64) -> Lines {
+        File { offset, len }.append(&mut self.0);
+        self
+    }
+
+    fn retry(mut self, why: Retry) -> Lines {
+        why.append(&mut self.0);
+        self
+    }
+
+    fn fail(mut self, status: u16, text: &[u8]) -> Lines {
+        Fail { status, text }.append(&mut self.0);
+        self
+    }
+
+    fn end(mut self) -> Lines {
+        END.append(&mut self.0);
+        self
+    }
+
+    fn broken_end(mut self) -> Lines {
+        End {
+            broken: true,
+            ..END
+        }
+        .append(&mut self.0);
+        self
+    }
+
+    fn said(&self) -> Script {
+        Script::sending(&self.0)
+    }
+}
+
+const END: End = End {
+    broken: false,
+    queue_time: 10,
+    application_time: 20,
+    pid: 30,
+    thread: 1,
+};
+
+fn hello() -> Lines {
+    Lines::default()
+        .head(
+            200,
+            &[("Content-Type", "text/plain"), ("Content-Length", "5")],
+        )
+        .data(b"hello")
+        .end()
+}
+
+fn a_file(content: &[u8]) -> OwnedFd {
+    let path = std::env::temp_dir().join(format!(
+        "wsgi-carry-{}-{:?}",
+        std::process::id(),
+        std::thread::current().id()
+    ));
+    std::fs::write(&path, content).unwrap();
+    let file = std::fs::File::open(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    file.into()
+}

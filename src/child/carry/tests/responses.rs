@@ -1,0 +1,263 @@
+//! Responses as they should be, and those that break off.
+
+use std::io::Write;
+
+use super::*;
+
+#[test]
+fn a_small_response_goes_to_the_client_in_one_piece() {
+    let mut client = FakeClient::default();
+    let (outcome, heard) = play_all([hello().said()], &mut client, order());
+    assert_eq!(outcome, Outcome::Complete(END));
+    assert_eq!(
+        (client.status, &client.body[..]),
+        (Some(200), &b"hello"[..])
+    );
+    assert_eq!((client.pieces, client.ended, client.flushes), (1, 1, 0));
+    assert_eq!(heard, [MESSAGE]);
+    assert_eq!(client.reports, []);
+}
+
+#[test]
+fn pieces_of_any_size_make_the_same_response() {
+    let lines = Lines::default()
+        .log(b"one\ntwo")
+        .head(200, &[])
+        .data(b"hel")
+        .data(b"")
+        .log(b"three")
+        .data(b"lo")
+        .end();
+    for size in 1..=lines.0.len() {
+        let mut client = FakeClient::default();
+        let outcome = play(lines.said().in_pieces_of(size), &mut client, order());
+        assert_eq!(outcome, Outcome::Complete(END), "{size}");
+        assert_eq!((&client.body[..], client.ended), (&b"hello"[..], 1));
+        assert_eq!(client.logged.len(), 2);
+    }
+}
+
+#[test]
+fn a_worker_that_goes_at_any_byte_never_makes_a_complete_response() {
+    let lines = hello();
+    let head = Lines::default().head(
+        200,
+        &[("Content-Type", "text/plain"), ("Content-Length", "5")],
+    );
+    for cut in 0..lines.0.len() {
+        for afterwards in [Afterwards::Closes, Afterwards::Resets] {
+            let mut client = FakeClient::default();
+            let script = Script::sending(&lines.0[..cut]).then(afterwards);
+            let outcome = play(script, &mut client, order());
+            if cut < head.0.len() {
+                // Reset with nothing begun: the request is sent again, to nobody here.
+                let again = afterwards == Afterwards::Resets;
+                assert_eq!(
+                    outcome,
+                    Outcome::Status(if again { 503 } else { 502 }),
+                    "{cut}"
+                );
+                assert!(client.said(if again { "WSGI0117" } else { "WSGI0146" }));
+            } else {
+                assert_eq!(outcome, Outcome::Broken, "{cut}");
+                assert_eq!((client.broken, client.ended), (1, 0));
+                assert!(client.said("WSGI0119"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_body_is_cut_at_its_length_and_a_short_one_is_broken() {
+    let long = Lines::default()
+        .head(200, &[("Content-Length", "3")])
+        .data(b"hel")
+        .data(b"lo")
+        .end();
+    let mut client = FakeClient::default();
+    assert_eq!(
+        play(long.said(), &mut client, order()),
+        Outcome::Complete(END)
+    );
+    assert_eq!((&client.body[..], client.ended), (&b"hel"[..], 1));
+
+    let short = Lines::default()
+        .head(200, &[("Content-Length", "50")])
+        .data(b"hel")
+        .end();
+    let mut client = FakeClient::default();
+    assert_eq!(play(short.said(), &mut client, order()), Outcome::Broken);
+    assert!(client.said("WSGI0342") && client.broken == 1);
+
+    // HEAD, 204 and 304 keep the length and have no body.
+    for (status, head_only) in [(200, true), (204, false), (304, false)] {
+        let lines = Lines::default()
+            .head(status, &[("Content-Length", "50")])
+            .end();
+        let mut client = FakeClient::default();
+        let order = Order {
+            head_only,
+            ..order()
+        };
+        assert_eq!(
+            play(lines.said(), &mut client, order),
+            Outcome::Complete(END)
+        );
+        assert_eq!(client.ended, 1);
+    }
+}
+
+#[test]
+fn an_application_that_fails_half_way_breaks_the_response() {
+    let lines = Lines::default().head(200, &[]).data(b"hel").broken_end();
+    let mut client = FakeClient::default();
+    assert_eq!(play(lines.said(), &mut client, order()), Outcome::Broken);
+    assert!(client.said("WSGI0341"));
+    assert_eq!(
+        (&client.body[..], client.ended, client.broken),
+        (&b"hel"[..], 0, 1)
+    );
+}
+
+#[test]
+fn a_failure_is_answered_with_its_status() {
+    let mut client = FakeClient::default();
+    let lines = Lines::default()
+        .log(b"Traceback")
+        .fail(504, b"WSGI0084: too long in the queue");
+    assert_eq!(
+        play(lines.said(), &mut client, order()),
+        Outcome::Status(504)
+    );
+    assert!(client.said("WSGI0084"));
+    assert_eq!(client.logged, [(Level::Error, "Traceback".to_owned())]);
+    // Without a text the records before it have said it all.
+    let mut client = FakeClient::default();
+    assert_eq!(
+        play(Lines::default().fail(500, b"").said(), &mut client, order()),
+        Outcome::Status(500)
+    );
+    assert_eq!(client.reports, []);
+}
+
+#[test]
+fn a_client_that_leaves_ends_the_conversation_at_once() {
+    let mut client = FakeClient {
+        leaves_after: Some(5),
+        ..FakeClient::default()
+    };
+    let lines = Lines::default().head(200, &[]).data(b"hello").data(b"more");
+    let script = lines.said().then(Afterwards::StaysSilent);
+    let limits = Limits {
+        silence: Duration::from_secs(60),
+        ..limits()
+    };
+    let before = Instant::now();
+    assert_eq!(
+        play(script, &mut client, Order { limits, ..order() }),
+        Outcome::Gone
+    );
+    assert!(before.elapsed() < Duration::from_secs(1));
+    assert_eq!(client.broken, 0);
+}
+
+#[test]
+fn an_error_can_be_left_to_httpd_and_a_local_location_too() {
+    let lines = Lines::default()
+        .head(401, &[("WWW-Authenticate", "Basic"), ("X", "y")])
+        .data(b"no")
+        .end();
+    let mut client = FakeClient::default();
+    let order_ = Order {
+        error_override: true,
+        ..order()
+    };
+    assert_eq!(
+        play(lines.said(), &mut client, order_),
+        Outcome::Status(401)
+    );
+    assert_eq!(
+        (client.status, &client.fields[..]),
+        (None, &["WWW-Authenticate".to_owned()][..])
+    );
+
+    let lines = Lines::default()
+        .head(200, &[("Location", "/file")])
+        .data(b"x")
+        .end();
+    let mut client = FakeClient::default();
+    assert_eq!(
+        play(lines.said(), &mut client, order()),
+        Outcome::Redirect(b"/file".to_vec())
+    );
+    let mut client = FakeClient::default();
+    let order_ = Order {
+        may_redirect: false,
+        ..order()
+    };
+    assert_eq!(
+        play(lines.said(), &mut client, order_),
+        Outcome::Complete(END)
+    );
+    // A worker that stays on the line does not keep the client waiting.
+    let script = Lines::default().head(200, &[("Location", "/file")]).said();
+    let mut client = FakeClient::default();
+    let outcome = play(script.then(Afterwards::StaysSilent), &mut client, order());
+    assert_eq!(outcome, Outcome::Redirect(b"/file".to_vec()));
+}
+
+#[test]
+fn a_file_is_sent_from_its_descriptor() {
+    let lines = Lines::default()
+        .head(200, &[("Content-Length", "7")])
+        .data(b"a ")
+        .file(2, 5)
+        .end();
+    let mut client = FakeClient::default();
+    let script = lines.said().with_file(a_file(b"__hello__"));
+    assert_eq!(play(script, &mut client, order()), Outcome::Complete(END));
+    assert_eq!((&client.body[..], client.ended), (&b"a hello"[..], 1));
+}
+
+#[test]
+fn a_descriptor_that_is_no_readable_file_breaks_the_response() {
+    let lines = Lines::default().head(200, &[]).file(0, 5).end();
+    let (reader, _writer) = os::descriptor::pipe().unwrap();
+    let write_only = {
+        let path = std::env::temp_dir().join(format!("wsgi-carry-w-{}", std::process::id()));
+        let file = std::fs::File::create(&path).unwrap();
+        (&file).write_all(b"hello").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        OwnedFd::from(file)
+    };
+    let directory = OwnedFd::from(std::fs::File::open("/").unwrap());
+    for descriptor in [reader, write_only, directory, a_file(b"hell")] {
+        let mut client = FakeClient::default();
+        let outcome = play(lines.said().with_file(descriptor), &mut client, order());
+        assert_eq!(outcome, Outcome::Broken);
+        assert!(client.said("WSGI0343"), "{:?}", client.reports);
+    }
+    let mut client = FakeClient::default();
+    assert_eq!(play(lines.said(), &mut client, order()), Outcome::Broken);
+    assert!(client.said("WSGI0340"));
+}
+
+#[test]
+fn interim_responses_pass_and_have_a_bound() {
+    let mut client = FakeClient::default();
+    let lines = Lines(Lines::default().interim(103).interim(102).0)
+        .head(200, &[])
+        .end();
+    assert_eq!(
+        play(lines.said(), &mut client, order()),
+        Outcome::Complete(END)
+    );
+    assert_eq!(client.interims, [103, 102]);
+    let many = (0..1000).fold(Lines::default(), |lines, _| lines.interim(102));
+    let mut client = FakeClient::default();
+    assert_eq!(
+        play(many.said(), &mut client, order()),
+        Outcome::Status(502)
+    );
+    assert!(client.interims.len() < 100);
+}

@@ -1,0 +1,183 @@
+//! The client side of a conversation with a worker, over httpd's filters.
+//!
+//! Runs in: an Apache child, on the thread that serves the request.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use wire::response::{BodyFailure, Head, Level};
+
+use crate::apache::body::{Body, Broken, Read, Wait};
+use crate::apache::log::{self, Log};
+use crate::apache::output::{self, Output};
+use crate::apache::request::Request;
+use crate::config::error::show;
+
+use super::carry::client::{BodyRead, Client, Gone, Then};
+use super::carry::head::{interim_fields, Placed, ResponseHead};
+use super::carry::trouble::Trouble;
+
+/// Bytes of text in one line of the error log; httpd cuts at about 8 KiB, our prefix included.
+const LINE: usize = 7000;
+
+/// A client of httpd's.
+pub struct HttpdClient<'r> {
+    request: Request<'r>,
+    body: Body<'r>,
+    output: Output<'r>,
+    sendfile: bool,
+}
+
+impl<'r> HttpdClient<'r> {
+    /// The client of `request`, whose body has been read as far as `body` says. `sendfile` is
+    /// `WSGIEnableSendfile`.
+    pub fn new(request: Request<'r>, body: Body<'r>, sendfile: bool) -> HttpdClient<'r> {
+        HttpdClient {
+            request,
+            body,
+            output: Output::of(request),
+            sendfile,
+        }
+    }
+}
+
+/// What a body that broke off means to the application.
+pub fn failure(broken: &Broken) -> BodyFailure {
+    if broken.timed_out() {
+        BodyFailure::Timeout
+    } else if broken.too_large() {
+        BodyFailure::TooLarge
+    } else if broken.client_gone() {
+        BodyFailure::ClientGone
+    } else {
+        BodyFailure::Malformed
+    }
+}
+
+impl Client for HttpdClient<'_> {
+    fn read_body(&mut self, at_most: usize, into: &mut Vec<u8>) -> BodyRead {
+        match self.body.read(Wait::No, at_most, into) {
+            Ok(Read::Some(_)) if self.body.has_ended() => BodyRead::Last,
+            Ok(Read::Some(_)) => BodyRead::Some,
+            Ok(Read::Nothing) => BodyRead::Nothing,
+            Ok(Read::End) => BodyRead::Last,
+            Err(broken) => BodyRead::Failed(failure(&broken)),
+        }
+    }
+
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.request.connection().socket()
+    }
+
+    fn interim(&mut self, head: &Head<'_>) {
+        let fields: Vec<_> = interim_fields(head).collect();
+        // Nothing in a checked head is a NUL byte.
+        let _ = self.request.send_interim(head.status, &fields);
+    }
+
+    fn head(&mut self, head: &ResponseHead<'_>) {
+        let request = self.request;
+        if head.reason().is_empty() {
+            request.set_status(head.status());
+        } else {
+            let line = [head.status().to_string().as_bytes(), b" ", head.reason()].concat();
+            let _ = request.set_status_line(head.status(), &line);
+        }
+        let (normal, with_errors) = (request.headers_out(), request.err_headers_out());
+        for field in head.fields() {
+            // Nothing in a checked head is a NUL byte.
+            let _ = match field {
+                Placed::ContentType(value) => request.set_content_type(&value),
+                Placed::LastModified(value) => request.set_last_modified(value),
+                Placed::WithErrors(name, value) => with_errors.add(name, value),
+                Placed::Beside(name, value) => normal.add(name, value),
+                Placed::Instead(name, value) => normal.set(name, value),
+                Placed::Joined(name, value) => normal.merge(name, value),
+                Placed::CloseConnection => {
+                    request.connection().close_after_this();
+                    Ok(())
+                }
+            };
+        }
+        if let Some(length) = head.content_length {
+            request.set_content_length(length);
+        }
+    }
+
+    fn error_head(&mut self, head: &ResponseHead<'_>) {
+        for field in head.fields() {
+            if let Placed::WithErrors(name, value) = field {
+                let _ = self.request.err_headers_out().add(name, value);
+            }
+        }
+    }
+
+    fn data(&mut self, bytes: &[u8], then: Then) -> Result<(), Gone> {
+        self.output.send(bytes, next(then)).map_err(|_| Gone)
+    }
+
+    fn file(&mut self, file: OwnedFd, offset: u64, len: u64, then: Then) -> Result<(), Gone> {
+        self.output
+            .send_file(file, offset, len, self.sendfile, next(then))
+            .map_err(|_| Gone)
+    }
+
+    fn flush(&mut self) -> Result<(), Gone> {
+        self.output.send(&[], output::Then::Flush).map_err(|_| Gone)
+    }
+
+    fn break_off(&mut self) {
+        // Whether or not the client is still there to see it.
+        let _ = self.output.break_off();
+    }
+
+    fn log(&mut self, level: Level, text: &[u8]) {
+        write_log(self.request, level, text);
+    }
+
+    fn report(&mut self, trouble: &Trouble) {
+        write_log(self.request, trouble.level, trouble.text.as_bytes());
+    }
+}
+
+fn next(then: Then) -> output::Then {
+    match then {
+        Then::More => output::Then::More,
+        Then::End => output::Then::End,
+    }
+}
+
+/// Writes to the request's error log, behind the script's name. Each line of the text becomes a
+/// line of the log, so that a traceback is there whole however long it is: httpd would write a
+/// newline as two characters and cut after 8 KiB.
+pub fn write_log(request: Request<'_>, level: Level, text: &[u8]) {
+    let level = log::Level::from_number(level as i32);
+    if !request.logs(level) {
+        return;
+    }
+    let mut line = Vec::with_capacity(256);
+    line.extend_from_slice(b"[script ");
+    line.extend_from_slice(show(request.filename().unwrap_or_default()).as_bytes());
+    line.extend_from_slice(b"] ");
+    let prefix = line.len();
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    for whole in text.split(|&byte| byte == b'\n') {
+        for piece in pieces(whole) {
+            line.truncate(prefix);
+            // httpd escapes the other control characters itself, but ends at a NUL byte.
+            for &byte in piece {
+                match byte {
+                    0 => line.extend_from_slice(b"\\x00"),
+                    _ => line.push(byte),
+                }
+            }
+            request.log(level, &line);
+        }
+    }
+}
+
+/// A line in pieces the log can take, one at least.
+fn pieces(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let empty: &[u8] = &[];
+    let first = line.is_empty().then_some(empty);
+    first.into_iter().chain(line.chunks(LINE))
+}

@@ -1,0 +1,111 @@
+//! Connections to the workers of a group, over its listening socket.
+//!
+//! Runs in: an Apache child. One connection carries one request: the kernel's listen queue gives it
+//! to whichever worker of whichever process is free first, so no request waits behind a busy one.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use os::poll::{poll_uninterrupted, Wanted};
+use os::socket::{self, Wait};
+
+use super::carry::peer::{Dial, DialError, Interest, Peer, Received};
+
+/// The door of one group.
+#[derive(Debug)]
+pub struct Door<'a> {
+    /// Path of the listening socket.
+    pub path: &'a [u8],
+}
+
+impl Dial for Door<'_> {
+    type Peer = Connection;
+
+    fn dial(&mut self, _limit: Duration) -> Result<Connection, DialError> {
+        match socket::connect_unix(self.path, false) {
+            Ok(socket) => Ok(Connection { socket }),
+            Err(error) => Err(match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionRefused => {
+                    DialError::Later(error)
+                }
+                _ => DialError::Never(error),
+            }),
+        }
+    }
+
+    fn place(&self) -> String {
+        String::from_utf8_lossy(self.path).into_owned()
+    }
+}
+
+/// A connection to one worker. Its socket does not block; it is closed when this is dropped.
+#[derive(Debug)]
+pub struct Connection {
+    socket: OwnedFd,
+}
+
+impl Peer for Connection {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        socket::send(
+            self.socket.as_fd(),
+            &[IoSlice::new(bytes)],
+            None,
+            Wait::AsSet,
+        )
+    }
+
+    fn receive(&mut self, into: &mut [u8]) -> io::Result<Received> {
+        let got = socket::recv_with_fd(self.socket.as_fd(), into, Wait::AsSet)?;
+        Ok(Received {
+            len: got.len,
+            file: got.fd,
+        })
+    }
+
+    fn wait(
+        &mut self,
+        interest: Interest,
+        client: Option<BorrowedFd<'_>>,
+        limit: Duration,
+    ) -> io::Result<Interest> {
+        // A socket nothing is awaited of stays out: its data would end every wait at once.
+        let worker = wanted(
+            self.socket.as_fd(),
+            interest.from_worker,
+            interest.to_worker,
+        );
+        let client =
+            client.and_then(|client| wanted(client, interest.from_client, interest.to_client));
+        let (worker, client) = match (worker, client) {
+            (Some(worker), Some(client)) => {
+                let mut both = [worker, client];
+                poll_uninterrupted(&mut both, Some(limit))?;
+                (Some(both[0]), Some(both[1]))
+            }
+            (worker, client) => {
+                let mut one = worker.or(client);
+                poll_uninterrupted(one.as_mut_slice(), Some(limit))?;
+                (
+                    one.filter(|_| worker.is_some()),
+                    one.filter(|_| client.is_some()),
+                )
+            }
+        };
+        Ok(Interest {
+            from_worker: interest.from_worker && worker.is_some_and(|fd| fd.can_read()),
+            to_worker: interest.to_worker && worker.is_some_and(|fd| fd.can_write()),
+            from_client: interest.from_client && client.is_some_and(|fd| fd.can_read()),
+            to_client: interest.to_client && client.is_some_and(|fd| fd.can_write()),
+        })
+    }
+}
+
+fn wanted(fd: BorrowedFd<'_>, read: bool, write: bool) -> Option<Wanted<'_>> {
+    match (read, write) {
+        (true, true) => Some(Wanted::both(fd)),
+        (false, true) => Some(Wanted::writable(fd)),
+        (true, false) => Some(Wanted::readable(fd)),
+        (false, false) => None,
+    }
+}

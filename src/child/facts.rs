@@ -1,0 +1,188 @@
+//! A request of httpd's, as the configuration and the environ ask about it.
+//!
+//! Runs in: an Apache child. Reads only; what httpd says is put into the words of
+//! [`crate::config::expand`] and [`super::environ`] here, and nowhere else.
+
+use std::borrow::Cow;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::apache::request::Request;
+use crate::apache::server;
+use crate::config::expand::RequestFacts;
+use crate::config::Settings;
+
+use super::environ::{self, Facts, Redirected};
+
+/// What templates such as `%{SERVER}` may ask of a request.
+#[derive(Clone, Copy)]
+pub struct Asked<'r> {
+    request: Request<'r>,
+    case_sensitive: bool,
+}
+
+impl<'r> Asked<'r> {
+    /// `case_sensitive` is `WSGICaseSensitivity`.
+    pub fn of(request: Request<'r>, case_sensitive: bool) -> Asked<'r> {
+        Asked {
+            request,
+            case_sensitive,
+        }
+    }
+}
+
+impl RequestFacts for Asked<'_> {
+    fn server_hostname(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(self.request.server().name().unwrap_or_default())
+    }
+
+    fn host(&self) -> Option<Cow<'_, [u8]>> {
+        self.request.hostname().map(Cow::Borrowed)
+    }
+
+    fn port(&self) -> u16 {
+        self.request.server_port()
+    }
+
+    fn script_name(&self) -> Cow<'_, [u8]> {
+        let uri = self.request.uri().unwrap_or_default();
+        environ::split_uri(uri, self.request.path_info().unwrap_or_default()).0
+    }
+
+    fn env(&self, name: &[u8]) -> Option<Cow<'_, [u8]>> {
+        let key = CString::new(name).ok()?;
+        let told = self.request.notes().get(&key);
+        let told = told.or_else(|| self.request.subprocess_env().get(&key));
+        told.map(Cow::Borrowed).or_else(|| {
+            let value = std::env::var_os(std::ffi::OsStr::from_bytes(name))?;
+            Some(Cow::Owned(value.as_bytes().to_vec()))
+        })
+    }
+
+    fn case_sensitive(&self) -> bool {
+        self.case_sensitive
+    }
+}
+
+/// Parts of the facts that have to be made before they can be lent.
+pub struct Made<'r> {
+    script_name: Cow<'r, [u8]>,
+    path_info: Cow<'r, [u8]>,
+    server_name: &'r [u8],
+}
+
+impl<'r> Made<'r> {
+    /// Makes them.
+    pub fn of(request: Request<'r>) -> Made<'r> {
+        let uri = request.uri().unwrap_or_default();
+        let (script_name, path_info) =
+            environ::split_uri(uri, request.path_info().unwrap_or_default());
+        let plain = request.server_name();
+        let special = plain.iter().any(|byte| b"<>&\"".contains(byte));
+        let server_name = if special {
+            request.escape_html(plain).unwrap_or_default()
+        } else {
+            plain
+        };
+        Made {
+            script_name,
+            path_info,
+            server_name,
+        }
+    }
+}
+
+/// Everything the environ says about `request` besides headers and variables.
+pub fn gather<'a>(
+    request: Request<'a>,
+    made: &'a Made<'a>,
+    settings: &'a Settings<'_>,
+) -> Facts<'a> {
+    let connection = request.connection();
+    Facts {
+        method: environ::shown_method(
+            request.method(),
+            settings.map_head_to_get,
+            request.has_content_filter(),
+        ),
+        request_uri: if request.request_uri_is_current() {
+            request.uri().unwrap_or_default()
+        } else {
+            environ::request_target(request.the_request().unwrap_or_default())
+        },
+        script_name: &made.script_name,
+        path_info: &made.path_info,
+        query: request.args().unwrap_or_default(),
+        protocol: request.protocol(),
+        server_name: made.server_name,
+        server_port: request.server_port(),
+        server_addr: connection.local_ip(),
+        server_software: server::banner(),
+        server_admin: request.server().admin(),
+        remote_addr: request.useragent_ip(),
+        remote_port: request.useragent_port(),
+        remote_user: request.user(),
+        auth_type: request.auth_type(),
+        document_root: request.document_root(),
+        context_prefix: request.context_prefix(),
+        context_document_root: request.context_document_root(),
+        script_filename: request.filename().unwrap_or_default(),
+        scheme: request.scheme(),
+        redirected: request.previous().map(|before| redirected(request, before)),
+        is_https: connection.is_https(),
+        passes_all_authorization: request.passes_authorization(),
+        passes_authorization: settings.pass_authorization,
+        process_group: &settings.process_group,
+        application_group: &settings.application_group,
+        callable: &settings.callable_object,
+        handler: request.handler().unwrap_or_default(),
+        listener_port: connection.local_port(),
+        server_pid: pid(),
+        request_id: request.log_id(),
+        connection_id: connection.log_id(),
+    }
+}
+
+fn redirected<'a>(request: Request<'a>, before: Request<'a>) -> Redirected<'a> {
+    let url = before.uri().map(|uri| {
+        if request.qualifies_redirect_url() {
+            Cow::Owned(qualified(before, uri))
+        } else {
+            Cow::Borrowed(uri)
+        }
+    });
+    let user = std::iter::successors(Some(before), |before| before.previous())
+        .find_map(|before| before.user());
+    Redirected {
+        url,
+        query: before.args(),
+        user,
+    }
+}
+
+/// The URL with scheme and host, and the port unless the scheme implies it.
+fn qualified(request: Request<'_>, uri: &[u8]) -> Vec<u8> {
+    let (scheme, port) = (request.scheme(), request.server_port());
+    let usual = if scheme == b"https" { 443 } else { 80 };
+    let port = if port == usual {
+        String::new()
+    } else {
+        format!(":{port}")
+    };
+    [scheme, b"://", request.server_name(), port.as_bytes(), uri].concat()
+}
+
+/// The number of this process, asked for once: it is told to every request.
+fn pid() -> u32 {
+    // The parent, from which children inherit it, serves no requests and leaves it 0.
+    static PID: AtomicU32 = AtomicU32::new(0);
+    match PID.load(Ordering::Relaxed) {
+        0 => {
+            let pid = std::process::id();
+            PID.store(pid, Ordering::Relaxed);
+            pid
+        }
+        pid => pid,
+    }
+}

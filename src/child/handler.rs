@@ -1,0 +1,283 @@
+//! The handler: one request from the checks to the end of its response.
+//!
+//! Runs in: an Apache child, on the thread that serves the request.
+
+use wire::request::{Builder, Flags, Prologue};
+use wire::response::{End, Level};
+
+use crate::apache::body::{Body, Read, Wait};
+use crate::apache::hooks::Outcome;
+use crate::apache::request::{FileKind, Request};
+use crate::config::given::{DirGiven, ServerGiven};
+use crate::config::process_group::ProcessGroup;
+use crate::config::resolved::Overrides;
+use crate::config::Settings;
+
+use super::carry::trouble::Trouble;
+use super::carry::upload::Upload;
+use super::carry::{self, Order};
+use super::checks::{self, BodyLength, Checked, Script};
+use super::client::{failure, write_log, HttpdClient};
+use super::dial::Door;
+use super::dispatch::{self, Host};
+use super::environ;
+use super::facts::{self, Asked, Made};
+use super::mapping::{alias_of, is_aliased, HANDLER, OLD_HANDLER};
+use super::refusal::Refusal;
+use super::serving::{limits, Entrance, Serving};
+
+/// Bytes of request body that travel with the request. Such a body is read before a worker is
+/// asked, so that a slow client costs no worker a thread.
+const WITH_REQUEST: usize = 64 << 10;
+
+/// The note of a request whose answer was taken from another URL.
+const REDIRECTED: &std::ffi::CStr = c"mod_wsgi.redirected";
+
+/// The handler hook. `dir` and `server` are what was given for the request's place.
+pub fn handle(
+    request: Request<'_>,
+    dir: &DirGiven,
+    server: &ServerGiven,
+    serving: &Serving,
+) -> Outcome {
+    let name = request.handler().unwrap_or_default();
+    if name != HANDLER.to_bytes() && name != OLD_HANDLER {
+        return Outcome::DECLINED;
+    }
+    match answer(request, dir, server, serving) {
+        Ok(outcome) => outcome,
+        Err(refusal) => {
+            write_log(request, Level::Error, refusal.to_string().as_bytes());
+            Outcome::status(refusal.status())
+        }
+    }
+}
+
+fn answer(
+    request: Request<'_>,
+    dir: &DirGiven,
+    server: &ServerGiven,
+    serving: &Serving,
+) -> Result<Outcome, Refusal> {
+    let asked = Asked::of(request, serving.globals.case_sensitive);
+    let overrides = match alias_of(request, server) {
+        Some(alias) => Overrides::from(&alias.options),
+        None => Overrides::default(),
+    };
+    let settings = Settings::resolve(dir, server, overrides, &asked);
+    let length = checks::check(&checked(request, &settings))?;
+    let virtual_host = request.server();
+    let host = Host {
+        id: virtual_host.is_virtual().then(|| virtual_host.id()),
+        name: virtual_host.name(),
+    };
+    let group = dispatch::process_group(&settings, &serving.groups, host)?;
+    let Some(entrance) = serving.entrances.get(&group.name) else {
+        let sentence = serving.groups.undefined_sentence(&group.name);
+        return Err(Refusal::GroupUnknown(sentence));
+    };
+    let taken = match take_body(request, length) {
+        Ok(taken) => taken,
+        Err(outcome) => return Ok(outcome),
+    };
+    let message = message(request, &settings, entrance, length, &taken)?;
+    Ok(converse(
+        request, &settings, group, entrance, &message, taken,
+    ))
+}
+
+fn checked<'r>(request: Request<'r>, settings: &Settings<'_>) -> Checked<'r> {
+    let headers = request.headers_in();
+    Checked {
+        may_execute: request.may_execute(),
+        is_aliased: is_aliased(request),
+        filename: request.filename().unwrap_or_default(),
+        script: match request.file_kind() {
+            FileKind::Missing => Script::Missing,
+            FileKind::Directory => Script::Directory,
+            FileKind::Regular | FileKind::Other => Script::File,
+        },
+        refuses_path_info: request.refuses_path_info(),
+        path_info: request.path_info().unwrap_or_default(),
+        transfer_encoding: headers.get(c"Transfer-Encoding"),
+        chunked_allowed: settings.chunked_request,
+        content_length: headers.get(c"Content-Length"),
+        body_limit: request.body_limit(),
+    }
+}
+
+/// The part of the body that has been read, and what is left of it.
+struct Taken<'r> {
+    body: Body<'r>,
+    bytes: Vec<u8>,
+    whole: bool,
+    expects_continue: bool,
+}
+
+/// Reads of the body what shall travel with the request: all of a short one, which is waited for,
+/// and of one of unknown length what is here already. Nothing, if the client waits to be asked.
+fn take_body<'r>(request: Request<'r>, length: BodyLength) -> Result<Taken<'r>, Outcome> {
+    let mut taken = Taken {
+        body: Body::of(request),
+        bytes: Vec::new(),
+        whole: length == BodyLength::None,
+        expects_continue: request.expects_continue(),
+    };
+    let wait = match length {
+        BodyLength::Known(length) if length <= WITH_REQUEST as u64 => Wait::Yes,
+        BodyLength::Chunked => Wait::No,
+        BodyLength::None | BodyLength::Known(_) => return Ok(taken),
+    };
+    if taken.expects_continue {
+        return Ok(taken);
+    }
+    while !taken.body.has_ended() && taken.bytes.len() < WITH_REQUEST {
+        let room = WITH_REQUEST - taken.bytes.len();
+        match taken.body.read(wait, room, &mut taken.bytes) {
+            Ok(Read::Some(_)) => {}
+            Ok(Read::End | Read::Nothing) => break,
+            Err(broken) => {
+                let trouble = Trouble::upload(failure(&broken));
+                write_log(request, trouble.level, trouble.text.as_bytes());
+                return Err(Outcome::from_httpd(broken.status));
+            }
+        }
+    }
+    // A body of known length is complete with its last byte, whether or not its end was seen too.
+    taken.whole = taken.body.has_ended()
+        || matches!(length, BodyLength::Known(all) if taken.bytes.len() as u64 == all);
+    Ok(taken)
+}
+
+fn message(
+    request: Request<'_>,
+    settings: &Settings<'_>,
+    entrance: &Entrance,
+    length: BodyLength,
+    taken: &Taken<'_>,
+) -> Result<Vec<u8>, Refusal> {
+    let made = Made::of(request);
+    let facts = facts::gather(request, &made, settings);
+    let mut flags = 0;
+    for (flag, holds) in [
+        (Flags::RELOAD, settings.script_reloading),
+        (Flags::BODY_WHOLE, taken.whole),
+        (Flags::EXPECTS_CONTINUE, taken.expects_continue),
+        (Flags::HTTP_1_0, request.protocol_number() < 1001),
+        (Flags::IGNORE_ACTIVITY, settings.ignore_activity),
+        (Flags::HEAD, facts.method == b"HEAD"),
+    ] {
+        if holds {
+            flags |= flag;
+        }
+    }
+    let prologue = Prologue {
+        flags: Flags(flags),
+        key: entrance.key,
+        request_start: u64::try_from(request.time_micros()).unwrap_or(0),
+        queue_start: os::clock::epoch_us(),
+        content_length: match length {
+            BodyLength::None => None,
+            BodyLength::Known(length) => Some(length),
+            BodyLength::Chunked => None,
+        },
+        script: facts.script_filename,
+        application_group: facts.application_group,
+        callable: facts.callable,
+    };
+    let mut out = Vec::with_capacity(2048 + taken.bytes.len());
+    let written = Builder::new(&mut out, &prologue).and_then(|mut builder| {
+        let headers = request.headers_in().iter();
+        let variables = request.subprocess_env().iter();
+        environ::write(&mut builder, &facts, headers, variables)?;
+        builder.finish(&taken.bytes)
+    });
+    match written {
+        Ok(()) => Ok(out),
+        Err(_) => Err(Refusal::EnvironTooLarge),
+    }
+}
+
+fn converse(
+    request: Request<'_>,
+    settings: &Settings<'_>,
+    group: &ProcessGroup,
+    entrance: &Entrance,
+    message: &[u8],
+    taken: Taken<'_>,
+) -> Outcome {
+    let order = Order {
+        group: &group.name,
+        message,
+        upload: if taken.whole {
+            Upload::whole()
+        } else {
+            Upload::open(taken.expects_continue)
+        },
+        head_only: request.is_header_only(),
+        error_override: settings.error_override,
+        may_redirect: !was_redirected(request),
+        limits: limits(group, request.server().timeout()),
+    };
+    let mut door = Door {
+        path: &entrance.path,
+    };
+    let mut client = HttpdClient::new(request, taken.body, settings.enable_sendfile);
+    match carry::carry(&mut door, &mut client, order) {
+        carry::Outcome::Complete(end) => {
+            note(request, &end);
+            Outcome::OK
+        }
+        carry::Outcome::Broken | carry::Outcome::Gone => Outcome::OK,
+        carry::Outcome::Status(status) => {
+            if status == 503 {
+                // A successor is started at least this often.
+                let _ = request.err_headers_out().set(b"Retry-After", b"5");
+            }
+            Outcome::status(status)
+        }
+        carry::Outcome::Redirect(location) => redirect(request, &location),
+    }
+}
+
+/// What the access log may say: `%{mod_wsgi.queue_time}n` and so on, times in microseconds.
+fn note(request: Request<'_>, end: &End) {
+    let notes = request.notes();
+    for (name, value) in [
+        (&b"mod_wsgi.queue_time"[..], end.queue_time),
+        (b"mod_wsgi.application_time", end.application_time),
+        (b"mod_wsgi.pid", u64::from(end.pid)),
+        (b"mod_wsgi.thread", u64::from(end.thread)),
+    ] {
+        // Digits hold no NUL byte.
+        let _ = notes.set(name, value.to_string().as_bytes());
+    }
+}
+
+fn was_redirected(request: Request<'_>) -> bool {
+    std::iter::successors(request.previous(), |before| before.previous())
+        .any(|before| before.notes().get(REDIRECTED).is_some())
+}
+
+/// Answers from a local URL, as a GET without a body. Access control of that URL applies.
+fn redirect(request: Request<'_>, location: &[u8]) -> Outcome {
+    if request.expects_continue() {
+        // The body has not been sent and may yet come: nothing can follow it on the connection.
+        request.connection().close_after_this();
+    }
+    // What is left of the body would be taken for the next request once its length is forgotten.
+    if let Err(status) = request.discard_body() {
+        return Outcome::status(status);
+    }
+    let redirected = request
+        .notes()
+        .set(REDIRECTED.to_bytes(), b"1")
+        .and_then(|()| {
+            request.become_get();
+            request.internal_redirect(location)
+        });
+    match redirected {
+        Ok(()) => Outcome::OK,
+        Err(_) => Outcome::status(500),
+    }
+}

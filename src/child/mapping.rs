@@ -1,0 +1,150 @@
+//! Which script a URL leads to.
+//!
+//! Runs in: an Apache child, in `translate_name`, for every request of a server that has aliases.
+//! It runs after mod_alias, so an `Alias` for static files beats `WSGIScriptAlias` whatever their
+//! order.
+
+use std::sync::Arc;
+
+use crate::apache::hooks::Outcome;
+use crate::apache::regex::Matches;
+use crate::apache::request::Request;
+use crate::config::alias::{Location, ScriptAlias};
+use crate::config::given::ServerGiven;
+
+use super::serving::Serving;
+
+/// The handler of scripts.
+pub const HANDLER: &std::ffi::CStr = c"wsgi-script";
+/// Its old name.
+pub const OLD_HANDLER: &[u8] = b"application/x-httpd-wsgi";
+/// The note by which mod_alias and its like say that the handler is not up to anybody else.
+const FORCED: &std::ffi::CStr = c"alias-forced-type";
+/// The note that keeps which alias took the request.
+const ALIAS: &std::ffi::CStr = c"mod_wsgi.alias";
+
+/// The alias that takes a URI, and the file it leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mapped {
+    /// Its place in the list.
+    pub alias: usize,
+    /// The file and what follows it.
+    pub filename: Vec<u8>,
+}
+
+/// Finds the first alias that takes `uri`. `matches` runs an alias's regular expression.
+pub fn map(
+    uri: &[u8],
+    aliases: &[Arc<ScriptAlias>],
+    matches: impl Fn(&[u8], &[u8]) -> Option<Matches>,
+) -> Option<Mapped> {
+    // `OPTIONS *` and what a proxy would be asked are no paths.
+    if !uri.is_empty() && !uri.starts_with(b"/") {
+        return None;
+    }
+    aliases.iter().enumerate().find_map(|(at, alias)| {
+        let filename = match &alias.location {
+            Location::Prefix(_) => alias.translate(uri),
+            Location::Regex(pattern) => alias.substitute(uri, &matches(pattern, uri)?),
+        };
+        Some(Mapped {
+            alias: at,
+            filename: filename?,
+        })
+    })
+}
+
+/// The `translate_name` hook. `server` is what was given for the request's server.
+pub fn translate_name(request: Request<'_>, server: &ServerGiven, serving: &Serving) -> Outcome {
+    if server.aliases.is_empty() {
+        return Outcome::DECLINED;
+    }
+    let uri = request.uri().unwrap_or_default();
+    let matches = |pattern: &[u8], uri: &[u8]| serving.regexes.get(pattern)?.find(uri);
+    let Some(mapped) = map(uri, &server.aliases, matches) else {
+        return Outcome::DECLINED;
+    };
+    let alias = mapped.alias.to_string();
+    // A URI with a NUL byte in it, decoded, does not come this far: httpd answers 404 itself.
+    let stored = request
+        .set_filename(&mapped.filename)
+        .and_then(|()| request.notes().set(FORCED.to_bytes(), HANDLER.to_bytes()))
+        .and_then(|()| request.notes().set(ALIAS.to_bytes(), alias.as_bytes()));
+    if stored.is_err() {
+        return Outcome::status(404);
+    }
+    request.set_handler(HANDLER);
+    Outcome::OK
+}
+
+/// The alias that took the request.
+pub fn alias_of<'a>(request: Request<'_>, server: &'a ServerGiven) -> Option<&'a ScriptAlias> {
+    let note = request.notes().get(ALIAS)?;
+    let at: usize = std::str::from_utf8(note).ok()?.parse().ok()?;
+    server.aliases.get(at).map(|alias| &**alias)
+}
+
+/// Whether an alias leads to the script, so that `ExecCGI` is not needed.
+pub fn is_aliased(request: Request<'_>) -> bool {
+    request
+        .notes()
+        .get(FORCED)
+        .is_some_and(|handler| handler.eq_ignore_ascii_case(HANDLER.to_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::alias::AliasOptions;
+    use crate::config::Place;
+
+    fn alias(location: Location, target: &str) -> Arc<ScriptAlias> {
+        Arc::new(ScriptAlias {
+            location,
+            target: target.as_bytes().into(),
+            options: AliasOptions::default(),
+            place: Place::default(),
+        })
+    }
+
+    fn prefix(location: &str, target: &str) -> Arc<ScriptAlias> {
+        alias(Location::Prefix(location.as_bytes().into()), target)
+    }
+
+    fn mapped(uri: &str, aliases: &[Arc<ScriptAlias>]) -> Option<(usize, String)> {
+        // Stands for PCRE: the pattern `^/w/` matches those three bytes.
+        let matches = |pattern: &[u8], uri: &[u8]| {
+            assert_eq!(pattern, b"^/w/");
+            let mut found = Matches::default();
+            found[0] = uri.starts_with(b"/w/").then_some(0..3);
+            found[0].is_some().then_some(found)
+        };
+        map(uri.as_bytes(), aliases, matches)
+            .map(|found| (found.alias, String::from_utf8(found.filename).unwrap()))
+    }
+
+    #[test]
+    fn the_first_alias_that_matches_takes_the_uri() {
+        let aliases = [
+            prefix("/shop/admin", "/srv/admin.wsgi"),
+            alias(Location::Regex(b"^/w/"[..].into()), "/srv/w/"),
+            prefix("/shop", "/srv/shop.wsgi"),
+            prefix("/", "/srv/root.wsgi"),
+        ];
+        for (uri, found) in [
+            ("/shop/admin/x", Some((0, "/srv/admin.wsgi/x"))),
+            (
+                "/shop/administration",
+                Some((2, "/srv/shop.wsgi/administration")),
+            ),
+            ("/w/one", Some((1, "/srv/w/one"))),
+            ("/other", Some((3, "/srv/root.wsgi/other"))),
+            ("*", None),
+            ("http://elsewhere/", None),
+        ] {
+            let found = found.map(|(at, file)| (at, file.to_owned()));
+            assert_eq!(mapped(uri, &aliases), found, "{uri}");
+        }
+        assert_eq!(mapped("/other", &aliases[..3]), None);
+    }
+}

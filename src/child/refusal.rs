@@ -1,0 +1,158 @@
+//! A request that no worker is to see, and why.
+//!
+//! Runs in: an Apache child. Numbers are the C module's where the event is the same; ours begin at
+//! WSGI0340 here and are never used again for something else.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::config::error::show;
+
+/// Why a request is refused: it knows its status, its number and its sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// `Options ExecCGI` is off where the script lies, and no alias leads to it.
+    NoExecution(Vec<u8>),
+    /// There is no such file.
+    ScriptMissing(Vec<u8>),
+    /// The script is a directory.
+    ScriptIsDirectory(Vec<u8>),
+    /// `AcceptPathInfo Off`, and there is path info.
+    PathInfo(Vec<u8>),
+    /// A transfer coding httpd has left to us.
+    TransferCoding(Vec<u8>),
+    /// `WSGIChunkedRequest Off`.
+    Chunked,
+    /// A Content-Length that is no length.
+    ContentLength(Vec<u8>),
+    /// Larger than `LimitRequestBody`.
+    BodyTooLarge { length: u64, limit: u64 },
+    /// `WSGIRestrictProcess` leaves the group out.
+    GroupRestricted(Vec<u8>),
+    /// No process group is configured for the request.
+    NoGroup,
+    /// The group does not exist; the sentence says which do.
+    GroupUnknown(String),
+    /// The group belongs to another virtual host, defined at this place.
+    GroupOfOtherHost(Vec<u8>, String),
+    /// The group has no threads to serve requests.
+    GroupServesNothing(Vec<u8>),
+    /// The headers and variables of the request exceed what one message can hold.
+    EnvironTooLarge,
+}
+
+impl Refusal {
+    /// What httpd answers with.
+    pub fn status(&self) -> u16 {
+        match self {
+            Refusal::NoExecution(_) | Refusal::ScriptIsDirectory(_) => 403,
+            Refusal::ScriptMissing(_) | Refusal::PathInfo(_) => 404,
+            Refusal::TransferCoding(_) => 501,
+            Refusal::Chunked => 411,
+            Refusal::ContentLength(_) => 400,
+            Refusal::BodyTooLarge { .. } => 413,
+            Refusal::GroupRestricted(_)
+            | Refusal::NoGroup
+            | Refusal::GroupUnknown(_)
+            | Refusal::GroupOfOtherHost(..)
+            | Refusal::GroupServesNothing(_) => 500,
+            Refusal::EnvironTooLarge => 400,
+        }
+    }
+
+    /// The number an administrator can search for.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Refusal::NoExecution(_) => "WSGI0134",
+            Refusal::ScriptMissing(_) => "WSGI0135",
+            Refusal::ScriptIsDirectory(_) => "WSGI0136",
+            Refusal::PathInfo(_) => "WSGI0137",
+            Refusal::TransferCoding(_) => "WSGI0138",
+            Refusal::Chunked => "WSGI0139",
+            Refusal::ContentLength(_) => "WSGI0141",
+            Refusal::BodyTooLarge { .. } => "WSGI0344",
+            Refusal::GroupRestricted(_) => "WSGI0149",
+            Refusal::NoGroup => "WSGI0345",
+            Refusal::GroupUnknown(_) => "WSGI0150",
+            Refusal::GroupOfOtherHost(..) => "WSGI0152",
+            Refusal::GroupServesNothing(_) => "WSGI0346",
+            Refusal::EnvironTooLarge => "WSGI0347",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.id())?;
+        let sentence: Cow<'static, str> = match self {
+            Refusal::NoExecution(file) => format!(
+                "Options ExecCGI is off in this directory: {}. Say Options +ExecCGI there, or lead \
+                 to the script with WSGIScriptAlias.",
+                show(file)
+            )
+            .into(),
+            Refusal::ScriptMissing(file) => format!(
+                "Target WSGI script not found or unable to stat: {}. The user Apache's children run \
+                 as must be able to enter every directory on the way.",
+                show(file)
+            )
+            .into(),
+            Refusal::ScriptIsDirectory(file) => format!(
+                "Attempt to invoke directory as WSGI application: {}. An alias that ends in a slash \
+                 needs a target that ends in one too.",
+                show(file)
+            )
+            .into(),
+            Refusal::PathInfo(info) => {
+                format!("AcceptPathInfo off disallows user's path: {}", show(info)).into()
+            }
+            Refusal::TransferCoding(coding) => format!(
+                "Unexpected value for Transfer-Encoding of '{}' supplied; only chunked is known.",
+                show(coding)
+            )
+            .into(),
+            Refusal::Chunked => "Request requires chunked transfer encoding, but optional support \
+                                 for chunked transfer encoding has not been enabled \
+                                 (WSGIChunkedRequest Off)."
+                .into(),
+            Refusal::ContentLength(value) => {
+                format!("Invalid Content-Length header value of '{}' was supplied.", show(value))
+                    .into()
+            }
+            Refusal::BodyTooLarge { length, limit } => format!(
+                "The request body of {length} bytes is larger than LimitRequestBody allows ({limit} \
+                 bytes)."
+            )
+            .into(),
+            Refusal::GroupRestricted(group) => format!(
+                "Daemon process called '{}' cannot be accessed by this WSGI application: \
+                 WSGIRestrictProcess does not list it.",
+                show(group)
+            )
+            .into(),
+            Refusal::NoGroup => "No process group is set for this request, so it would run inside \
+                                 of Apache, which this version does not do yet. Define a group with \
+                                 WSGIDaemonProcess and name it with WSGIProcessGroup in the \
+                                 <Directory> of the script, or with process-group= of its \
+                                 WSGIScriptAlias."
+                .into(),
+            Refusal::GroupUnknown(sentence) => sentence.clone().into(),
+            Refusal::GroupOfOtherHost(group, place) => format!(
+                "Daemon process called '{}' cannot be accessed by this WSGI application: it is \
+                 defined inside of a <VirtualHost> with another ServerName ({place}). Define it \
+                 outside of <VirtualHost>.",
+                show(group)
+            )
+            .into(),
+            Refusal::GroupServesNothing(group) => format!(
+                "Process group '{}' is defined with threads=0 and serves no requests.",
+                show(group)
+            )
+            .into(),
+            Refusal::EnvironTooLarge => "The headers and variables of the request do not fit into \
+                                         16 MiB and 4096 entries."
+                .into(),
+        };
+        f.write_str(&sentence)
+    }
+}

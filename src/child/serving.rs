@@ -1,0 +1,48 @@
+//! What the children have to know of a configuration, settled once.
+//!
+//! Made in: the Apache parent, when the configuration is brought into force. Read in: the children,
+//! by all threads at once; nothing in it changes.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::apache::regex::Regex;
+use crate::config::given::Text;
+use crate::config::process_group::ProcessGroup;
+use crate::config::{Globals, Groups};
+
+use super::carry::Limits;
+
+/// How a child reaches the workers of one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entrance {
+    /// Path of the group's listening socket.
+    pub path: Vec<u8>,
+    /// The group's secret of this generation.
+    pub key: [u8; 16],
+}
+
+/// What a configuration in force means to requests.
+pub struct Serving {
+    /// The process groups.
+    pub groups: Groups,
+    /// How to reach each, by name.
+    pub entrances: HashMap<Vec<u8>, Entrance>,
+    /// The expressions of `WSGIScriptAliasMatch`, by their text.
+    pub regexes: HashMap<Text, Regex>,
+    /// What holds for the whole server.
+    pub globals: Globals,
+}
+
+/// The limits of a conversation with a worker of `group`. `timeout` is the server's `Timeout`.
+pub fn limits(group: &ProcessGroup, timeout: Duration) -> Limits {
+    let timeouts = &group.timeouts;
+    Limits {
+        connect: timeouts.connect,
+        successor: timeouts.connect + timeouts.startup.unwrap_or_default(),
+        silence: timeouts.socket.unwrap_or(timeout),
+        client: timeout,
+        flush_delay: group.transport.response_flush_delay,
+        flush_bytes: usize::try_from(group.transport.response_buffer).unwrap_or(usize::MAX),
+    }
+}
