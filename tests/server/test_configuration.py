@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from httpd import StartFailed
+
 GROUP = "WSGIDaemonProcess app"
 
 # Refused by both: the line, the value at fault, a word of what would be right.
@@ -49,7 +51,7 @@ WRONG_LINES = [
     ("WSGIChunkedRequest maybe", "maybe", "On"),
     ("WSGIRestrictStdout maybe", "maybe", "On"),
     ("WSGIRestrictStdin maybe", "maybe", "On"),
-    ("WSGIScriptAlias /x /tmp/x.wsgi colour=blue", "colour", "process-group"),
+    ("WSGIScriptAlias /x /tmp/x.wsgi process-grup=blue", "process-grup", "process-group"),
     ("WSGIScriptAlias /x /tmp/x.wsgi process-group=", "", "process-group"),
     ("WSGIScriptAlias /x /tmp/x.wsgi pass-authorization=maybe", "maybe", "On"),
     ("WSGIScriptAliasMatch ^/x( /tmp/x.wsgi", "^/x(", "regular expression|regex|compile"),
@@ -66,8 +68,9 @@ IDS = [line for line, _, _ in WRONG]
 def test_it_is_refused(httpd, line, value, right):
     httpd.configure(line)
     said = httpd.refusal()
+    number = httpd.line_of(line)
     # The C module leaves unknown users and groups to httpd, which does not say where.
-    assert f"line {httpd.line_of(line)} of" in said or f"name {value}" in said
+    assert f"line {number} of" in said or f"httpd.conf:{number}" in said or f"name {value}" in said
 
 
 @pytest.mark.parametrize("option", ["display-name", "python-home", "python-path", "lang", "locale"])
@@ -116,7 +119,7 @@ def test_an_alias_needs_two_arguments(httpd):
 def test_a_second_definition_with_other_options_is_refused(httpd):
     httpd.configure("WSGIDaemonProcess app threads=5", "WSGIDaemonProcess app threads=7")
     said = httpd.refusal()
-    assert "app" in said and "WSGIDaemonProcess" in said or "WSGI daemon" in said
+    assert re.search("defined twice|duplicates previous", said), said
 
 
 @pytest.mark.differs("same-definition-twice")
@@ -145,7 +148,7 @@ def test_an_undefined_process_group_is_warned_about_with_place_and_nearest_name(
     code, said = httpd.check()
     assert code == 0, said
     place = f"httpd.conf:{httpd.line_of('shpo')}"
-    for wanted in ("shpo", place, "shop", "WSGIDaemonProcess"):
+    for wanted in ('"shpo"', place, 'Did you mean "shop"?'):
         assert wanted in said
 
 
@@ -186,11 +189,11 @@ ALL_OPTIONS = (
 def test_every_option_of_a_process_group_is_accepted(httpd):
     httpd.configure(f"WSGIDaemonProcess app {ALL_OPTIONS}")
     code, said = httpd.check()
-    assert (code, said.strip()) == (0, "Syntax OK")
+    assert code == 0, said
 
 
 def test_a_group_with_every_option_serves(httpd):
-    httpd.error_log.allow(r"has no effect yet")
+    httpd.error_log.allow("without effect in this version")
     httpd.configure(f"WSGIDaemonProcess app {ALL_OPTIONS}", "WSGIProcessGroup app", "WSGIScriptAlias / {apps}/hello.wsgi")
     httpd.start()
     assert httpd.get("/").text == "Hello, World!\n"
@@ -277,7 +280,7 @@ def test_a_preload_in_another_virtual_host_is_refused(httpd):
         "WSGIScriptAlias / {apps}/hello.wsgi process-group=app application-group=%{GLOBAL}", "</VirtualHost>",
     )
     said = httpd.refusal()
-    assert "accessible" in said
+    assert re.search("not accessible|cannot be used from b.example", said), said
 
 
 def test_the_server_names_the_module_in_its_version(httpd):
@@ -286,6 +289,8 @@ def test_the_server_names_the_module_in_its_version(httpd):
 
 
 @pytest.mark.differs("socket-directory-checked")
-def test_an_unusable_socket_prefix_is_refused(httpd):
+def test_an_unusable_socket_prefix_is_refused_at_start_with_its_reason(httpd):
     httpd.configure("WSGISocketPrefix {root}/missing/wsgi", "WSGIDaemonProcess app")
-    assert "missing" in httpd.refusal()
+    with pytest.raises(StartFailed, match="missing"):
+        httpd.start()
+    httpd.error_log.allow(f"{httpd.root}/missing", "AH00020")
