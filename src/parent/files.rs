@@ -46,7 +46,7 @@ impl fmt::Display for Missing {
             .collect();
         write!(
             f,
-            "WSGI0310: {} is not beside the module (looked in {}). Install it there: process groups \
+            "WSGI0380: {} is not beside the module (looked in {}). Install it there: process groups \
              cannot run without it.",
             self.name,
             directories.join(", ")

@@ -2,7 +2,7 @@
 //!
 //! Runs in: the Apache parent, on its only thread, while a configuration is checked or brought into
 //! force. No thread, no signal handler, no Python, no `static` here: httpd throws this image away
-//! and loads it anew at every restart.
+//! and loads it anew at every restart. Log ids from WSGI0380 to WSGI0399 are used here.
 
 #![forbid(unsafe_code)]
 
@@ -130,7 +130,7 @@ pub fn start(
     let mut messages = Vec::with_capacity(groups.len());
     for group in groups {
         let key = os::random::bytes16()
-            .map_err(|error| refused(format!("WSGI0316: the system gives no secret: {error}")))?;
+            .map_err(|error| refused(format!("WSGI0386: the system gives no secret: {error}")))?;
         let door = Door {
             socket_path: names.path(group),
             key,
@@ -148,10 +148,10 @@ pub fn start(
     let limit = plan::time_to_stop(groups);
     match supervisor::serve(configured.pool, &files.supervisor, configuration, limit) {
         Ok(()) => Ok(doors),
-        Err(failure) if first => Err(refused(format!("WSGI0317: {failure}."))),
+        Err(failure) if first => Err(refused(format!("WSGI0387: {failure}."))),
         Err(failure) => {
             configured.main.error(format!(
-                "WSGI0318: the new configuration of process groups is not in force: {failure}. \
+                "WSGI0388: the new configuration of process groups is not in force: {failure}. \
                  Their requests get 503 until a restart succeeds."
             ));
             Ok(doors)

@@ -35,7 +35,7 @@ impl SocketNames {
             return Ok(());
         }
         Err(format!(
-            "WSGI0311: the socket of process group \"{}\" would be {}, which has {} bytes; the \
+            "WSGI0381: the socket of process group \"{}\" would be {}, which has {} bytes; the \
              system allows {}. Choose a shorter path with WSGISocketPrefix.",
             String::from_utf8_lossy(&group.name),
             String::from_utf8_lossy(&path),

@@ -157,7 +157,7 @@ fn end(limit: Duration) {
         process::reap(companion.pid, limit);
     } else {
         let sentence = format!(
-            "WSGI0312: the supervisor (pid {}) has not ended within {} s; it is left to end by \
+            "WSGI0382: the supervisor (pid {}) has not ended within {} s; it is left to end by \
              itself.",
             companion.pid,
             limit.as_secs()
@@ -184,7 +184,7 @@ fn watch(pool: Pool<'_>, pid: u32, program: &Path, configuration: Configuration)
         deaths.push(now);
         if deaths.len() > MOST_RESTARTS {
             let sentence = format!(
-                "WSGI0313: the supervisor (pid {pid}) {how}, for the {}th time within {} s. It is \
+                "WSGI0383: the supervisor (pid {pid}) {how}, for the {}th time within {} s. It is \
                  not started again: process groups answer 503 until Apache is restarted.",
                 deaths.len(),
                 RESTART_WINDOW.as_secs()
@@ -193,7 +193,7 @@ fn watch(pool: Pool<'_>, pid: u32, program: &Path, configuration: Configuration)
             return None;
         }
         MainLog.critical(format!(
-            "WSGI0314: the supervisor (pid {pid}) {how}; starting it and all process groups again."
+            "WSGI0384: the supervisor (pid {pid}) {how}; starting it and all process groups again."
         ));
         match begin(&program, &configuration) {
             Ok(successor) => {
@@ -204,7 +204,7 @@ fn watch(pool: Pool<'_>, pid: u32, program: &Path, configuration: Configuration)
                 MainLog.log(
                     Level::Alert,
                     format!(
-                        "WSGI0315: {failure}. Process groups answer 503 until Apache is restarted."
+                        "WSGI0385: {failure}. Process groups answer 503 until Apache is restarted."
                     ),
                 );
                 None
