@@ -367,17 +367,6 @@ impl Group {
                         format!("worker {pid} broke off its conversation with {what}; killed");
                     self.note(Level::Error, "WSGI0336", &text);
                 }
-                Event::Silent => {
-                    if !self.workers[index].is_on_its_way_out() {
-                        let text = format!(
-                            "worker {pid} has closed the descriptors it was given and is replaced. \
-                             Applications must not close descriptors they have not opened"
-                        );
-                        self.note(Level::Warning, "WSGI0337", &text);
-                    }
-                    let limit = self.shutdown_limit();
-                    self.workers[index].stop(limit, now);
-                }
                 Event::Ended(exit) => {
                     let worker = self.workers.remove(index);
                     self.ended(&worker, exit, now);
@@ -615,9 +604,14 @@ impl Group {
 
     fn enforce_limits(&mut self, now: Duration) {
         let (startup, shutdown) = (self.startup_limit(), self.shutdown_limit());
-        let mut late = Vec::new();
-        let mut killed = Vec::new();
+        let (mut late, mut killed, mut silent) = (Vec::new(), Vec::new(), Vec::new());
         for worker in &mut self.workers {
+            if worker.has_fallen_silent(now) {
+                if !worker.is_on_its_way_out() {
+                    silent.push(worker.pid());
+                }
+                worker.stop(shutdown, now);
+            }
             match worker.phase {
                 Phase::Starting { since } if now >= since + startup => {
                     late.push(worker.pid());
@@ -639,6 +633,13 @@ impl Group {
                 .get_or_insert_with(|| format!("a worker was not ready within {seconds} s"));
             self.failed(now);
         }
+        for pid in silent {
+            let text = format!(
+                "worker {pid} has closed the descriptors it was given and is replaced. \
+                 Applications must not close descriptors they have not opened"
+            );
+            self.note(Level::Warning, "WSGI0337", &text);
+        }
         for pid in killed {
             let text = format!("worker {pid} did not leave in time and is killed");
             self.note(Level::Warning, "WSGI0343", &text);
@@ -649,6 +650,7 @@ impl Group {
     pub fn next_moment(&self, now: Duration) -> Option<Duration> {
         let (startup, mut moments) = (self.startup_limit(), Vec::new());
         for worker in &self.workers {
+            moments.extend(worker.silent_until());
             match worker.phase {
                 Phase::Starting { since } => moments.push(since + startup),
                 Phase::Draining { until } | Phase::Stopping { until } => moments.push(until),

@@ -15,6 +15,9 @@ use crate::relay::{Pipe, Relay};
 
 /// What a worker gets beyond the time it was given to leave before it is killed.
 const GRACE: Duration = Duration::from_millis(250);
+/// How long the end of a process may come after the end of its conversation: the kernel closes
+/// the descriptors of a dying process first.
+const SILENCE: Duration = Duration::from_millis(250);
 /// Messages taken from a worker in one turn.
 const MAX_TURN: usize = 16;
 /// Requests to be replaced that a worker may make: a first, and one that is more urgent.
@@ -45,8 +48,6 @@ pub enum Event {
     Unusable(String),
     /// It said something nobody understands; it has been killed.
     Violation(String),
-    /// It closed the conversation and yet runs.
-    Silent,
     Ended(Exit),
 }
 
@@ -71,6 +72,8 @@ pub struct Worker {
     child: Child,
     /// `None` once the worker has closed its end.
     control: Option<OwnedFd>,
+    /// When it is to have ended, once it has closed its end.
+    silent_until: Option<Duration>,
     log: Option<Relay>,
     ended: bool,
 }
@@ -105,6 +108,7 @@ impl Worker {
             leaving_count: 0,
             child,
             control: Some(own),
+            silent_until: None,
             log: Some(Relay::new(log_reader, pid)?),
             ended: false,
         })
@@ -183,7 +187,6 @@ impl Worker {
         events.extend(self.listen(buffer));
         self.control = None;
         self.carry_log(log);
-        events.retain(|event| *event != Event::Silent);
         events.push(Event::Ended(exit));
         events
     }
@@ -205,14 +208,10 @@ impl Worker {
                 Err(_) => None,
                 Ok(received) => Some(received),
             };
-            match received {
+            match received.filter(|received| received.len > 0) {
                 None => {
                     self.control = None;
-                    events.push(Event::Silent);
-                }
-                Some(received) if received.len == 0 => {
-                    self.control = None;
-                    events.push(Event::Silent);
+                    self.silent_until = Some(os::clock::monotonic() + SILENCE);
                 }
                 Some(received) if received.truncated => {
                     events.push(self.violated("a message past the limit".into()));
@@ -224,6 +223,20 @@ impl Worker {
             }
         }
         events
+    }
+
+    /// Until when a worker that has closed the conversation may take to end.
+    pub fn silent_until(&self) -> Option<Duration> {
+        self.silent_until
+    }
+
+    /// Whether it has closed the conversation and yet runs. Says so once.
+    pub fn has_fallen_silent(&mut self, now: Duration) -> bool {
+        let fallen = self.silent_until.is_some_and(|until| now >= until);
+        if fallen {
+            self.silent_until = None;
+        }
+        fallen
     }
 
     fn violated(&mut self, what: String) -> Event {

@@ -1,0 +1,251 @@
+//! Groups that can't be served, workers that misbehave, and configurations that are refused.
+
+#![forbid(unsafe_code)]
+
+mod harness;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use harness::{eventually, is_alive, Supervisor};
+
+#[test]
+fn a_broken_virtual_environment_is_told_once_and_answers_503_and_heals_by_itself() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("well");
+    let groups = [supervisor.group("well", ""), supervisor.group("sick", "")];
+    supervisor.configure(&groups).unwrap();
+    let (status, text) = supervisor.refusal("sick");
+    assert_eq!(status, 503);
+    let home = supervisor.path("sick");
+    let sentence = format!("python-home={} does not exist", home.display());
+    assert!(
+        text.contains("process group 'sick'") && text.contains(&sentence),
+        "{text}"
+    );
+    // Several attempts later it has still been said once, and the neighbour never noticed.
+    std::thread::sleep(Duration::from_millis(800));
+    assert_eq!(supervisor.count_logged(&sentence), 1);
+    supervisor.pid("well");
+    supervisor.prefix("sick");
+    let begin = Instant::now();
+    eventually("it heals", || {
+        supervisor.try_ask("sick", "pid")?.is_ascii().then_some(())
+    });
+    assert!(begin.elapsed() < Duration::from_secs(6));
+    supervisor.logged("is served again");
+}
+
+#[test]
+fn a_worker_that_crashes_at_start_is_tried_ever_more_rarely() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    let mut group = supervisor.group("shop", "crash");
+    group.processes = 4;
+    supervisor.configure(&[group]).unwrap();
+    let (status, text) = supervisor.refusal("shop");
+    assert_eq!(status, 503);
+    assert!(
+        text.contains("exited with status 7 before it was ready"),
+        "{text}"
+    );
+    std::thread::sleep(Duration::from_secs(3));
+    // All four at first; then one each after 0.1, 0.2, 0.4, 0.8 and 1.6 s.
+    let attempts = supervisor.count_logged("cannot come up");
+    assert!((5..=10).contains(&attempts), "{attempts}");
+    assert_eq!(supervisor.count_logged("WSGI0338"), 1);
+    // While an attempt is under way, too, the answer is immediate.
+    for _ in 0..20 {
+        let begin = Instant::now();
+        supervisor.refusal("shop");
+        assert!(begin.elapsed() < Duration::from_millis(500));
+    }
+}
+
+#[test]
+fn what_a_worker_says_of_itself_is_the_reason_given() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    supervisor
+        .configure(&[supervisor.group("shop", "unusable")])
+        .unwrap();
+    let (_, text) = supervisor.refusal("shop");
+    assert!(text.ends_with("no module named encodings"), "{text}");
+    supervisor.logged("WSGI0335: process group 'shop': no module named encodings");
+}
+
+#[test]
+fn a_worker_that_is_ready_and_dies_at_once_is_no_fork_bomb() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    supervisor
+        .configure(&[supervisor.group("shop", "brief")])
+        .unwrap();
+    supervisor.refusal("shop");
+    std::thread::sleep(Duration::from_secs(1));
+    let deaths = supervisor.count_logged("exited with status 9");
+    assert!((3..=8).contains(&deaths), "{deaths}");
+}
+
+#[test]
+fn a_successor_that_fails_leaves_the_old_generation_in_service() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    let mut group = supervisor.group("shop", "");
+    supervisor.configure(&[group.clone()]).unwrap();
+    let old = supervisor.pid("shop");
+    group.place.env = vec![("MODE".into(), "crash".into())];
+    supervisor.configure(&[group.clone()]).unwrap();
+    supervisor.logged("WSGI0338");
+    for _ in 0..20 {
+        assert_eq!(supervisor.pid("shop"), old);
+    }
+    group.place.env = vec![("MODE".into(), "".into())];
+    supervisor.configure(&[group]).unwrap();
+    eventually("the old one leaves", || (!is_alive(old)).then_some(()));
+    supervisor.pid("shop");
+}
+
+#[test]
+fn requests_wait_for_the_first_start_and_are_not_refused() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    supervisor
+        .configure(&[supervisor.group("shop", "slow0.5")])
+        .unwrap();
+    assert!(supervisor.ask("shop", "pid").parse::<u32>().is_ok());
+}
+
+#[test]
+fn a_large_request_to_a_group_without_workers_is_answered_all_the_same() {
+    let supervisor = Supervisor::start();
+    supervisor
+        .configure(&[supervisor.group("sick", "")])
+        .unwrap();
+    supervisor.refusal("sick");
+    let mut socket = supervisor.connect("sick").unwrap();
+    socket.write_all(&vec![1; 3 << 20]).unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).unwrap();
+    assert!(wire::frame::split(&answer).unwrap().is_some());
+}
+
+#[test]
+fn a_worker_that_talks_nonsense_is_replaced() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    supervisor
+        .configure(&[supervisor.group("shop", "")])
+        .unwrap();
+    for packet in ["ff", "2301000000000000", &"41".repeat(100)] {
+        let worker = supervisor.pid("shop");
+        // It may be dead before it has answered.
+        supervisor.try_ask("shop", &format!("raw {packet}"));
+        eventually("it is gone", || (!is_alive(worker)).then_some(()));
+        // Not counted as one of a row of short lives.
+        assert_ne!(supervisor.pid("shop"), worker);
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+    assert_eq!(supervisor.count_logged("WSGI0336"), 3);
+}
+
+#[test]
+fn a_worker_that_lost_its_descriptors_is_replaced() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    let mut group = supervisor.group("shop", "");
+    group.timeouts.shutdown = 100;
+    supervisor.configure(&[group]).unwrap();
+    let worker = supervisor.pid("shop");
+    supervisor.try_ask("shop", "silent");
+    eventually("it is gone", || (!is_alive(worker)).then_some(()));
+    assert_ne!(supervisor.pid("shop"), worker);
+    supervisor.logged("WSGI0337");
+}
+
+#[test]
+fn a_user_who_may_not_enter_gets_the_directory_named() {
+    if os::accounts::effective_uid() != 0 {
+        return;
+    }
+    let supervisor = Supervisor::start();
+    supervisor.prefix("private/shop");
+    let private = supervisor.path("private");
+    let mode = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(&private, mode).unwrap();
+    };
+    mode(0o750);
+    let mut group = supervisor.group("shop", "");
+    let home = supervisor.path("private/shop");
+    group.python.home = Some(home.into_os_string().into_encoded_bytes().into());
+    group.identity.switch = true;
+    group.identity.uid = 65534;
+    group.identity.gid = 65533;
+    group.identity.user = "nobody".into();
+    supervisor.configure(&[group]).unwrap();
+    let (status, text) = supervisor.refusal("shop");
+    assert_eq!(status, 503);
+    let expected = format!(
+        "nobody may not enter {}, which is mode 0750 owned by root:root. Allow it (chmod o+x",
+        private.display()
+    );
+    assert!(text.contains(&expected), "{text}");
+    mode(0o755);
+    eventually("it heals", || {
+        let answer = supervisor.try_ask("shop", "pid")?;
+        answer[0].is_ascii_digit().then_some(())
+    });
+}
+
+#[test]
+fn a_configuration_that_cannot_be_is_refused_and_changes_nothing() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    let good = supervisor.group("shop", "");
+    supervisor.configure(std::slice::from_ref(&good)).unwrap();
+    let old = supervisor.pid("shop");
+
+    let mut elsewhere = supervisor.group("new", "");
+    elsewhere.socket_path = "/no/such/directory/s".into();
+    let refused = supervisor
+        .configure(&[supervisor.group("other", ""), elsewhere])
+        .unwrap_err();
+    assert!(
+        refused.contains("'new' cannot listen at /no/such/directory/s"),
+        "{refused}"
+    );
+    assert!(!supervisor.path("other.sock").exists());
+
+    let refused = supervisor
+        .configure(&[good.clone(), good.clone()])
+        .unwrap_err();
+    assert!(refused.contains("defined twice"), "{refused}");
+
+    let mut long = good.clone();
+    long.place.env = vec![("A".into(), vec![b'x'; 60 * 1024].into()); 2];
+    // Fits as a group; with what a worker needs besides it does not.
+    long.python.path = vec![vec![b'p'; 8 * 1024 - 400].into()];
+    if let Ok(packet) = wire::control::ToSupervisor::Group(Box::new(long.clone())).encode() {
+        assert!(packet.len() <= wire::control::MAX_MESSAGE);
+        let refused = supervisor.configure(&[long]).unwrap_err();
+        assert!(refused.contains("shorten"), "{refused}");
+    }
+
+    supervisor.send_raw(b"\xff\xff");
+    let refused = supervisor.answer().unwrap_err();
+    assert!(refused.contains("same build"), "{refused}");
+    assert_eq!(supervisor.pid("shop"), old);
+    assert_eq!(supervisor.children(), [old]);
+}
+
+#[test]
+fn options_without_effect_are_named() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    let mut group = supervisor.group("shop", "");
+    group.inert_options = vec!["chroot".into(), "eviction-timeout".into()];
+    supervisor.configure(&[group]).unwrap();
+    supervisor.logged("process group 'shop': chroot, eviction-timeout: no effect yet");
+}
