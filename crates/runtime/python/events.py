@@ -1,0 +1,63 @@
+"""The events of a request. Called only where somebody has subscribed."""
+
+from _mod_wsgi import module
+
+
+def _number(value):
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return 0
+
+
+def _common(environ, data, thread):
+    payload = {"thread_id": thread, "server_pid": _number(environ.get("mod_wsgi.server_pid"))}
+    if "mod_wsgi.request_id" in environ:
+        payload["request_id"] = environ["mod_wsgi.request_id"]
+    for name in ("request_start", "queue_start", "daemon_start"):
+        payload[name] = environ.get(f"mod_wsgi.{name}", 0.0)
+    payload["request_data"] = data
+    return payload
+
+
+def started(environ, application, data, thread):
+    """Returns the application to call, which a subscriber may have replaced."""
+    payload = _common(environ, data, thread)
+    payload["daemon_connects"] = 1
+    payload["daemon_restarts"] = 0
+    payload["application_start"] = environ.get("mod_wsgi.application_start", 0.0)
+    payload["application_object"] = application
+    payload["callable_object"] = environ.get("mod_wsgi.callable_object", "application")
+    payload["request_environ"] = environ
+    module.publish(module._event_callbacks, "request_started", payload)
+    return payload["application_object"]
+
+
+def response(environ_id, data, status, headers, exc_info):
+    payload = {
+        "response_status": status,
+        "response_headers": headers,
+        "exception_info": exc_info,
+        "request_data": data,
+    }
+    if environ_id is not None:
+        payload["request_id"] = environ_id
+    module.publish(module._event_callbacks, "response_started", payload)
+
+
+def raised(environ, data, error):
+    payload = {
+        "exception_info": (type(error), error, error.__traceback__),
+        "request_data": data,
+    }
+    if "mod_wsgi.request_id" in environ:
+        payload["request_id"] = environ["mod_wsgi.request_id"]
+    module.publish(module._event_callbacks, "request_exception", payload)
+
+
+def finished(environ, data, thread, facts):
+    payload = _common(environ, data, thread)
+    payload.update(facts)
+    payload.setdefault("gil_wait_time", 0.0)
+    payload.setdefault("gil_wait_count", 0)
+    module.publish(module._event_callbacks, "request_finished", payload)

@@ -1,0 +1,115 @@
+"""Sets up one interpreter: what stands in it before any application code runs.
+
+Run once per interpreter, by the thread that made it. `configure` keeps the order in which the C
+module does these things, since applications may see it.
+"""
+
+import os
+import sys
+
+from _mod_wsgi import module, native, streams
+
+
+def configure(settings):
+    """Prepares the interpreter this runs in. `settings` is what `State::build` put together."""
+    if settings["main"]:
+        # Whichever thread imports it first becomes threading.main_thread().
+        import threading  # noqa: F401
+
+        if settings["switch_interval"]:
+            sys.setswitchinterval(settings["switch_interval"])
+        if settings["locale"] is not None:
+            _set_locale(settings["locale"])
+    public = module.build(settings)
+    sys.modules["mod_wsgi"] = public
+    streams.install(settings)
+    sys.argv = ["mod_wsgi"]
+    # `python -c` puts the working directory in front; nobody configured that.
+    if settings["main"] and sys.path and sys.path[0] == "":
+        del sys.path[0]
+    if settings["restrict_signal"]:
+        _guard_signals()
+    _describe_user(settings)
+    for directory in settings["python_path"]:
+        if not _add_directory(directory):
+            break
+    if settings["home"] is not None:
+        sys.path.insert(0, settings["home"])
+    _adopt_package(public)
+    sys.modules["apache"] = module.build_apache(settings)
+
+
+def _set_locale(name):
+    import locale
+
+    try:
+        locale.setlocale(locale.LC_ALL, "")
+    except locale.Error as error:
+        native.log(4, f"WSGI0079: locale={name} can't be set: {error}; the C locale stays")
+
+
+def _describe_user(settings):
+    for name in ("USER", "USERNAME", "LOGNAME"):
+        if name in os.environ and settings["user"]:
+            os.environ[name] = settings["user"]
+    if settings["user_home"]:
+        os.environ["HOME"] = settings["user_home"]
+    if settings["python_eggs"] is not None:
+        os.environ["PYTHON_EGG_CACHE"] = settings["python_eggs"]
+
+
+def _add_directory(directory):
+    """Adds a directory as a site directory, so that its .pth files count, and puts whatever that
+    added in front of the rest."""
+    import site
+
+    before = set(sys.path)
+    try:
+        site.addsitedir(directory)
+    except Exception as error:
+        native.log(4, f"python-path: {directory} can't be added to sys.path: {error!r}")
+        return False
+    added = [entry for entry in sys.path if entry not in before]
+    sys.path[:] = added + [entry for entry in sys.path if entry in before]
+    return True
+
+
+def _adopt_package(public):
+    """Lets `mod_wsgi.express` and its like be imported where the package is installed."""
+    from importlib.machinery import PathFinder
+
+    try:
+        found = PathFinder.find_spec("mod_wsgi")
+    except Exception:
+        return
+    if found is not None and found.submodule_search_locations is not None:
+        public.__path__ = list(found.submodule_search_locations)
+
+
+def _guard_signals():
+    """Makes `signal.signal` do nothing: handlers never run on request threads, and the signals
+    of the process belong to whoever looks after it."""
+    import signal
+
+    real = signal.signal
+    owner = os.getpid()
+
+    def guarded(signalnum, handler):
+        if os.getpid() != owner:
+            return real(signalnum, handler)
+        import traceback
+
+        stack = "".join(traceback.format_stack(sys._getframe(1)))
+        native.log(6, f"Callback registration for signal {signalnum} ignored.\n{stack}")
+        return handler
+
+    guarded.__name__ = guarded.__qualname__ = "signal"
+    guarded.__doc__ = real.__doc__
+    signal.signal = guarded
+
+
+def run_exit_functions():
+    """What `atexit` holds, as the end of the interpreter would run it."""
+    import atexit
+
+    atexit._run_exitfuncs()

@@ -1,0 +1,207 @@
+"""The `mod_wsgi` module that applications import, and the `apache` module beside it."""
+
+import sys
+from types import ModuleType
+
+from _mod_wsgi import native
+
+
+class RequestTimeout(BaseException):
+    """Raised in a thread whose request has taken longer than request-timeout allows."""
+
+    __module__ = "mod_wsgi"
+
+
+class FileWrapper:
+    """A file as a response. One that is a regular file on disk, and is returned to the server as
+    it is, goes to Apache as a descriptor; any other is read block by block."""
+
+    __module__ = "mod_wsgi"
+
+    def __init__(self, filelike, blksize=8192):
+        if not isinstance(blksize, int):
+            raise TypeError(f"blksize must be an integer, not {type(blksize).__name__}")
+        if blksize < 0:
+            raise ValueError("blksize must not be negative")
+        self._filelike = filelike
+        self._blksize = blksize
+        self._closed = False
+
+    def _open(self):
+        if self._closed:
+            raise ValueError("the file wrapper is closed")
+        return self._filelike
+
+    @property
+    def filelike(self):
+        return self._open()
+
+    @property
+    def blksize(self):
+        self._open()
+        return self._blksize
+
+    def __iter__(self):
+        self._open()
+        return self
+
+    def __next__(self):
+        block = self._open().read(self._blksize)
+        if not isinstance(block, bytes):
+            raise TypeError(f"the file's read() must return bytes, not {type(block).__name__}")
+        if not block:
+            raise StopIteration
+        return block
+
+    def close(self):
+        if self._closed:
+            return
+        self._closed = True
+        filelike, self._filelike = self._filelike, None
+        try:
+            close = filelike.close
+        except AttributeError:
+            return
+        try:
+            close()
+        except Exception:
+            pass
+
+
+def stretch(wrapper, wanted):
+    """Descriptor, offset and length to send where the wrapper's file is a regular one; None where
+    it has to be read. `wanted` is the declared Content-Length, or None."""
+    import os
+    import stat
+
+    try:
+        filelike = wrapper.filelike
+        descriptor = filelike.fileno()
+        offset = filelike.tell()
+        if not isinstance(descriptor, int) or not isinstance(offset, int) or offset < 0:
+            return None
+        facts = os.fstat(descriptor)
+    except Exception:
+        return None
+    if not stat.S_ISREG(facts.st_mode):
+        return None
+    rest = max(facts.st_size - offset, 0)
+    return descriptor, offset, rest if wanted is None else min(wanted, rest), wanted is None
+
+
+_event_callbacks = []
+_shutdown_callbacks = []
+_signal_callbacks = []
+_active_requests = {}
+
+
+def subscribe_events(callback):
+    """Has `callback(name, **payload)` called for each event. Returns it, so it decorates."""
+    _event_callbacks.append(callback)
+    return callback
+
+
+def subscribe_shutdown(callback):
+    """Has `callback(name, **payload)` called when the process is about to leave."""
+    _shutdown_callbacks.append(callback)
+    return callback
+
+
+def subscribe_signals(callback):
+    """Has `callback(name, **payload)` called for SIGHUP and SIGUSR2."""
+    _signal_callbacks.append(callback)
+    return callback
+
+
+def request_data():
+    """A dict for whatever belongs to the request that this thread serves."""
+    return native.request_data()
+
+
+def publish(callbacks, event, payload):
+    """Calls each callback; what they return is merged for those after them."""
+    for callback in list(callbacks):
+        try:
+            more = callback(event, **payload)
+        except SystemExit:
+            native.log(3, f"WSGI0190: a callback for the event {event} called sys.exit(): ignored")
+        except Exception:
+            import traceback
+
+            native.log(3, f"WSGI0112: a callback for {event} raised\n{traceback.format_exc()}")
+        else:
+            if isinstance(more, dict):
+                payload.update(more)
+    return payload
+
+
+def stopping(reason):
+    publish(_event_callbacks, "process_stopping", {"shutdown_reason": reason})
+    publish(_shutdown_callbacks, "process_stopping", {"shutdown_reason": reason})
+
+
+def _log_handler():
+    import logging
+
+    class LogHandler(logging.Handler):
+        """Passes log records on with their own level."""
+
+        __module__ = "mod_wsgi"
+
+        def emit(self, record):
+            try:
+                text = self.format(record)
+            except Exception:
+                self.handleError(record)
+                return
+            number = record.levelno
+            level = 2 if number >= 50 else 3 if number >= 40 else 4 if number >= 30 else 6
+            native.log(level if number >= 20 else 7, text)
+
+    return LogHandler
+
+
+def build(settings):
+    """The public module."""
+    public = ModuleType("mod_wsgi", "The server this application runs in.")
+    public.version = settings["module_version"]
+    public.process_group = settings["process_group"]
+    public.application_group = settings["application_group"]
+    public.maximum_processes = settings["processes"]
+    public.threads_per_process = settings["threads"]
+    public.FileWrapper = FileWrapper
+    public.RequestTimeout = RequestTimeout
+    public.subscribe_events = subscribe_events
+    public.subscribe_shutdown = subscribe_shutdown
+    public.subscribe_signals = subscribe_signals
+    public.event_callbacks = _event_callbacks
+    public.shutdown_callbacks = _shutdown_callbacks
+    public.signal_callbacks = _signal_callbacks
+    public.request_data = request_data
+    public.active_requests = _active_requests
+
+    def attribute(name):
+        # logging is a large import that many applications never need.
+        if name == "LogHandler":
+            public.LogHandler = _log_handler()
+            return public.LogHandler
+        raise AttributeError(f"module 'mod_wsgi' has no attribute {name!r}")
+
+    public.__getattr__ = attribute
+    return public
+
+
+def build_apache(settings):
+    apache = ModuleType("apache", "The Apache server in front of this application.")
+    apache.version = settings["apache_version"]
+    apache.maximum_processes = settings["mpm_processes"]
+    apache.threads_per_process = settings["mpm_threads"]
+    apache.description = settings["server_description"]
+    apache.mpm_name = settings["mpm_name"]
+    apache.build_date = settings["build_date"]
+    return apache
+
+
+def assign(group):
+    """This interpreter now serves the application group."""
+    sys.modules["mod_wsgi"].application_group = group

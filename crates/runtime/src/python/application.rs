@@ -1,0 +1,440 @@
+//! One call of the application, from the environ to `close()`.
+//!
+//! Runs in: request threads, inside an interpreter. The GIL is given up wherever bytes are sent
+//! before the end, and at the end by the caller, who then sends what is left: a small answer costs
+//! one message and no second wait for the GIL.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use wire::request::Request;
+use wire::response::{End, File, Level};
+
+use super::calls::{self, Call};
+use super::environ::{self, Additions};
+use super::errors::Errors;
+use super::events::{self, Finished, Subject};
+pub use super::functions::with_output;
+use super::functions::Serving;
+use super::input::Input;
+use super::interpreter::{describe, Interpreter};
+use super::object::{Exception, Gil, Object, Raised};
+use super::state::State;
+use crate::process_log;
+use crate::wsgi::exchange::{Exchange, Refusal};
+
+/// Bytes of a list's items that are put together before they are sent.
+const GATHER: usize = 64 * 1024;
+
+/// What a call is made of.
+pub struct Task<'a> {
+    pub interpreter: &'static Interpreter,
+    pub state: &'static State,
+    pub exchange: &'a Arc<Exchange>,
+    pub request: &'a Request<'a>,
+    /// For reports.
+    pub place: &'a str,
+    /// Microseconds since the epoch, when the request was taken up.
+    pub daemon_start: u64,
+    pub queue_time: u64,
+    /// From 1.
+    pub thread: u32,
+    pub pid: u32,
+}
+
+/// How the answer stands after the call.
+enum Ending {
+    Complete,
+    /// Nobody listens any more.
+    Gone,
+    Failed(Object),
+}
+
+/// What is left to be done with the response.
+pub struct Prepared {
+    environ: Object,
+    data: Object,
+    call: Object,
+    request_id: Option<Object>,
+    application_start: u64,
+}
+
+/// Builds what the application is called with. Afterwards the request's bytes are not needed.
+///
+/// # Errors
+/// For want of memory.
+pub fn prepare(gil: Gil<'_>, task: &Task<'_>) -> Result<Prepared, Raised> {
+    let state = task.state;
+    let exchange = || Arc::clone(task.exchange);
+    let call = state.call.instance(
+        gil,
+        Call {
+            exchange: exchange(),
+            interpreter: task.interpreter,
+        },
+    )?;
+    let input = Input {
+        exchange: exchange(),
+    };
+    let errors = Errors {
+        exchange: exchange(),
+    };
+    let application_start = os::clock::epoch_us();
+    let (environ, request_id) = environ::build(
+        gil,
+        state,
+        task.request,
+        &Additions {
+            input: &state.input.instance(gil, input)?,
+            errors: &state.errors.instance(gil, errors)?,
+            early_hints: &calls::early_hints_of(gil, &call)?,
+            daemon_start: task.daemon_start,
+            application_start,
+            thread: task.thread,
+        },
+    )?;
+    Ok(Prepared {
+        environ,
+        data: gil.dict()?,
+        call,
+        request_id,
+        application_start,
+    })
+}
+
+/// Calls the application and takes its response. Returns the end to be sent; `None` where the
+/// answer was a failure, which is an end in itself.
+pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -> Option<End> {
+    let (state, exchange) = (task.state, task.exchange);
+    let Prepared {
+        environ,
+        data,
+        call,
+        request_id,
+        application_start,
+    } = made;
+    // SAFETY: `data` is dropped last of all, and also when unwinding after `serving`, which is
+    // declared after it.
+    let serving = unsafe { Serving::begin(exchange, &data) };
+    let active = state.parts.active_requests.get(gil);
+    if let Some(id) = &request_id {
+        if let Err(raised) = active.dict_set(gil, id, &data) {
+            gil.clear(raised);
+        }
+    }
+    let subject = Subject {
+        environ: &environ,
+        data: &data,
+        thread: task.thread,
+    };
+    let began = os::clock::monotonic_us();
+    let ending = respond(gil, task, &subject, application, &call);
+    let application_time = os::clock::monotonic_us().saturating_sub(began);
+    let end = conclude(gil, task, &subject, ending).map(|broken| End {
+        broken,
+        queue_time: task.queue_time,
+        application_time,
+        pid: task.pid,
+        thread: task.thread,
+    });
+    let facts = || {
+        let (reads, length) = exchange.try_input().map_or((0, 0), |input| {
+            input.as_ref().map_or((0, 0), |body| (body.reads, body.length))
+        });
+        let (status, output_length, output_writes) = with_output(gil, exchange, |output| {
+            (output.status(), output.length, output.writes)
+        });
+        Finished {
+            status: status.unwrap_or(500),
+            input_reads: reads,
+            input_length: length,
+            output_length,
+            output_writes,
+            application_finish: application_start + application_time,
+            application_time,
+        }
+    };
+    if let Err(raised) = events::finished(gil, state, &subject, facts) {
+        process_log::say(&describe(gil, raised));
+    }
+    if let Some(id) = &request_id {
+        active.dict_remove(gil, id);
+    }
+    // Destructors of the application's objects may still print into this request's log.
+    drop((call, environ));
+    if let Some(record) = with_output(gil, exchange, |output| output.flush_lines()) {
+        process_log::record(&record);
+    }
+    drop(serving);
+    drop(data);
+    end
+}
+
+/// Calls the application, sends its body and closes it.
+fn respond(
+    gil: Gil<'_>,
+    task: &Task<'_>,
+    subject: &Subject<'_>,
+    application: Object,
+    call: &Object,
+) -> Ending {
+    let failed = |raised| Ending::Failed(gil.take_exception(raised));
+    let started = events::started(gil, task.state, subject, application).and_then(|application| {
+        let start_response = calls::start_response_of(gil, call)?;
+        application.call(gil, &[subject.environ, &start_response])
+    });
+    let result = match started {
+        Ok(result) => result,
+        Err(raised) => return failed(raised),
+    };
+    let ending = match body(gil, task, &result) {
+        Ok(()) if with_output(gil, task.exchange, |output| output.gone()) => Ending::Gone,
+        Ok(()) => Ending::Complete,
+        Err(raised) => failed(raised),
+    };
+    if let Err(raised) = close(gil, task.state, &result) {
+        let error = gil.take_exception(raised);
+        // An answer that is whole stays whole.
+        report(gil, task, subject, &error);
+    }
+    ending
+}
+
+/// Reports a failure and settles how the answer ends: `Some(broken)` where an end is to be sent.
+fn conclude(
+    gil: Gil<'_>,
+    task: &Task<'_>,
+    subject: &Subject<'_>,
+    ending: Ending,
+) -> Option<bool> {
+    let exchange = task.exchange;
+    let error = match ending {
+        Ending::Gone => return Some(true),
+        Ending::Complete => {
+            let owed = with_output(gil, exchange, |output| output.shortfall());
+            if let Some(owed) = owed {
+                let text = format!(
+                    "WSGI0301: the application declared a Content-Length and sent {owed} bytes \
+                     less; the client sees a broken response"
+                );
+                log(gil, exchange, Level::Error, &text);
+            }
+            return Some(owed.is_some());
+        }
+        Ending::Failed(error) => error,
+    };
+    let (gone, sent) = with_output(gil, exchange, |output| (output.gone(), output.head_sent()));
+    let timeout = error.is_instance(gil, task.state.parts.request_timeout.get(gil));
+    // That the client left is no fault of the application's, which only passes on what it got.
+    if !(gone && is_os_error(gil, &error)) {
+        report(gil, task, subject, &error);
+    }
+    if sent {
+        return Some(true);
+    }
+    let status = if timeout { 504 } else { 500 };
+    with_output(gil, exchange, |output| output.fail(status, ""));
+    None
+}
+
+fn is_os_error(gil: Gil<'_>, error: &Object) -> bool {
+    // Setting it is the stable ABI's way to ask which class an exception is of.
+    let raised = gil.raise_object(error);
+    let is = Exception::Os.is_set(gil, &raised);
+    gil.clear(raised);
+    is
+}
+
+/// Puts an exception and its traceback into the request's log, and tells subscribers.
+fn report(gil: Gil<'_>, task: &Task<'_>, subject: &Subject<'_>, error: &Object) {
+    events::raised(gil, task.state, subject, error);
+    let text = gil
+        .path(task.request.prologue.script)
+        .and_then(|path| {
+            let place = gil.text(task.place)?;
+            let call = task.state.parts.report.get(gil);
+            call.call(gil, &[error, &path, &place])?.to_text(gil)
+        })
+        .unwrap_or_else(|raised| {
+            let second = describe(gil, raised);
+            format!("{}, which can't be reported: {second}", error.type_name(gil))
+        });
+    log(gil, task.exchange, Level::Error, &text);
+}
+
+/// A record in the request's log; in the process's where nobody would get it.
+pub fn log(gil: Gil<'_>, exchange: &Exchange, level: Level, text: &str) {
+    let taken = with_output(gil, exchange, |output| {
+        // Longer ones go in pieces, none of which tears a character.
+        let mut rest = text;
+        while !rest.is_empty() {
+            let mut cut = rest.len().min(wire::response::MAX_LOG_TEXT);
+            while !rest.is_char_boundary(cut) {
+                cut -= 1;
+            }
+            let (piece, tail) = rest.split_at(cut);
+            output.log(level, piece.as_bytes())?;
+            rest = tail;
+        }
+        Ok::<_, Refusal>(())
+    });
+    if taken.is_err() {
+        gil.released(|| process_log::say(text));
+    }
+}
+
+fn close(gil: Gil<'_>, state: &State, result: &Object) -> Result<(), Raised> {
+    if result.is_exact_list() || result.is_exact_tuple() {
+        return Ok(());
+    }
+    match result.attr(gil, state.names.close.get(gil)) {
+        Ok(close) => close.call(gil, &[]).map(drop),
+        Err(raised) if Exception::Attribute.is_set(gil, &raised) => {
+            gil.clear(raised);
+            Ok(())
+        }
+        Err(raised) => Err(raised),
+    }
+}
+
+/// Takes the response's body. Ends quietly when nobody listens any more.
+fn body(gil: Gil<'_>, task: &Task<'_>, result: &Object) -> Result<(), Raised> {
+    let exchange = task.exchange;
+    if result.is_exact_list() || result.is_exact_tuple() {
+        return gathered(gil, exchange, result);
+    }
+    let wrapper = task.state.parts.file_wrapper.get(gil);
+    if result.is_instance(gil, wrapper) && handed_over(gil, task, result)? {
+        return Ok(());
+    }
+    let iterator = result.iterator(gil)?;
+    while let Some(item) = iterator.next(gil)? {
+        let bytes = item_bytes(gil, &item)?;
+        if !bytes.is_empty() && !send(gil, exchange, bytes)? {
+            return Ok(());
+        }
+    }
+    begin(gil, exchange)
+}
+
+fn item_bytes<'a>(gil: Gil<'_>, item: &'a Object) -> Result<&'a [u8], Raised> {
+    item.as_bytes().ok_or_else(|| {
+        let text = format!(
+            "the application must yield bytes, not {}",
+            item.type_name(gil)
+        );
+        gil.raise(Exception::Type, &text)
+    })
+}
+
+/// Sends a chunk now. False where nobody listens any more.
+fn send(gil: Gil<'_>, exchange: &Exchange, bytes: &[u8]) -> Result<bool, Raised> {
+    let sent = gil.released(|| {
+        let mut output = exchange.wait_output();
+        output.begin(exchange.facts.head)?;
+        output.data_now(bytes)
+    });
+    match sent {
+        Ok(()) => Ok(true),
+        Err(Refusal::Gone) => Ok(false),
+        Err(refusal) => Err(not_begun(gil, refusal)),
+    }
+}
+
+/// Puts the head in line, if it has not left yet.
+fn begin(gil: Gil<'_>, exchange: &Exchange) -> Result<(), Raised> {
+    let head = exchange.facts.head;
+    with_output(gil, exchange, |output| output.begin(head))
+        .map_err(|refusal| not_begun(gil, refusal))
+}
+
+fn not_begun(gil: Gil<'_>, refusal: Refusal) -> Raised {
+    let text = match refusal {
+        Refusal::NoHead => "the application returned without having called start_response()",
+        _ => "the response can't be sent",
+    };
+    gil.raise(Exception::Runtime, text)
+}
+
+/// All items are there already: no more messages than their bytes need.
+fn gathered(gil: Gil<'_>, exchange: &Exchange, result: &Object) -> Result<(), Raised> {
+    let mut waiting = 0;
+    let mut index = 0;
+    while let Some(item) = result.item(gil, index) {
+        index += 1;
+        let bytes = item_bytes(gil, &item)?;
+        if bytes.is_empty() {
+            continue;
+        }
+        waiting += bytes.len();
+        if waiting > GATHER {
+            waiting = 0;
+            if !send(gil, exchange, bytes)? {
+                return Ok(());
+            }
+        } else {
+            let head = exchange.facts.head;
+            with_output(gil, exchange, |output| {
+                output.begin(head).map(|()| output.data(bytes))
+            })
+            .map_err(|refusal| not_begun(gil, refusal))?;
+        }
+    }
+    begin(gil, exchange)
+}
+
+/// Hands a regular file over as a descriptor; false where it has to be read.
+fn handed_over(gil: Gil<'_>, task: &Task<'_>, wrapper: &Object) -> Result<bool, Raised> {
+    let exchange = task.exchange;
+    let (free, wanted) = with_output(gil, exchange, |output| {
+        (output.has_head() && !output.head_sent(), output.wanted())
+    });
+    if !free {
+        return Ok(false);
+    }
+    let wanted = match wanted {
+        Some(length) => gil.int(length as i64)?,
+        None => gil.none(),
+    };
+    let stretch = task.state.parts.stretch.get(gil);
+    let found = stretch.call(gil, &[wrapper, &wanted])?;
+    if found.is_none() {
+        return Ok(false);
+    }
+    let number = |index| match found.item(gil, index) {
+        Some(item) => item.to_int(gil),
+        None => Ok(0),
+    };
+    let (descriptor, offset, len) = (number(0)?, number(1)?, number(2)?);
+    let declare = match found.item(gil, 3) {
+        Some(flag) => flag.is_true(gil)?,
+        None => false,
+    };
+    let Some(file) = duplicate(descriptor) else {
+        return Ok(false);
+    };
+    let part = File {
+        offset: offset.max(0).unsigned_abs(),
+        len: len.max(0).unsigned_abs(),
+    };
+    let head = exchange.facts.head;
+    with_output(gil, exchange, |output| {
+        if declare {
+            output.set_length(part.len);
+        }
+        output.begin(head)?;
+        output.file(file, part);
+        Ok(())
+    })
+    .map_err(|refusal| not_begun(gil, refusal))?;
+    Ok(true)
+}
+
+/// A descriptor of our own for the application's file, which it may close at any time.
+fn duplicate(number: i64) -> Option<OwnedFd> {
+    let number = i32::try_from(number).ok().filter(|&number| number >= 0)?;
+    // SAFETY: used for one dup only, with the GIL held; `fstat` found it open just now, and were it
+    // closed since, dup fails.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    borrowed.try_clone_to_owned().ok()
+}

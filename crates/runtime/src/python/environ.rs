@@ -1,0 +1,75 @@
+//! The environ of a request.
+//!
+//! Runs in: request threads. A copy of the interpreter's template, then the request's entries:
+//! known keys are strings that exist already, and only values are made anew.
+
+use wire::keys;
+use wire::request::{Key, Request};
+
+use super::object::{Gil, Object, Raised};
+use super::state::State;
+
+/// Keys whose values are names of the file system and not text of the protocol.
+const PATHS: [u8; 2] = [keys::code("SCRIPT_FILENAME"), keys::code("DOCUMENT_ROOT")];
+const REQUEST_ID: u8 = keys::code("mod_wsgi.request_id");
+
+/// What the environ holds besides the request's entries.
+pub struct Additions<'a> {
+    pub input: &'a Object,
+    pub errors: &'a Object,
+    pub early_hints: &'a Object,
+    /// Microseconds since the epoch.
+    pub daemon_start: u64,
+    pub application_start: u64,
+    /// From 1.
+    pub thread: u32,
+}
+
+/// An environ and the value of its `mod_wsgi.request_id`, if there is one.
+pub type Built = (Object, Option<Object>);
+
+/// Builds the environ.
+pub fn build(
+    gil: Gil<'_>,
+    state: &State,
+    request: &Request<'_>,
+    more: &Additions<'_>,
+) -> Result<Built, Raised> {
+    let environ = state.template.get(gil).dict_copy(gil)?;
+    let mut request_id = None;
+    for (key, value) in request.environ.iter() {
+        match key {
+            Key::Known(code) => {
+                let value = if PATHS.contains(&code) {
+                    gil.path(value)?
+                } else {
+                    gil.latin1(value)?
+                };
+                // The decoder lets known codes through only.
+                if let Some(name) = state.known(gil, code) {
+                    environ.dict_set(gil, name, &value)?;
+                }
+                if code == REQUEST_ID {
+                    request_id = Some(value);
+                }
+            }
+            Key::Named(name) => environ.dict_set(gil, &gil.latin1(name)?, &gil.latin1(value)?)?,
+        }
+    }
+    let names = &state.names;
+    environ.dict_set(gil, names.input.get(gil), more.input)?;
+    environ.dict_set(gil, names.errors.get(gil), more.errors)?;
+    environ.dict_set(gil, names.early_hints.get(gil), more.early_hints)?;
+    let thread = gil.int(more.thread.into())?;
+    environ.dict_set(gil, names.thread_id.get(gil), &thread)?;
+    for (name, time) in [
+        (&names.request_start, request.prologue.request_start),
+        (&names.queue_start, request.prologue.queue_start),
+        (&names.daemon_start, more.daemon_start),
+        (&names.application_start, more.application_start),
+    ] {
+        let seconds = gil.float(time as f64 / 1e6)?;
+        environ.dict_set(gil, name.get(gil), &seconds)?;
+    }
+    Ok((environ, request_id))
+}

@@ -1,0 +1,106 @@
+//! The events of a request, for whoever subscribed with `mod_wsgi.subscribe_events`.
+//!
+//! Runs in: request threads. Costs one look at a list's length where nobody did.
+
+use super::object::{Gil, Object, Raised};
+use super::state::State;
+
+fn wanted(gil: Gil<'_>, state: &State) -> bool {
+    state.parts.event_callbacks.get(gil).sequence_len() > 0
+}
+
+/// The request an event belongs to.
+pub struct Subject<'a> {
+    pub environ: &'a Object,
+    pub data: &'a Object,
+    pub thread: u32,
+}
+
+/// Returns the application to call, which a subscriber may have replaced.
+pub fn started(
+    gil: Gil<'_>,
+    state: &State,
+    subject: &Subject<'_>,
+    application: Object,
+) -> Result<Object, Raised> {
+    if !wanted(gil, state) {
+        return Ok(application);
+    }
+    let thread = gil.int(subject.thread.into())?;
+    let arguments = [subject.environ, &application, subject.data, &thread];
+    state.parts.started.get(gil).call(gil, &arguments)
+}
+
+pub fn response(
+    gil: Gil<'_>,
+    state: &State,
+    status: &Object,
+    headers: &Object,
+    exc_info: Option<&Object>,
+) -> Result<(), Raised> {
+    if !wanted(gil, state) {
+        return Ok(());
+    }
+    let none = gil.none();
+    let data = super::functions::current_data(gil).unwrap_or_else(|| gil.none());
+    let arguments = [&none, &data, status, headers, exc_info.unwrap_or(&none)];
+    state.parts.response.get(gil).call(gil, &arguments)?;
+    Ok(())
+}
+
+/// The application raised.
+pub fn raised(gil: Gil<'_>, state: &State, subject: &Subject<'_>, error: &Object) {
+    if wanted(gil, state) {
+        let call = state.parts.raised.get(gil);
+        if let Err(raised) = call.call(gil, &[subject.environ, subject.data, error]) {
+            gil.clear(raised);
+        }
+    }
+}
+
+/// What is known at the end of a request. Times are microseconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Finished {
+    pub status: u16,
+    pub input_reads: u64,
+    pub input_length: u64,
+    pub output_length: u64,
+    pub output_writes: u64,
+    pub application_finish: u64,
+    pub application_time: u64,
+}
+
+/// Makes the event; `facts` is asked only where somebody subscribed.
+pub fn finished(
+    gil: Gil<'_>,
+    state: &State,
+    subject: &Subject<'_>,
+    facts: impl FnOnce() -> Finished,
+) -> Result<(), Raised> {
+    if !wanted(gil, state) {
+        return Ok(());
+    }
+    let facts = facts();
+    let dict = gil.dict()?;
+    for (name, number) in [
+        ("status", u64::from(facts.status)),
+        ("input_reads", facts.input_reads),
+        ("input_length", facts.input_length),
+        ("output_length", facts.output_length),
+        ("output_writes", facts.output_writes),
+    ] {
+        dict.dict_set(gil, &gil.text(name)?, &gil.int(number as i64)?)?;
+    }
+    for (name, time) in [
+        ("application_finish", facts.application_finish),
+        ("application_time", facts.application_time),
+        ("input_time", 0),
+        ("output_time", 0),
+    ] {
+        dict.dict_set(gil, &gil.text(name)?, &gil.float(time as f64 / 1e6)?)?;
+    }
+    let thread = gil.int(subject.thread.into())?;
+    let arguments = [subject.environ, subject.data, &thread, &dict];
+    state.parts.finished.get(gil).call(gil, &arguments)?;
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! The module `_mod_wsgi.native`: what the Python parts ask of this crate.
+//!
+//! Runs in: any thread of the application. A thread that serves a request has it in [`CURRENT`];
+//! what others print goes to the log of the process.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use pyo3::ffi;
+use wire::response::Level;
+
+use super::object::{Exception, Gil, Object, Raised};
+use super::types::{self, Arguments, Table};
+use crate::process_log;
+use crate::wsgi::exchange::Exchange;
+use crate::wsgi::lines::Lines;
+
+/// The request that a thread serves.
+struct Current {
+    exchange: Arc<Exchange>,
+    /// The request's `request_data` dict, borrowed from the frame that serves the request.
+    data: *mut ffi::PyObject,
+}
+
+/// Partial lines of a thread without request.
+struct Partial(Lines);
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        self.0.flush(process_log::record);
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+    static PARTIAL: RefCell<Partial> = const { RefCell::new(Partial(Lines::new())) };
+}
+
+/// While it lives, this thread serves the request.
+pub struct Serving(());
+
+impl Serving {
+    /// # Safety
+    /// `data` outlives the value.
+    pub unsafe fn begin(exchange: &Arc<Exchange>, data: &Object) -> Self {
+        CURRENT.with(|current| {
+            *current.borrow_mut() = Some(Current {
+                exchange: Arc::clone(exchange),
+                data: data.as_ptr(),
+            });
+        });
+        Self(())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        CURRENT.with(|current| current.borrow_mut().take());
+    }
+}
+
+fn current() -> Option<Arc<Exchange>> {
+    CURRENT.with(|current| {
+        let current = current.borrow();
+        current.as_ref().map(|c| Arc::clone(&c.exchange))
+    })
+}
+
+/// The `request_data` dict of the request this thread serves.
+pub fn current_data(gil: Gil<'_>) -> Option<Object> {
+    let data = CURRENT.with(|current| current.borrow().as_ref().map(|c| c.data));
+    // SAFETY: the dict is live while `CURRENT` names it.
+    data.map(|data| unsafe { gil.share(data) })
+}
+
+/// Runs `body` on the answer; without the GIL where another thread is at it.
+pub fn with_output<R: Send>(
+    gil: Gil<'_>,
+    exchange: &Exchange,
+    body: impl FnOnce(&mut crate::wsgi::exchange::Output) -> R + Send,
+) -> R {
+    if let Some(mut output) = exchange.try_output() {
+        return body(&mut output);
+    }
+    gil.released(|| body(&mut exchange.wait_output()))
+}
+
+/// Prints on behalf of a request; complete lines are sent at once.
+pub fn print(gil: Gil<'_>, exchange: &Exchange, text: &[u8]) {
+    if !text.ends_with(b"\n") {
+        if let Some(mut output) = exchange.try_output() {
+            let lost = output.print(text);
+            drop(output);
+            if let Err(records) = lost {
+                gil.released(|| records.iter().for_each(|r| process_log::record(r)));
+            }
+            return;
+        }
+    }
+    gil.released(|| {
+        let mut output = exchange.wait_output();
+        let lost = output.print(text);
+        output.flush();
+        drop(output);
+        if let Err(records) = lost {
+            records.iter().for_each(|r| process_log::record(r));
+        }
+    });
+}
+
+/// Makes records of partial lines.
+pub fn flush(gil: Gil<'_>, exchange: &Exchange) {
+    gil.released(|| {
+        let mut output = exchange.wait_output();
+        let lost = output.flush_lines();
+        output.flush();
+        drop(output);
+        if let Some(record) = lost {
+            process_log::record(&record);
+        }
+    });
+}
+
+unsafe extern "C" fn write(
+    _: *mut ffi::PyObject,
+    items: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by Python, with the GIL and the arguments of METH_FASTCALL.
+    unsafe {
+        types::enter_object("write", |gil| {
+            let arguments = Arguments::new(items, count);
+            arguments.expect(gil, "write", 1..=1)?;
+            let data = arguments.get(gil, 0);
+            let bytes = data.as_ref().and_then(Object::as_bytes);
+            let bytes = bytes.ok_or_else(|| gil.raise(Exception::Type, "bytes are expected"))?;
+            match current() {
+                Some(exchange) => print(gil, &exchange, bytes),
+                None => gil.released(|| {
+                    PARTIAL.with(|partial| {
+                        partial.borrow_mut().0.write(bytes, process_log::record);
+                    });
+                }),
+            }
+            Ok(gil.none())
+        })
+    }
+}
+
+unsafe extern "C" fn flush_streams(
+    _: *mut ffi::PyObject,
+    _: *mut *mut ffi::PyObject,
+    _: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by Python, with the GIL.
+    unsafe {
+        types::enter_object("flush", |gil| {
+            match current() {
+                Some(exchange) => flush(gil, &exchange),
+                None => gil.released(|| {
+                    PARTIAL.with(|partial| partial.borrow_mut().0.flush(process_log::record));
+                }),
+            }
+            Ok(gil.none())
+        })
+    }
+}
+
+/// Sends a record of a level of its own, to the request's log or the process's.
+pub fn log(gil: Gil<'_>, level: Level, text: &[u8]) {
+    let exchange = current();
+    gil.released(|| {
+        if let Some(exchange) = &exchange {
+            let mut output = exchange.wait_output();
+            if output.log(level, text).is_ok() {
+                output.flush();
+                return;
+            }
+        }
+        process_log::record(text);
+    });
+}
+
+unsafe extern "C" fn log_record(
+    _: *mut ffi::PyObject,
+    items: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by Python, with the GIL and the arguments of METH_FASTCALL.
+    unsafe {
+        types::enter_object("log", |gil| {
+            let arguments = Arguments::new(items, count);
+            arguments.expect(gil, "log", 2..=2)?;
+            if let (Some(level), Some(text)) = (arguments.get(gil, 0), arguments.get(gil, 1)) {
+                let level = u8::try_from(level.to_int(gil)?).unwrap_or_default();
+                let level = Level::from_u8(level).unwrap_or(Level::Error);
+                let text = text.to_utf8(gil)?;
+                log(gil, level, text.as_bytes().unwrap_or_default());
+            }
+            Ok(gil.none())
+        })
+    }
+}
+
+unsafe extern "C" fn request_data(
+    _: *mut ffi::PyObject,
+    _: *mut *mut ffi::PyObject,
+    _: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by Python, with the GIL.
+    unsafe {
+        types::enter_object("request_data", |gil| {
+            current_data(gil).ok_or_else(|| {
+                gil.raise(
+                    Exception::Runtime,
+                    "request_data() can be used only by the thread that serves a request",
+                )
+            })
+        })
+    }
+}
+
+static METHODS: Table<[ffi::PyMethodDef; 4]> = Table::new([
+    types::method(c"write", write, c"Prints bytes where the calling thread's log is."),
+    types::method(c"flush", flush_streams, c"Makes a record of a partial line."),
+    types::method(c"log", log_record, c"Logs a record: level, text."),
+    types::method(
+        c"request_data",
+        request_data,
+        c"The dict of the request this thread serves.",
+    ),
+]);
+
+/// A new module object for the current interpreter.
+pub fn module(gil: Gil<'_>) -> Result<Object, Raised> {
+    // SAFETY: the name is a C string; each function has METH_FASTCALL's signature, ignores its
+    // first argument, and its table is static.
+    unsafe {
+        let module = gil.own(ffi::PyModule_New(c"_mod_wsgi.native".as_ptr()))?;
+        let table = METHODS.as_ptr().cast::<ffi::PyMethodDef>();
+        for i in 0..4 {
+            let method = table.add(i);
+            let function = gil.own(ffi::PyCFunction_NewEx(
+                method,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+            ))?;
+            let name = std::ffi::CStr::from_ptr((*method).ml_name);
+            module.set_attr(gil, name, &function)?;
+        }
+        Ok(module)
+    }
+}

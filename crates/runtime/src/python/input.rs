@@ -1,0 +1,239 @@
+//! `wsgi.input`.
+//!
+//! Runs in: threads of the application. What came with the request is handed out at once; for more
+//! the GIL is released while the Apache child reads from the client.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use pyo3::ffi;
+
+use super::calls::{add_fields, as_list};
+use super::object::{Exception, Gil, Object, Raised};
+use super::types::{self, Arguments, Class, Table};
+use crate::wsgi::body::{Body, Lost};
+use crate::wsgi::exchange::Exchange;
+use crate::wsgi::head::Head;
+
+/// The input of one request.
+pub struct Input {
+    pub exchange: Arc<Exchange>,
+}
+
+/// Why a read failed.
+enum Failure {
+    Over,
+    Lost(Lost),
+}
+
+/// One way of reading: how to tell that it need not wait, and how to do it.
+#[derive(Clone, Copy)]
+enum Reading {
+    Bytes(usize),
+    Line(usize),
+}
+
+impl Reading {
+    fn at_hand(self, body: &Body) -> bool {
+        match self {
+            Self::Bytes(limit) => body.at_hand(limit),
+            Self::Line(limit) => body.line_at_hand(limit),
+        }
+    }
+
+    /// Reading nothing, as the first thing, asks for the body all the same: this is how an
+    /// application has `100 Continue` sent.
+    fn needs_pull(self, body: &Body) -> bool {
+        match self {
+            Self::Bytes(0) => body.needs_pull(1),
+            _ if self.at_hand(body) => false,
+            Self::Bytes(limit) | Self::Line(limit) => body.needs_pull(limit),
+        }
+    }
+
+    fn run(self, body: &mut Body, out: &mut Vec<u8>) -> Result<(), Lost> {
+        match self {
+            Self::Bytes(limit) => body.read(limit, out),
+            Self::Line(limit) => body.read_line(limit, out),
+        }
+    }
+}
+
+fn read(gil: Gil<'_>, exchange: &Exchange, reading: Reading) -> Result<Object, Raised> {
+    let mut out = Vec::new();
+    let done = match exchange.try_input() {
+        Some(mut input) => match input.as_mut() {
+            None => Some(Err(Failure::Over)),
+            Some(body) if reading.at_hand(body) && !reading.needs_pull(body) => {
+                Some(reading.run(body, &mut out).map_err(Failure::Lost))
+            }
+            Some(_) => None,
+        },
+        None => None,
+    };
+    let done = match done {
+        Some(done) => done,
+        None => gil.released(|| {
+            let mut input = exchange.wait_input();
+            let body = input.as_mut().ok_or(Failure::Over)?;
+            if reading.needs_pull(body) {
+                exchange.pull();
+                body.pulled();
+            }
+            reading.run(body, &mut out).map_err(Failure::Lost)
+        }),
+    };
+    match done {
+        Ok(()) => gil.bytes(&out),
+        Err(Failure::Lost(lost)) => Err(gil.raise(Exception::Os, &lost.to_string())),
+        Err(Failure::Over) => Err(over(gil)),
+    }
+}
+
+fn over(gil: Gil<'_>) -> Raised {
+    gil.raise(
+        Exception::Runtime,
+        "wsgi.input was used after the request had ended",
+    )
+}
+
+macro_rules! input_method {
+    ($function:ident, $name:literal, $range:expr, |$gil:ident, $exchange:ident, $arguments:ident| $body:expr) => {
+        unsafe extern "C" fn $function(
+            owner: *mut ffi::PyObject,
+            items: *mut *mut ffi::PyObject,
+            count: ffi::Py_ssize_t,
+        ) -> *mut ffi::PyObject {
+            // SAFETY: called by Python, with the GIL, an `Input` and METH_FASTCALL's arguments.
+            unsafe {
+                types::enter_object($name, |$gil| {
+                    let $exchange = &*types::value::<Input>(owner).exchange;
+                    let $arguments = Arguments::new(items, count);
+                    $arguments.expect($gil, $name, $range)?;
+                    $body
+                })
+            }
+        }
+    };
+}
+
+input_method!(read_method, "read", 0..=1, |gil, exchange, arguments| {
+    let limit = arguments.size(gil, 0)?.unwrap_or(usize::MAX);
+    read(gil, exchange, Reading::Bytes(limit))
+});
+
+input_method!(readline_method, "readline", 0..=1, |gil, exchange, arguments| {
+    let limit = arguments.size(gil, 0)?.unwrap_or(usize::MAX);
+    read(gil, exchange, Reading::Line(limit))
+});
+
+input_method!(readlines_method, "readlines", 0..=1, |gil, exchange, arguments| {
+    // As with files, a hint of 0 is no hint.
+    let hint = arguments.size(gil, 0)?.filter(|&hint| hint > 0);
+    let lines = gil.list()?;
+    let mut total = 0;
+    while hint.is_none_or(|hint| total < hint) {
+        let line = read(gil, exchange, Reading::Line(usize::MAX))?;
+        let len = line.as_bytes().map_or(0, <[u8]>::len);
+        if len == 0 {
+            break;
+        }
+        total += len;
+        lines.append(gil, &line)?;
+    }
+    Ok(lines)
+});
+
+input_method!(close_method, "close", 0..=0, |gil, _exchange, _arguments| Ok(gil.none()));
+
+input_method!(
+    set_continue_headers,
+    "set_hundred_continue_response_headers",
+    1..=1,
+    |gil, exchange, arguments| {
+        let headers = arguments.get(gil, 0).unwrap_or_else(|| gil.none());
+        let mut head = Head::interim(100, "Continue");
+        add_fields(gil, &mut head, &as_list(gil, &headers)?)?;
+        gil.released(|| exchange.wait_output().prepare_continue(head));
+        Ok(gil.none())
+    }
+);
+
+input_method!(
+    send_continue,
+    "send_hundred_continue_response",
+    0..=0,
+    |gil, exchange, _arguments| {
+        let over_already = gil.released(|| {
+            let mut output = exchange.wait_output();
+            if exchange.facts.expects_continue && exchange.facts.interim {
+                let head = output.continue_head();
+                output.send_continue(&head);
+                output.flush();
+            }
+            output.over()
+        });
+        if over_already {
+            return Err(over(gil));
+        }
+        Ok(gil.none())
+    }
+);
+
+unsafe extern "C" fn iterate(owner: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called by Python, with the GIL and a live object.
+    unsafe { types::enter_object("iter", |gil| Ok(gil.share(owner))) }
+}
+
+unsafe extern "C" fn next_line(owner: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called by Python, with the GIL and an `Input`. Null without an exception is the end.
+    unsafe {
+        types::enter("next", std::ptr::null_mut(), |gil| {
+            let exchange = &*types::value::<Input>(owner).exchange;
+            let line = read(gil, exchange, Reading::Line(usize::MAX))?;
+            Ok(match line.as_bytes() {
+                Some([]) | None => std::ptr::null_mut(),
+                Some(_) => line.into_ptr(),
+            })
+        })
+    }
+}
+
+static METHODS: Table<[ffi::PyMethodDef; 7]> = Table::new([
+    types::method(c"read", read_method, c"Reads up to a number of bytes, or all."),
+    types::method(c"readline", readline_method, c"Reads a line, or its first bytes."),
+    types::method(c"readlines", readlines_method, c"Reads lines into a list."),
+    types::method(c"close", close_method, c"Does nothing: the input is the server's."),
+    types::method(
+        c"set_hundred_continue_response_headers",
+        set_continue_headers,
+        c"Headers for the 100 Continue that the first read sends.",
+    ),
+    types::method(
+        c"send_hundred_continue_response",
+        send_continue,
+        c"Sends 100 Continue now, if the client waits for it.",
+    ),
+    types::NO_METHOD,
+]);
+
+/// The type of `wsgi.input`.
+pub fn class(gil: Gil<'_>) -> Result<Class<Input>, Raised> {
+    let slots = [
+        (ffi::Py_tp_iter, iterate as ffi::getiterfunc as *mut c_void),
+        (
+            ffi::Py_tp_iternext,
+            next_line as ffi::iternextfunc as *mut c_void,
+        ),
+    ];
+    // SAFETY: all functions take an `Input` first, with the signatures of their places.
+    unsafe {
+        Class::new(
+            gil,
+            c"mod_wsgi.Input",
+            c"The body of a request.",
+            METHODS.as_ptr().cast(),
+            &slots,
+        )
+    }
+}

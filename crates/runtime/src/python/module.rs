@@ -1,0 +1,62 @@
+//! The extension module itself: what the worker's first lines of Python import and call.
+//!
+//! Runs in: the worker, on its main thread. `main()` does not return.
+
+use std::cell::UnsafeCell;
+
+use pyo3::ffi;
+
+use super::interpreter::Seat;
+use super::types::{self, Table};
+
+/// A module definition: Python keeps notes in it.
+struct Definition(UnsafeCell<ffi::PyModuleDef>);
+
+// SAFETY: only Python touches it, under the GIL of the one interpreter that imports the module.
+unsafe impl Sync for Definition {}
+
+unsafe extern "C" fn main(
+    _: *mut ffi::PyObject,
+    _: *mut *mut ffi::PyObject,
+    _: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by Python, with the GIL. The seat is dropped never, since the process leaves
+    // from within `worker::run`.
+    unsafe {
+        types::enter_object("main", |gil| {
+            let seat = Seat::leave(gil);
+            crate::worker::run(seat)
+        })
+    }
+}
+
+static METHODS: Table<[ffi::PyMethodDef; 2]> = Table::new([
+    types::method(c"main", main, c"Serves requests. Does not return."),
+    types::NO_METHOD,
+]);
+
+static DEFINITION: Definition = Definition(UnsafeCell::new(ffi::PyModuleDef {
+    m_base: ffi::PyModuleDef_HEAD_INIT,
+    m_name: c"wsgi_runtime".as_ptr(),
+    m_doc: c"The Python side of mod_wsgi.".as_ptr(),
+    m_size: -1,
+    m_methods: METHODS.as_ptr().cast(),
+    m_slots: std::ptr::null_mut(),
+    m_traverse: None,
+    m_clear: None,
+    m_free: None,
+}));
+
+/// Called by Python's import of this library.
+///
+/// # Safety
+/// Python calls it, with the GIL.
+#[no_mangle]
+pub unsafe extern "C" fn PyInit_wsgi_runtime() -> *mut ffi::PyObject {
+    // SAFETY: the definition is static and this module's own.
+    unsafe {
+        types::enter_object("PyInit_wsgi_runtime", |gil| {
+            gil.own(ffi::PyModule_Create(DEFINITION.0.get()))
+        })
+    }
+}

@@ -1,0 +1,286 @@
+//! The connection that carries one request.
+//!
+//! Runs in: request threads, without the GIL but for [`Connection::consume`], which never waits.
+//! The request is read without being taken from the socket, where it stays until the application
+//! is about to run: should this process end before that, the Apache child sees the connection
+//! reset and knows that the request may go to another worker.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use os::poll::{poll_uninterrupted, Wanted};
+use os::socket::{self, Direction, Wait};
+use wire::frame::{self, Kind, HEAD_LEN};
+
+use crate::wsgi::outlet::Stream;
+
+/// Requests up to this long, frame head included, are left in the socket until they run.
+pub const PEEK: usize = 128 * 1024;
+/// How long a peer may take to begin its request, and then for each further piece.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Pieces in which a request may come that is too long to be left in the socket.
+const MOST_PIECES: u32 = 1 << 12;
+
+/// One connection.
+pub struct Connection {
+    fd: OwnedFd,
+    /// Longest wait for one read or write.
+    limit: Duration,
+}
+
+/// A request that is there as a whole.
+pub enum Taken {
+    /// Still in the socket: so many bytes.
+    Peeked(usize),
+    /// Out of the socket.
+    Received(usize),
+    /// Nothing came, or what came is no request; a reason for the log, if it is worth one.
+    Nothing(Option<&'static str>),
+}
+
+impl Connection {
+    pub fn new(fd: OwnedFd, limit: Duration) -> Self {
+        Self { fd, limit }
+    }
+
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    fn readable_within(&self, limit: Duration) -> bool {
+        let mut wanted = [Wanted::readable(self.fd.as_fd())];
+        matches!(poll_uninterrupted(&mut wanted, Some(limit)), Ok(n) if n > 0)
+    }
+
+    /// Reads the request into `memory`, which grows for one that is longer than [`PEEK`].
+    pub fn take_request(&self, memory: &mut Vec<u8>) -> Taken {
+        let mut waited = false;
+        let mut pauses = 0;
+        loop {
+            let peeked = match socket::peek(self.fd.as_fd(), &mut memory[..PEEK], Wait::Never) {
+                Ok(0) => return Taken::Nothing(None),
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !waited => {
+                    waited = true;
+                    if !self.readable_within(PATIENCE) {
+                        return Taken::Nothing(Some("it sent nothing for a second"));
+                    }
+                    continue;
+                }
+                Err(_) => return Taken::Nothing(None),
+            };
+            if let Some(head) = memory[..peeked].first_chunk::<HEAD_LEN>() {
+                let total = match frame::parse(head) {
+                    Ok(frame) if frame.kind == Kind::Request => HEAD_LEN + frame.len,
+                    _ => return Taken::Nothing(Some("it sent no request of this version")),
+                };
+                if total <= peeked {
+                    return Taken::Peeked(total);
+                }
+                if total > PEEK {
+                    return self.receive(memory, total);
+                }
+            }
+            // The sender's call is cut into pieces by the kernel; the rest is a moment away. A
+            // socket that holds something is readable, so that can't be waited for.
+            pauses += 1;
+            if pauses > 10 {
+                let total = match memory[..peeked].first_chunk::<HEAD_LEN>().map(frame::parse) {
+                    Some(Ok(frame)) => HEAD_LEN + frame.len,
+                    _ => return Taken::Nothing(Some("it sent part of a request")),
+                };
+                return self.receive(memory, total);
+            }
+            std::thread::sleep(Duration::from_micros(50 << (pauses / 2)));
+        }
+    }
+
+    /// Takes a request of `total` bytes out of the socket as it comes.
+    fn receive(&self, memory: &mut Vec<u8>, total: usize) -> Taken {
+        if memory.len() < total {
+            memory.resize(total, 0);
+        }
+        let mut at = 0;
+        for _ in 0..MOST_PIECES {
+            match socket::recv(self.fd.as_fd(), &mut memory[at..total], Wait::Never) {
+                Ok(0) => return Taken::Nothing(None),
+                Ok(n) => at += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.readable_within(PATIENCE) {
+                        return Taken::Nothing(Some("it stopped within its request"));
+                    }
+                }
+                Err(_) => return Taken::Nothing(None),
+            }
+            if at == total {
+                return Taken::Received(total);
+            }
+        }
+        Taken::Nothing(Some("it sent its request in too many pieces"))
+    }
+
+    /// Takes what was peeked out of the socket: from here on the request has begun. Never waits.
+    /// False where the connection is no longer whole.
+    pub fn consume(&self, mut len: usize) -> bool {
+        let mut scratch = [0; 16 * 1024];
+        while len > 0 {
+            let part = len.min(scratch.len());
+            match socket::recv(self.fd.as_fd(), &mut scratch[..part], Wait::Never) {
+                Ok(n) if n > 0 => len -= n,
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Sends a whole message; nobody minds if it does not arrive.
+    pub fn say(&self, message: &[u8]) {
+        let mut at = 0;
+        while at < message.len() {
+            match self.send(&message[at..], b"", None) {
+                Ok(n) if n > 0 => at += n,
+                _ => return,
+            }
+        }
+    }
+}
+
+impl Stream for Connection {
+    fn send(&self, first: &[u8], second: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
+        let both = [IoSlice::new(first), IoSlice::new(second)];
+        let bufs = if second.is_empty() { &both[..1] } else { &both };
+        loop {
+            match socket::send(self.fd.as_fd(), bufs, file, Wait::Never) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut wanted = [Wanted::writable(self.fd.as_fd())];
+                    if poll_uninterrupted(&mut wanted, Some(self.limit))? == 0 {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match socket::recv(self.fd.as_fd(), into, Wait::Never) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.readable_within(self.limit) {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn shutdown(&self) {
+        // Fails only where the other end is gone already.
+        let _ = socket::shutdown(self.fd.as_fd(), Direction::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::request::{Builder, Flags, Prologue};
+
+    fn pair() -> (Connection, Connection) {
+        let (a, b) = socket::stream_pair().unwrap();
+        let limit = Duration::from_millis(200);
+        (Connection::new(a, limit), Connection::new(b, limit))
+    }
+
+    fn request(body: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        let prologue = Prologue {
+            flags: Flags::default(),
+            key: [0; 16],
+            request_start: 0,
+            queue_start: 0,
+            content_length: None,
+            script: b"/s",
+            application_group: b"",
+            callable: b"application",
+        };
+        let builder = Builder::new(&mut out, &prologue).unwrap();
+        builder.finish(&vec![b'x'; body]).unwrap();
+        out
+    }
+
+    #[test]
+    fn a_request_stays_in_the_socket_until_it_is_consumed() {
+        let (child, worker) = pair();
+        let message = request(10);
+        child.say(&message);
+        child.say(b"more");
+        let mut memory = vec![0; PEEK];
+        for _ in 0..2 {
+            assert!(matches!(worker.take_request(&mut memory), Taken::Peeked(n) if n == message.len()));
+            assert_eq!(&memory[..message.len()], message);
+        }
+        assert!(worker.consume(message.len()));
+        let mut rest = [0; 9];
+        assert_eq!(worker.receive(&mut rest[..]).unwrap(), 4);
+        assert!(!worker.consume(1));
+    }
+
+    #[test]
+    fn an_unread_request_resets_the_connection_and_a_consumed_one_ends_it() {
+        for (consume, seen) in [(false, Err(io::ErrorKind::ConnectionReset)), (true, Ok(0))] {
+            let (child, worker) = pair();
+            let message = request(10);
+            child.say(&message);
+            let mut memory = vec![0; PEEK];
+            worker.take_request(&mut memory);
+            if consume {
+                worker.consume(message.len());
+            }
+            drop(worker);
+            let got = Stream::receive(&child, &mut [0; 8]).map_err(|error| error.kind());
+            assert_eq!(got, seen);
+        }
+    }
+
+    #[test]
+    fn a_long_request_is_taken_out_as_it_comes() {
+        let (child, worker) = pair();
+        let message = request(1 << 20);
+        std::thread::scope(|scope| {
+            scope.spawn(|| child.say(&message));
+            let mut memory = vec![0; PEEK];
+            assert!(matches!(worker.take_request(&mut memory), Taken::Received(n) if n == message.len()));
+            assert_eq!(memory, message);
+        });
+    }
+
+    #[test]
+    fn silence_garbage_and_pieces_are_told_apart() {
+        let mut memory = vec![0; PEEK];
+        let (child, worker) = pair();
+        assert!(matches!(worker.take_request(&mut memory), Taken::Nothing(Some(_))));
+        child.say(&[0xff; 20]);
+        assert!(matches!(worker.take_request(&mut memory), Taken::Nothing(Some(_))));
+        let (child, worker) = pair();
+        child.say(&request(10)[..12]);
+        assert!(matches!(worker.take_request(&mut memory), Taken::Nothing(Some(_))));
+        let (child, worker) = pair();
+        drop(child);
+        assert!(matches!(worker.take_request(&mut memory), Taken::Nothing(None)));
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_ends_a_write() {
+        let (_child, worker) = pair();
+        let block = vec![0; 4 << 20];
+        let error = loop {
+            match worker.send(&block, b"", None) {
+                Ok(_) => {}
+                Err(error) => break error.kind(),
+            }
+        };
+        assert_eq!(error, io::ErrorKind::TimedOut);
+    }
+}

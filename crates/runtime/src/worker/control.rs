@@ -1,0 +1,170 @@
+//! The conversation with the supervisor, and the signals.
+//!
+//! Runs in: the main thread, which waits here for most of its life; [`Control::send`] is called by
+//! any thread, without waiting.
+
+use std::fs::File;
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use os::poll::{poll, poll_uninterrupted, Wanted};
+use os::socket::{self, Wait};
+use os::{clock, descriptor, signal};
+use wire::control::{FromWorker, Leaving, ToWorker, WorkerSetup, MAX_MESSAGE};
+
+use super::threads::Threads;
+use super::{limit, Worker};
+use crate::process_log;
+
+/// How long the supervisor may take to say what this worker is to be.
+const SETUP_LIMIT: Duration = Duration::from_secs(30);
+/// How often threads are called out of accept until they have left, and the end looked for.
+const TICK: Duration = Duration::from_millis(5);
+/// Time for hooks when supervisor or server are gone: all is to be gone within a second.
+const ORPHAN_LIMIT: Duration = Duration::from_millis(800);
+/// `shutdown-timeout` and `graceful-timeout` where they are 0.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+const GRACEFUL_LIMIT: Duration = Duration::from_secs(15);
+
+/// The control socket, and a pipe by which threads wake the main one.
+pub struct Control {
+    socket: OwnedFd,
+    bell: File,
+    ring: File,
+}
+
+/// How the worker is to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leave {
+    /// As events tell it.
+    pub reason: &'static str,
+    /// For shutdown hooks and for requests that still run.
+    pub limit: Duration,
+}
+
+impl Control {
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        let (bell, ring) = descriptor::pipe()?;
+        descriptor::set_blocking(bell.as_fd(), false)?;
+        descriptor::set_blocking(ring.as_fd(), false)?;
+        Ok(Self {
+            socket,
+            bell: bell.into(),
+            ring: ring.into(),
+        })
+    }
+
+    /// Tells the supervisor; where it can't be told it is gone, and the main thread finds out.
+    pub fn send(&self, message: &FromWorker) {
+        if let Ok(packet) = message.encode() {
+            let packet = [IoSlice::new(&packet)];
+            let _ = socket::send(self.socket.as_fd(), &packet, None, Wait::Never);
+        }
+    }
+
+    /// Makes the main thread look around. A full pipe does as well.
+    pub fn wake(&self) {
+        let _ = (&self.ring).write(&[0]);
+    }
+
+    fn receive(&self) -> io::Result<Option<ToWorker>> {
+        let mut packet = vec![0; MAX_MESSAGE];
+        match socket::recv(self.socket.as_fd(), &mut packet, Wait::Never)? {
+            0 => Ok(None),
+            n => ToWorker::decode(&packet[..n])
+                .map(Some)
+                .map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why)),
+        }
+    }
+
+    /// The first message.
+    pub fn receive_setup(&self) -> Option<Box<WorkerSetup>> {
+        let mut wanted = [Wanted::readable(self.socket.as_fd())];
+        poll_uninterrupted(&mut wanted, Some(SETUP_LIMIT)).ok()?;
+        match self.receive() {
+            Ok(Some(ToWorker::Setup(setup))) => Some(setup),
+            Ok(Some(_) | None) => None,
+            Err(error) => {
+                process_log::say(&format!("WSGI0303: the instructions can't be read: {error}"));
+                None
+            }
+        }
+    }
+}
+
+/// Waits until the worker is to leave, and for its threads as far as that is asked for.
+pub fn watch(worker: &Worker, signals: &mut signal::Arrivals, threads: &Threads) -> Leave {
+    let timeouts = &worker.setup.group.timeouts;
+    let shutdown = limit(timeouts.shutdown, SHUTDOWN_LIMIT);
+    // When to go although requests still run, once draining.
+    let mut deadline: Option<(Duration, &'static str)> = None;
+    loop {
+        if worker.draining.load(Ordering::SeqCst) {
+            let graceful = limit(timeouts.graceful, GRACEFUL_LIMIT);
+            let (end, reason) =
+                *deadline.get_or_insert_with(|| (clock::monotonic() + graceful, "script_reload"));
+            threads.call_out();
+            if worker.alive.load(Ordering::SeqCst) == 0 || clock::monotonic() >= end {
+                return Leave {
+                    reason,
+                    limit: shutdown,
+                };
+            }
+        }
+        let mut wanted = [
+            Wanted::readable(worker.control.socket.as_fd()),
+            Wanted::readable(signals.as_fd()),
+            Wanted::readable(worker.control.bell.as_fd()),
+        ];
+        // A signal interrupts the wait and is in the pipe by then; other errors can't be had here,
+        // and the pause keeps them from becoming a busy loop.
+        let tick = deadline.map(|_| TICK);
+        if poll(&mut wanted, tick).is_err() {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        let [control, signalled, rung] = wanted.map(|w| w.can_read());
+        if rung {
+            let _ = (&worker.control.bell).read(&mut [0; 64]);
+        }
+        if signalled {
+            for number in signals.drain() {
+                if number == signal::SIGUSR1 {
+                    worker.ask(Leaving::Signal);
+                } else {
+                    return Leave {
+                        reason: "shutdown_signal",
+                        limit: shutdown,
+                    };
+                }
+            }
+        }
+        if control {
+            match worker.control.receive() {
+                Ok(Some(ToWorker::Drain(milliseconds))) => {
+                    worker.draining.store(true, Ordering::SeqCst);
+                    let end = clock::monotonic() + Duration::from_millis(milliseconds);
+                    let reason = deadline.map_or("graceful_signal", |(_, reason)| reason);
+                    deadline = Some((end, reason));
+                }
+                Ok(Some(ToWorker::Stop(milliseconds))) => {
+                    return Leave {
+                        reason: "shutdown_signal",
+                        limit: Duration::from_millis(milliseconds),
+                    }
+                }
+                Ok(Some(ToWorker::Setup(_))) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // The end, or a supervisor that makes no sense: there is nobody to work for.
+                Ok(None) | Err(_) => {
+                    return Leave {
+                        reason: "shutdown_signal",
+                        limit: ORPHAN_LIMIT,
+                    }
+                }
+            }
+        }
+    }
+}

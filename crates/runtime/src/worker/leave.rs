@@ -1,0 +1,76 @@
+//! The end of the process.
+//!
+//! Runs in: the main thread. Shutdown hooks run in every interpreter; then the process ends by
+//! `_exit`, without tearing interpreters down: that can hang, and gives nothing that the kernel
+//! does not. A thread without Python ends it at the limit whatever the hooks do.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use os::{clock, process};
+
+use super::control::Leave;
+use super::threads::Threads;
+use super::Worker;
+use crate::process_log;
+use crate::python::interpreter::{describe, Interpreter, Seat};
+use crate::python::object::{Gil, Raised};
+
+/// Runs hooks, waits for requests that still run, and ends the process.
+pub fn run(worker: &Worker, seat: &mut Seat, threads: &Threads, leave: Leave) -> ! {
+    worker.draining.store(true, Ordering::SeqCst);
+    let end = clock::monotonic() + leave.limit;
+    let guard = std::thread::Builder::new()
+        .name("wsgi-end".to_owned())
+        .spawn(move || {
+            std::thread::sleep(leave.limit);
+            process_log::say(&format!(
+                "WSGI0304: the worker leaves although shutdown hooks or requests still run after \
+                 {:?}",
+                leave.limit
+            ));
+            process::exit_now(0)
+        });
+    if guard.is_err() {
+        // Nobody would end it: better no hooks than a process that stays.
+        process::exit_now(0);
+    }
+    let atexit = worker.setup.group.python.destroy_interpreter;
+    for interpreter in worker.groups.subs() {
+        // A thread of its own, since this one has a seat in the main interpreter.
+        let ran = std::thread::Builder::new().spawn(move || {
+            if let Some(mut seat) = Seat::new(interpreter) {
+                seat.enter(|gil| hooks(gil, interpreter, leave.reason, atexit));
+            }
+        });
+        if let Ok(thread) = ran {
+            // A panic was reported by the hook for panics.
+            let _ = thread.join();
+        }
+    }
+    seat.enter(|gil| hooks(gil, worker.groups.main(), leave.reason, atexit));
+    while worker.running.load(Ordering::SeqCst) > 0 && clock::monotonic() < end {
+        threads.call_out();
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    process::exit_now(0)
+}
+
+fn hooks(gil: Gil<'_>, interpreter: &Interpreter, reason: &str, atexit: bool) {
+    let Some(state) = interpreter.state() else {
+        return;
+    };
+    let report = |done: Result<(), Raised>| {
+        if let Err(raised) = done {
+            process_log::say(&describe(gil, raised));
+        }
+    };
+    report(gil.text(reason).and_then(|reason| {
+        let stopping = state.parts.stopping.get(gil);
+        stopping.call(gil, &[&reason]).map(drop)
+    }));
+    if atexit {
+        let run = state.parts.run_exit_functions.get(gil);
+        report(run.call(gil, &[]).map(drop));
+    }
+}

@@ -1,0 +1,230 @@
+//! The worker process.
+//!
+//! Runs in: a process that the supervisor started, of which the main thread comes up, watches the
+//! control socket and the signals, and leaves; it touches Python only at both ends of its life.
+//! Request threads are in [`threads`].
+
+#![forbid(unsafe_code)]
+
+mod connection;
+mod control;
+mod groups;
+mod leave;
+mod preload;
+mod request;
+mod threads;
+
+use std::os::fd::OwnedFd;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use os::{descriptor, process, signal, title};
+use wire::control::{FromWorker, Leaving, WorkerSetup};
+
+use crate::process_log;
+use crate::python::interpreter::{describe, Interpreter, Seat};
+use crate::python::state::Settings;
+use crate::python::types::panic_text;
+
+/// The group's listening socket.
+const LISTENER: i32 = 3;
+/// The conversation with the supervisor.
+const CONTROL: i32 = 4;
+
+/// What all threads of the process share.
+pub struct Worker {
+    pub setup: Box<WorkerSetup>,
+    pub listener: OwnedFd,
+    pub control: control::Control,
+    pub groups: groups::Groups,
+    /// No more requests are taken.
+    pub draining: AtomicBool,
+    /// Requests taken up and not yet finished.
+    pub running: AtomicUsize,
+    /// Request threads that have not ended.
+    pub alive: AtomicUsize,
+    pub finished: AtomicU64,
+    /// Requests after which the worker asks to be replaced; 0 is never.
+    pub maximum_requests: u64,
+    /// Why it has asked to be replaced, as a [`Leaving`]; 0 before it has.
+    asked: AtomicU32,
+    pub pid: u32,
+    pub own_uid: u32,
+}
+
+impl Worker {
+    /// Asks the supervisor for a successor, once.
+    pub fn ask(&self, why: Leaving) {
+        let first =
+            self.asked
+                .compare_exchange(0, why as u32, Ordering::Relaxed, Ordering::Relaxed);
+        if first.is_ok() {
+            self.control.send(&FromWorker::Leaving(why));
+        }
+    }
+
+    /// The script has changed: takes no more requests in this process, and asks for a successor
+    /// even if another reason was given before, since now there is nobody to serve.
+    pub fn stale(&self) {
+        if !self.draining.swap(true, Ordering::SeqCst) {
+            self.asked.store(Leaving::Stale as u32, Ordering::Relaxed);
+            self.control.send(&FromWorker::Leaving(Leaving::Stale));
+            self.control.wake();
+        }
+    }
+
+    /// For reports: where a request of this interpreter runs.
+    pub fn place(&self, sub: Option<&[u8]>) -> String {
+        let group = self.setup.group.name.text();
+        match sub {
+            None => format!("in the main interpreter of process group '{group}'"),
+            Some(name) => format!(
+                "in sub-interpreter '{}' of process group '{group}'",
+                String::from_utf8_lossy(name)
+            ),
+        }
+    }
+}
+
+/// The life of the process, from its main thread. Called without the GIL; `seat` is the thread's.
+pub fn run(seat: Seat) -> ! {
+    process_log::report_panics();
+    // Unwinding must not get into Python, which is not entered here.
+    let ended = catch_unwind(AssertUnwindSafe(|| live(seat)));
+    if let Err(panic) = ended {
+        let words = panic_text(&*panic);
+        process_log::say(&format!("WSGI0300: the worker ends after an internal error: {words}"));
+    }
+    process::exit_now(1)
+}
+
+/// Why the worker can't come up; a sentence.
+type Unusable = String;
+
+fn live(mut seat: Seat) {
+    let control = match descriptor::take_inherited(CONTROL) {
+        Ok(fd) => control::Control::new(fd),
+        Err(error) => {
+            process_log::say(&format!(
+                "WSGI0302: this program is started by mod_wsgi and not by hand (descriptor \
+                 {CONTROL}: {error})"
+            ));
+            return;
+        }
+    };
+    let control = match control {
+        Ok(control) => control,
+        Err(error) => {
+            process_log::say(&format!("WSGI0303: the worker can't come up: {error}"));
+            return;
+        }
+    };
+    let Some(setup) = control.receive_setup() else {
+        process_log::say("WSGI0303: the worker got no instructions from the supervisor");
+        return;
+    };
+    if let Err(why) = come_up(&mut seat, control, setup) {
+        process_log::say(&format!("WSGI0303: the worker can't come up: {why}"));
+    }
+}
+
+fn come_up(
+    seat: &mut Seat,
+    control: control::Control,
+    setup: Box<WorkerSetup>,
+) -> Result<(), Unusable> {
+    let unusable = |why: String| {
+        control.send(&FromWorker::Unusable(why.as_str().into()));
+        why
+    };
+    let listener = descriptor::take_inherited(LISTENER)
+        .map_err(|error| unusable(format!("descriptor {LISTENER} is no listener: {error}")))?;
+    if setup.group.threads == 0 {
+        return Err(unusable(
+            "threads=0: service processes are not there yet".to_owned(),
+        ));
+    }
+    if !setup.group.display_name.is_empty() {
+        // Without /proc only the thread's name changes: no reason to stop.
+        let _ = title::set(&setup.group.display_name);
+    }
+    let mut signals = signal::Arrivals::install(&[signal::SIGTERM, signal::SIGINT, signal::SIGUSR1])
+        .and_then(|arrivals| signal::accept_kicks().map(|()| arrivals))
+        .map_err(|error| unusable(format!("signals can't be set up: {error}")))?;
+
+    let main = set_up_main(seat, &setup).map_err(unusable)?;
+    let worker = Arc::new(Worker {
+        listener,
+        groups: groups::Groups::new(main, setup.group.global_reachable),
+        draining: AtomicBool::new(false),
+        running: AtomicUsize::new(0),
+        alive: AtomicUsize::new(0),
+        finished: AtomicU64::new(0),
+        maximum_requests: maximum_requests(&setup),
+        asked: AtomicU32::new(0),
+        pid: process::id(),
+        own_uid: process::ids().effective_uid,
+        setup,
+        control,
+    });
+    if !preload::run(&worker, seat) {
+        worker.ask(Leaving::LoadFailed);
+    }
+    let threads = match threads::start(&worker) {
+        Ok(threads) => threads,
+        Err(error) => {
+            let why = format!("request threads can't be started: {error}");
+            worker
+                .control
+                .send(&FromWorker::Unusable(why.as_str().into()));
+            return Err(why);
+        }
+    };
+    worker.control.send(&FromWorker::Ready(()));
+    let leaving = control::watch(&worker, &mut signals, &threads);
+    leave::run(&worker, seat, &threads, leaving)
+}
+
+fn set_up_main(seat: &mut Seat, setup: &WorkerSetup) -> Result<&'static Interpreter, Unusable> {
+    seat.enter(|gil| {
+        // Interpreters live until the process ends.
+        let main: &'static Interpreter = Box::leak(Box::new(Interpreter::current(gil)));
+        let settings = Settings {
+            setup,
+            main: true,
+            application_group: b"",
+        };
+        match main.set_up(gil, &settings) {
+            Ok(()) => Ok(main),
+            Err(raised) => Err(format!(
+                "the interpreter can't be set up: {}",
+                describe(gil, raised)
+            )),
+        }
+    })
+}
+
+/// The worker's own limit: the group's, and a random part so that workers started together don't
+/// leave together.
+fn maximum_requests(setup: &WorkerSetup) -> u64 {
+    let limits = &setup.group.limits;
+    let random = os::random::bytes16().map_or(0, u128::from_le_bytes);
+    let jitter = match limits.maximum_requests_jitter {
+        0 => 0,
+        most => (random % (u128::from(most) + 1)) as u64,
+    };
+    match limits.maximum_requests {
+        0 => 0,
+        limit => limit.saturating_add(jitter),
+    }
+}
+
+/// A group's time limit; `default` where it has none.
+fn limit(milliseconds: u64, default: Duration) -> Duration {
+    match milliseconds {
+        0 => default,
+        some => Duration::from_millis(some),
+    }
+}

@@ -1,0 +1,328 @@
+//! One request, from the socket to the end of its answer.
+//!
+//! Runs in: a request thread that has a seat in the interpreter of the request's group.
+
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
+
+use wire::control::Leaving;
+use wire::frame::HEAD_LEN;
+use wire::request::{self, Flags, Prologue, Request};
+use wire::response::{End, Fail, Level, Retry};
+
+use super::connection::{self, Connection};
+use super::groups::{Seating, Sub};
+use super::Worker;
+use crate::process_log;
+use crate::python::application::{self, Task};
+use crate::python::interpreter::{describe, Interpreter, Seat};
+use crate::python::object::Gil;
+use crate::python::scripts::{self, Resolution, Wanted};
+use crate::wsgi::body::Body;
+use crate::wsgi::exchange::{Exchange, Facts};
+use crate::wsgi::outlet::{Frames, Stream};
+
+/// Memory of a thread that serves one request after the other.
+pub struct Memory {
+    /// The request; at least [`connection::PEEK`] bytes.
+    pub message: Vec<u8>,
+    out: Vec<u8>,
+    input: Vec<u8>,
+}
+
+/// What a thread keeps of its memory between requests.
+const KEEP: usize = 256 * 1024;
+
+impl Memory {
+    pub fn new() -> Self {
+        Self {
+            message: vec![0; connection::PEEK],
+            out: Vec::new(),
+            input: Vec::new(),
+        }
+    }
+
+    /// Nothing yet, while the memory proper is elsewhere.
+    pub fn spare() -> Self {
+        Self {
+            message: Vec::new(),
+            out: Vec::new(),
+            input: Vec::new(),
+        }
+    }
+
+    /// Lets go what an unusual request needed.
+    fn trim(&mut self) {
+        if self.message.len() > KEEP {
+            self.message = vec![0; connection::PEEK];
+        }
+        for spare in [&mut self.out, &mut self.input] {
+            if spare.capacity() > KEEP {
+                *spare = Vec::new();
+            }
+        }
+    }
+}
+
+/// A request that lies in a thread's memory.
+pub struct Accepted {
+    pub connection: Arc<Connection>,
+    /// Bytes of the message at the front of [`Memory::message`].
+    pub len: usize,
+    /// The message is still in the socket.
+    pub peeked: bool,
+    /// Microseconds since the epoch, when it was taken up.
+    pub taken_up: u64,
+}
+
+/// The interpreter a thread has its seat in.
+#[derive(Clone, Copy)]
+pub struct Desk<'a> {
+    pub interpreter: &'static Interpreter,
+    /// `None` is the main one.
+    pub sub: Option<&'a Sub>,
+    /// From 1.
+    pub thread: u32,
+    /// As [`Worker::place`] has it.
+    pub place: &'a str,
+}
+
+/// What became of a request.
+pub enum Handled {
+    /// It is answered or dropped.
+    Done,
+    /// It belongs into another interpreter.
+    Elsewhere(Arc<Sub>),
+}
+
+/// How a request ended inside the interpreter.
+enum Served {
+    /// The application ran; what is still to be sent.
+    Answered(Option<End>),
+    /// The script has changed; nothing ran.
+    Stale,
+    /// The child closed the connection; nothing ran.
+    Gone,
+}
+
+/// Tells the main interpreter which group it serves.
+pub fn assign(gil: Gil<'_>, main: &Interpreter, name: &[u8]) {
+    let Some(state) = main.state() else { return };
+    let told = gil
+        .latin1(name)
+        .and_then(|name| state.parts.assign.get(gil).call(gil, &[&name]));
+    if let Err(raised) = told {
+        process_log::say(&describe(gil, raised));
+    }
+}
+
+/// Serves one request.
+pub fn handle(
+    worker: &Worker,
+    seat: &mut Seat,
+    desk: Desk<'_>,
+    memory: &mut Memory,
+    accepted: &Accepted,
+) -> Handled {
+    let Memory {
+        message,
+        out,
+        input,
+    } = memory;
+    let request = match request::decode(&message[HEAD_LEN..accepted.len]) {
+        Ok(request) => request,
+        Err(why) => {
+            let text = format!("WSGI0305: the request can't be understood: {why}");
+            refuse(accepted, &text);
+            return Handled::Done;
+        }
+    };
+    let prologue = &request.prologue;
+    if desk.sub.is_none() {
+        if !knows_key(worker, &prologue.key) {
+            process_log::occasionally("WSGI0306: a request without this group's key was dropped");
+            return Handled::Done;
+        }
+        match worker.groups.find(prologue.application_group) {
+            Seating::Main => {}
+            Seating::MainFrom(name) => seat.enter(|gil| assign(gil, desk.interpreter, &name)),
+            Seating::Sub(sub) => return Handled::Elsewhere(sub),
+            Seating::Full => {
+                let text = "WSGI0307: too many application groups in one process: see what \
+                            WSGIApplicationGroup expands to";
+                refuse(accepted, text);
+                return Handled::Done;
+            }
+        }
+    }
+    let modified = prologue
+        .flags
+        .has(Flags::RELOAD)
+        .then(|| modification_time(prologue.script));
+    let stream: Arc<dyn Stream> = Arc::clone(&accepted.connection) as _;
+    let outlet = Box::new(Frames::new(Arc::clone(&stream), std::mem::take(out)));
+    let exchange = Arc::new(Exchange::new(outlet, &stream, facts(prologue)));
+    let mut first = std::mem::take(input);
+    first.clear();
+    first.extend_from_slice(request.body);
+    let came = 0..first.len();
+    exchange.set_body(Body::new(
+        stream,
+        first,
+        came,
+        prologue.flags.has(Flags::BODY_WHOLE),
+    ));
+    let part = Part {
+        worker,
+        desk,
+        exchange: &exchange,
+        request: &request,
+        accepted,
+        modified,
+    };
+    let served = catch_unwind(AssertUnwindSafe(|| seat.enter(|gil| part.serve(gil))));
+    let end = match served {
+        Ok(Served::Answered(end)) => end,
+        Ok(Served::Stale) => {
+            let mut frame = Vec::new();
+            Retry::Stale.append(&mut frame);
+            accepted.connection.say(&frame);
+            worker.stale();
+            None
+        }
+        Ok(Served::Gone) => None,
+        Err(_panic) => part.after_panic(),
+    };
+    (*out, *input) = exchange.finish(end);
+    memory.trim();
+    Handled::Done
+}
+
+/// One request on its way through the interpreter.
+struct Part<'a> {
+    worker: &'a Worker,
+    desk: Desk<'a>,
+    exchange: &'a Arc<Exchange>,
+    request: &'a Request<'a>,
+    accepted: &'a Accepted,
+    /// As [`Wanted::modified`].
+    modified: Option<Option<i64>>,
+}
+
+impl Part<'_> {
+    /// Finds the application and runs it. Takes the request out of the socket just before.
+    fn serve(&self, gil: Gil<'_>) -> Served {
+        let prologue = &self.request.prologue;
+        let Some(state) = self.desk.interpreter.state() else {
+            return self.fail(gil, "the interpreter is not set up");
+        };
+        let wanted = Wanted {
+            path: prologue.script,
+            callable: prologue.callable,
+            modified: self.modified,
+            place: self.desk.place,
+        };
+        let application = match scripts::resolve(gil, state, &wanted) {
+            Ok(Resolution::Ready(application)) => application,
+            Ok(Resolution::Stale) => return Served::Stale,
+            Ok(Resolution::Failed { now, report }) => {
+                if now {
+                    self.worker.ask(Leaving::LoadFailed);
+                }
+                return self.fail(gil, &report);
+            }
+            Ok(Resolution::Missing(report)) => return self.fail(gil, &report),
+            Err(raised) => return self.fail(gil, &describe(gil, raised)),
+        };
+        let queued = self.accepted.taken_up;
+        let task = Task {
+            interpreter: self.desk.interpreter,
+            state,
+            exchange: self.exchange,
+            request: self.request,
+            place: self.desk.place,
+            daemon_start: queued,
+            queue_time: queued.saturating_sub(prologue.queue_start),
+            thread: self.desk.thread,
+            pid: self.worker.pid,
+        };
+        let made = match application::prepare(gil, &task) {
+            Ok(made) => made,
+            Err(raised) => return self.fail(gil, &describe(gil, raised)),
+        };
+        if !self.consume() {
+            return Served::Gone;
+        }
+        Served::Answered(application::run(gil, &task, application, made))
+    }
+
+    fn consume(&self) -> bool {
+        !self.accepted.peeked || self.accepted.connection.consume(self.accepted.len)
+    }
+
+    /// Answers 500 with a record for the log.
+    fn fail(&self, gil: Gil<'_>, report: &str) -> Served {
+        if !self.consume() {
+            process_log::say(report);
+            return Served::Gone;
+        }
+        application::log(gil, self.exchange, Level::Error, report);
+        application::with_output(gil, self.exchange, |output| output.fail(500, ""));
+        Served::Answered(None)
+    }
+
+    /// The hook for panics has put the reason into the process's log.
+    fn after_panic(&self) -> Option<End> {
+        let mut output = self.exchange.wait_output();
+        if output.head_sent() {
+            return Some(End {
+                broken: true,
+                pid: self.worker.pid,
+                thread: self.desk.thread,
+                ..End::default()
+            });
+        }
+        output.fail(500, "WSGI0300: internal error in mod_wsgi, see the log of its process group");
+        None
+    }
+}
+
+fn facts(prologue: &Prologue<'_>) -> Facts {
+    Facts {
+        head: prologue.flags.has(Flags::HEAD),
+        expects_continue: prologue.flags.has(Flags::EXPECTS_CONTINUE),
+        interim: !prologue.flags.has(Flags::HTTP_1_0),
+    }
+}
+
+/// Whether the request carries the secret of this group. All are compared, however early one fits.
+fn knows_key(worker: &Worker, key: &[u8; 16]) -> bool {
+    let own = os::random::equal(&worker.setup.group.key, key);
+    let earlier = &worker.setup.earlier_keys;
+    earlier
+        .iter()
+        .fold(own, |known, old| known | os::random::equal(old, key))
+}
+
+/// Answers 500 to what is no proper request.
+fn refuse(accepted: &Accepted, text: &str) {
+    if accepted.peeked {
+        accepted.connection.consume(accepted.len);
+    }
+    let mut frame = Vec::new();
+    Fail {
+        status: 500,
+        text: text.as_bytes(),
+    }
+    .append(&mut frame);
+    accepted.connection.say(&frame);
+}
+
+/// In microseconds since the epoch; `None` where there is no such file.
+fn modification_time(path: &[u8]) -> Option<i64> {
+    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
+    let facts = std::fs::metadata(path).ok()?;
+    Some(facts.mtime().checked_mul(1_000_000)? + facts.mtime_nsec() / 1000)
+}

@@ -1,0 +1,315 @@
+//! The request body as the application reads it.
+//!
+//! Runs in: threads of the application, with the GIL released. The first bytes came with the
+//! request; the rest is pulled when the application first reads beyond them, and not before, so
+//! that an application which answers without reading costs its client no upload.
+
+use std::fmt;
+use std::sync::Arc;
+
+use wire::frame::{self, Kind, HEAD_LEN};
+use wire::response::BodyFailure;
+
+use super::outlet::Stream;
+
+/// Bytes asked of the connection at once.
+const WINDOW: usize = 64 * 1024;
+
+/// Why the body can't be read on. Stays: each later read fails alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    Client(BodyFailure),
+    /// The connection to the Apache child ended or timed out.
+    Server,
+    /// The Apache child sent what is not part of a body.
+    Nonsense,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client(BodyFailure::ClientGone) => {
+                "the client closed its connection before it had sent the whole request body"
+            }
+            Self::Client(BodyFailure::Timeout) => {
+                "the client stopped sending the request body and Apache's time limit passed"
+            }
+            Self::Client(BodyFailure::TooLarge) => {
+                "the request body is larger than LimitRequestBody allows"
+            }
+            Self::Client(BodyFailure::Malformed) => {
+                "the request body can't be read: the client broke its framing"
+            }
+            Self::Server => "the connection to Apache ended before the request body was complete",
+            Self::Nonsense => "Apache sent something else where the request body was expected",
+        })
+    }
+}
+
+/// The unread part of a request body.
+pub struct Body {
+    stream: Arc<dyn Stream>,
+    /// Bytes received and not yet consumed: `memory[at..end]`, of which the first `ready` are body.
+    memory: Vec<u8>,
+    at: usize,
+    end: usize,
+    ready: usize,
+    /// Body bytes of the present frame that have yet to be received.
+    missing: usize,
+    state: State,
+    /// Bytes given to the application, and in how many reads.
+    pub length: u64,
+    pub reads: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing was asked of the server yet.
+    Unasked,
+    Streaming,
+    Ended,
+    Lost(Lost),
+}
+
+impl Body {
+    /// A body of which `memory[came]` came with the request; all of it if `whole`.
+    pub fn new(
+        stream: Arc<dyn Stream>,
+        memory: Vec<u8>,
+        came: std::ops::Range<usize>,
+        whole: bool,
+    ) -> Self {
+        let end = came.end.min(memory.len());
+        let at = came.start.min(end);
+        Self {
+            stream,
+            ready: end - at,
+            memory,
+            at,
+            end,
+            missing: 0,
+            state: if whole { State::Ended } else { State::Unasked },
+            length: 0,
+            reads: 0,
+        }
+    }
+
+    /// Whether `n` bytes, or the end, can be had without waiting.
+    pub fn at_hand(&self, n: usize) -> bool {
+        self.ready >= n || matches!(self.state, State::Ended | State::Lost(_))
+    }
+
+    /// Whether the server must be told to send the rest before [`Body::read`] can wait for it.
+    pub fn needs_pull(&self, n: usize) -> bool {
+        self.state == State::Unasked && self.ready < n
+    }
+
+    /// The server was told.
+    pub fn pulled(&mut self) {
+        if self.state == State::Unasked {
+            self.state = State::Streaming;
+        }
+    }
+
+    /// Appends up to `n` bytes to `out`: fewer only at the end. Waits.
+    pub fn read(&mut self, n: usize, out: &mut Vec<u8>) -> Result<(), Lost> {
+        let start = out.len();
+        while out.len() - start < n {
+            let chunk = self.chunk()?;
+            if chunk.is_empty() {
+                break;
+            }
+            let take = chunk.len().min(n - (out.len() - start));
+            out.extend_from_slice(&chunk[..take]);
+            self.consume(take);
+        }
+        self.reads += 1;
+        Ok(())
+    }
+
+    /// Appends a line with its newline, at most `limit` bytes of it. Waits.
+    pub fn read_line(&mut self, limit: usize, out: &mut Vec<u8>) -> Result<(), Lost> {
+        let start = out.len();
+        loop {
+            let room = limit - (out.len() - start);
+            if room == 0 {
+                break;
+            }
+            let chunk = self.chunk()?;
+            if chunk.is_empty() {
+                break;
+            }
+            let chunk = &chunk[..chunk.len().min(room)];
+            let newline = chunk.iter().position(|&b| b == b'\n');
+            let take = newline.map_or(chunk.len(), |i| i + 1);
+            out.extend_from_slice(&chunk[..take]);
+            self.consume(take);
+            if newline.is_some() {
+                break;
+            }
+        }
+        self.reads += 1;
+        Ok(())
+    }
+
+    /// Whether a whole line, or `limit` bytes, or the end can be had without waiting.
+    pub fn line_at_hand(&self, limit: usize) -> bool {
+        let ready = &self.memory[self.at..self.at + self.ready];
+        self.at_hand(limit) || ready.contains(&b'\n')
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.at += n;
+        self.ready -= n;
+        self.length += n as u64;
+    }
+
+    /// The body bytes at hand, after waiting for some; empty at the end.
+    fn chunk(&mut self) -> Result<&[u8], Lost> {
+        while self.ready == 0 {
+            match self.state {
+                State::Ended => break,
+                State::Lost(lost) => return Err(lost),
+                State::Unasked | State::Streaming => {
+                    if let Err(lost) = self.advance() {
+                        self.state = State::Lost(lost);
+                        return Err(lost);
+                    }
+                }
+            }
+        }
+        Ok(&self.memory[self.at..self.at + self.ready])
+    }
+
+    /// Gets on by one frame head or one receive.
+    fn advance(&mut self) -> Result<(), Lost> {
+        let received = self.end - self.at;
+        if self.missing > 0 && received > 0 {
+            self.ready = received.min(self.missing);
+            self.missing -= self.ready;
+            return Ok(());
+        }
+        if self.missing == 0 {
+            if let Some(head) = self.memory[self.at..self.end].first_chunk::<HEAD_LEN>() {
+                let frame = frame::parse(head).map_err(|_| Lost::Nonsense)?;
+                match frame.kind {
+                    Kind::Body => self.missing = frame.len,
+                    Kind::BodyEnd => self.state = State::Ended,
+                    Kind::BodyFailed => {
+                        let payload = &self.memory[self.at + HEAD_LEN..self.end];
+                        if payload.len() >= frame.len {
+                            let why = BodyFailure::decode(&payload[..frame.len])
+                                .map_err(|_| Lost::Nonsense)?;
+                            return Err(Lost::Client(why));
+                        }
+                        return self.receive();
+                    }
+                    _ => return Err(Lost::Nonsense),
+                }
+                self.at += HEAD_LEN;
+                return Ok(());
+            }
+        }
+        self.receive()
+    }
+
+    fn receive(&mut self) -> Result<(), Lost> {
+        self.memory.copy_within(self.at..self.end, 0);
+        self.end -= self.at;
+        self.at = 0;
+        if self.memory.len() < self.end + WINDOW {
+            self.memory.resize(self.end + WINDOW, 0);
+        }
+        let result = self.stream.receive(&mut self.memory[self.end..]);
+        self.end += *result.as_ref().unwrap_or(&0);
+        match result {
+            Ok(n) if n > 0 => Ok(()),
+            _ => Err(Lost::Server),
+        }
+    }
+
+    /// Gives back the memory, for the next request.
+    pub fn into_memory(self) -> Vec<u8> {
+        self.memory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::outlet::tests::Sink;
+    use super::*;
+
+    fn body(first: &[u8], whole: bool, incoming: &[&[u8]]) -> Body {
+        let sink = Sink::default();
+        *sink.incoming.lock().unwrap() = incoming.iter().map(|piece| piece.to_vec()).collect();
+        let memory = [b"..", first, b"stale"].concat();
+        Body::new(Arc::new(sink), memory, 2..2 + first.len(), whole)
+    }
+
+    fn frame(kind: Kind, payload: &[u8]) -> Vec<u8> {
+        [&frame::head(kind, payload.len()).unwrap()[..], payload].concat()
+    }
+
+    fn rest(body: &mut Body) -> Result<Vec<u8>, Lost> {
+        let mut out = Vec::new();
+        body.read(usize::MAX, &mut out).map(|()| out)
+    }
+
+    #[test]
+    fn a_body_that_came_whole_needs_no_server() {
+        let mut b = body(b"one\ntwo", true, &[]);
+        assert!(b.at_hand(100) && !b.needs_pull(100) && b.line_at_hand(100));
+        let mut line = Vec::new();
+        b.read_line(usize::MAX, &mut line).unwrap();
+        assert_eq!((line, rest(&mut b).unwrap()), (b"one\n".to_vec(), b"two".to_vec()));
+        assert_eq!(rest(&mut b).unwrap(), b"");
+        assert_eq!((b.length, b.reads), (7, 3));
+    }
+
+    #[test]
+    fn frames_are_joined_however_they_are_cut() {
+        let message = [
+            frame(Kind::Body, b"hello "),
+            frame(Kind::Body, b""),
+            frame(Kind::Body, b"world"),
+            frame(Kind::BodyEnd, b""),
+        ]
+        .concat();
+        for size in 1..message.len() {
+            let pieces: Vec<&[u8]> = message.chunks(size).collect();
+            let mut b = body(b"> ", false, &pieces);
+            assert!(b.needs_pull(3) && !b.needs_pull(2));
+            b.pulled();
+            assert_eq!(rest(&mut b).unwrap(), b"> hello world");
+        }
+    }
+
+    #[test]
+    fn a_line_stops_at_its_limit_and_spans_frames() {
+        let message = [frame(Kind::Body, b"b\nc"), frame(Kind::BodyEnd, b"")].concat();
+        let mut b = body(b"a", false, &[&message]);
+        b.pulled();
+        let mut out = Vec::new();
+        b.read_line(usize::MAX, &mut out).unwrap();
+        assert_eq!(out, b"ab\n");
+        out.clear();
+        b.read_line(0, &mut out).unwrap();
+        assert_eq!(out, b"");
+    }
+
+    #[test]
+    fn failures_are_told_apart_and_stay() {
+        let gone = frame(Kind::BodyFailed, &[1]);
+        for (incoming, lost) in [
+            (vec![&gone[..3], &gone[3..8], &gone[8..]], Lost::Client(BodyFailure::ClientGone)),
+            (vec![], Lost::Server),
+            (vec![&[255u8; 9][..]], Lost::Nonsense),
+            (vec![&[24u8, 1, 0, 0, 0, 0, 0, 0][..]], Lost::Nonsense),
+        ] {
+            let mut b = body(b"", false, &incoming);
+            b.pulled();
+            assert_eq!(rest(&mut b), Err(lost));
+            assert_eq!(rest(&mut b), Err(lost));
+        }
+    }
+}

@@ -1,0 +1,529 @@
+//! What one request and its answer are made of, shared by all Python objects of the request.
+//!
+//! Runs in: request threads, and whatever threads the application hands `wsgi.input`,
+//! `wsgi.errors` or `write` to, also after the request's end.
+//!
+//! Two locks, one for each direction, so that an application may read its input on one thread
+//! while another writes. **No thread waits for a lock while it holds the GIL**: [`try_lock`] comes
+//! first, and where that fails the GIL is released before waiting. So a thread that holds a lock
+//! can always get the GIL, and nobody runs Python code while holding a lock.
+//!
+//! [`try_lock`]: Mutex::try_lock
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+
+use wire::response::{End, File, Level};
+
+use super::body::Body;
+use super::head::Head;
+use super::lines::Lines;
+use super::outlet::{Outlet, Stream};
+
+/// Bytes of body that are copied and sent together with what stands before them; longer ones are
+/// sent from where they are.
+const COPY_LIMIT: usize = 16 * 1024;
+
+/// One request and its answer.
+pub struct Exchange {
+    output: Mutex<Output>,
+    input: Mutex<Option<Body>>,
+    /// Weak: an application that keeps `wsgi.input` must not keep the connection open.
+    stream: Weak<dyn Stream>,
+    /// Facts that don't change.
+    pub facts: Facts,
+}
+
+/// What is known of the request from its beginning.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Facts {
+    /// No body need be sent: the method is HEAD.
+    pub head: bool,
+    /// The client waits for `100 Continue`.
+    pub expects_continue: bool,
+    /// Interim responses can be sent at all.
+    pub interim: bool,
+}
+
+/// The answer so far.
+pub struct Output {
+    outlet: Option<Box<dyn Outlet>>,
+    head: Option<Head>,
+    head_sent: bool,
+    /// Body bytes still owed to a declared Content-Length.
+    owed: Option<u64>,
+    /// The body is dropped: HEAD, 204, 304.
+    mute: bool,
+    /// The server is gone; why.
+    lost: Option<io::ErrorKind>,
+    lines: Lines,
+    continued: bool,
+    continue_head: Option<Head>,
+    pub length: u64,
+    pub writes: u64,
+}
+
+/// Why a part of the answer was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The request is over.
+    Over,
+    /// `start_response` was not called.
+    NoHead,
+    /// The head has left.
+    HeadSent,
+    /// Client or server are gone.
+    Gone,
+}
+
+impl Exchange {
+    /// An exchange whose body is yet to be given.
+    pub fn new(outlet: Box<dyn Outlet>, stream: &Arc<dyn Stream>, facts: Facts) -> Self {
+        Self {
+            output: Mutex::new(Output {
+                outlet: Some(outlet),
+                head: None,
+                head_sent: false,
+                owed: None,
+                mute: false,
+                lost: None,
+                lines: Lines::new(),
+                continued: false,
+                continue_head: None,
+                length: 0,
+                writes: 0,
+            }),
+            input: Mutex::new(None),
+            stream: Arc::downgrade(stream),
+            facts,
+        }
+    }
+
+    /// Gives the request its body. Before the application is called.
+    pub fn set_body(&self, body: Body) {
+        *self.wait_input() = Some(body);
+    }
+
+    /// The answer, if no other thread is at it. See the module's rule.
+    pub fn try_output(&self) -> Option<MutexGuard<'_, Output>> {
+        unblocked(self.output.try_lock())
+    }
+
+    /// The answer. Only with the GIL released.
+    pub fn wait_output(&self) -> MutexGuard<'_, Output> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The body, if no other thread is at it; `None` inside when the request is over.
+    pub fn try_input(&self) -> Option<MutexGuard<'_, Option<Body>>> {
+        unblocked(self.input.try_lock())
+    }
+
+    /// The body; `None` when the request is over. Only with the GIL released.
+    pub fn wait_input(&self) -> MutexGuard<'_, Option<Body>> {
+        self.input.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the server to send the rest of the body, after the interim response that the
+    /// application prepared for this moment. Only with the GIL released.
+    pub fn pull(&self) {
+        let mut output = self.wait_output();
+        if self.facts.expects_continue {
+            if let Some(head) = output.continue_head.take() {
+                output.send_continue(&head);
+            }
+        }
+        if let Some(outlet) = output.outlet.as_mut() {
+            outlet.pull();
+        }
+        output.flush();
+    }
+
+    /// Sends what is left and ends the request: whatever Python objects still refer to it raise
+    /// from now on. Returns the memory used, for the next request. Only with the GIL released.
+    pub fn finish(&self, end: Option<End>) -> (Vec<u8>, Vec<u8>) {
+        let out = {
+            let mut output = self.wait_output();
+            if let Some(end) = end {
+                if let Some(outlet) = output.outlet.as_mut() {
+                    outlet.end(end);
+                }
+            }
+            output.flush();
+            output.outlet.take()
+        };
+        let body = match unblocked(self.input.try_lock()) {
+            Some(mut input) => input.take(),
+            None => {
+                // A thread of the application waits for input: wake it, then the lock is free soon.
+                if let Some(stream) = self.stream.upgrade() {
+                    stream.shutdown();
+                }
+                self.wait_input().take()
+            }
+        };
+        (
+            out.map_or_else(Vec::new, |outlet| outlet.into_memory()),
+            body.map_or_else(Vec::new, Body::into_memory),
+        )
+    }
+}
+
+fn unblocked<T>(result: Result<T, TryLockError<T>>) -> Option<T> {
+    match result {
+        Ok(guard) => Some(guard),
+        // A panic behind the lock was reported where it happened; the values stay usable.
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+impl Output {
+    pub fn over(&self) -> bool {
+        self.outlet.is_none()
+    }
+
+    /// Whether the head has been handed to the server or stands in line to be.
+    pub fn head_sent(&self) -> bool {
+        self.head_sent
+    }
+
+    pub fn has_head(&self) -> bool {
+        self.head.is_some()
+    }
+
+    /// Status of the response, once `start_response` was called.
+    pub fn status(&self) -> Option<u16> {
+        self.head.as_ref().map(|head| head.status)
+    }
+
+    /// Nobody listens any more.
+    pub fn gone(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Bytes that the declared Content-Length still lacks; `None` where that is no matter.
+    pub fn shortfall(&self) -> Option<u64> {
+        self.owed.filter(|&owed| owed > 0 && !self.mute)
+    }
+
+    /// Takes or replaces the head.
+    pub fn set_head(&mut self, head: Head) -> Result<(), Refusal> {
+        if self.over() {
+            return Err(Refusal::Over);
+        }
+        if self.head_sent {
+            return Err(Refusal::HeadSent);
+        }
+        self.head = Some(head);
+        Ok(())
+    }
+
+    /// Declares the body's length unless the application did.
+    pub fn set_length(&mut self, length: u64) {
+        if let Some(head) = self.head.as_mut().filter(|_| !self.head_sent) {
+            // Refused only where the fields are at their bound: the response then goes unmarked.
+            let _ = head.set_length(length);
+        }
+    }
+
+    /// Puts the head in line, once.
+    pub fn begin(&mut self, head_request: bool) -> Result<(), Refusal> {
+        let outlet = self.outlet.as_mut().ok_or(Refusal::Over)?;
+        if self.head_sent {
+            return Ok(());
+        }
+        let head = self.head.as_ref().ok_or(Refusal::NoHead)?;
+        outlet.head(head);
+        self.owed = head.content_length;
+        self.mute = head_request || head.bodiless();
+        self.head_sent = true;
+        Ok(())
+    }
+
+    /// How much of `bytes` belongs into the body: cut at the declared length, none for HEAD.
+    fn admitted<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        self.writes += 1;
+        let bytes = match &mut self.owed {
+            None => bytes,
+            Some(owed) => {
+                let keep = bytes
+                    .len()
+                    .min(usize::try_from(*owed).unwrap_or(usize::MAX));
+                *owed -= keep as u64;
+                &bytes[..keep]
+            }
+        };
+        if self.mute {
+            return &[];
+        }
+        self.length += bytes.len() as u64;
+        bytes
+    }
+
+    /// Collects bytes of the body; [`Output::begin`] came before. Does not wait.
+    pub fn data(&mut self, bytes: &[u8]) {
+        let bytes = self.admitted(bytes);
+        if let Some(outlet) = self.outlet.as_mut().filter(|_| !bytes.is_empty()) {
+            outlet.data(bytes);
+        }
+    }
+
+    /// Sends bytes of the body with all that stands before them. Waits.
+    pub fn data_now(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        let bytes = self.admitted(bytes);
+        if bytes.len() <= COPY_LIMIT {
+            if let Some(outlet) = self.outlet.as_mut().filter(|_| !bytes.is_empty()) {
+                outlet.data(bytes);
+            }
+            self.flush();
+        } else if let Some(outlet) = self.outlet.as_mut().filter(|_| self.lost.is_none()) {
+            if let Err(error) = outlet.data_now(bytes) {
+                self.lost = Some(error.kind());
+            }
+        }
+        if self.gone() {
+            Err(Refusal::Gone)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Hands over a stretch of a file as the body.
+    pub fn file(&mut self, file: OwnedFd, part: File) {
+        let len = self.owed.map_or(part.len, |owed| owed.min(part.len));
+        if let Some(owed) = &mut self.owed {
+            *owed -= len;
+        }
+        self.writes += 1;
+        if self.mute {
+            return;
+        }
+        self.length += len;
+        if let Some(outlet) = self.outlet.as_mut() {
+            outlet.file(file, File { len, ..part });
+        }
+    }
+
+    /// Bytes a file may contribute: the declared length, if there is one.
+    pub fn wanted(&self) -> Option<u64> {
+        self.head.as_ref().and_then(|head| head.content_length)
+    }
+
+    /// Sends what was collected. Waits.
+    pub fn flush(&mut self) {
+        if let Some(outlet) = self.outlet.as_mut().filter(|_| self.lost.is_none()) {
+            if let Err(error) = outlet.flush() {
+                self.lost = Some(error.kind());
+            }
+        }
+    }
+
+    /// Collects a record for the log; gives it back where nobody would get it.
+    pub fn log(&mut self, level: Level, text: &[u8]) -> Result<(), Refusal> {
+        let outlet = self.outlet.as_mut().ok_or(Refusal::Over)?;
+        if self.lost.is_some() {
+            return Err(Refusal::Gone);
+        }
+        outlet.log(level, text);
+        Ok(())
+    }
+
+    /// Collects what the application prints; complete records go in line. Gives those back that
+    /// nobody would get.
+    pub fn print(&mut self, text: &[u8]) -> Result<(), Vec<Vec<u8>>> {
+        let mut lines = std::mem::take(&mut self.lines);
+        let mut lost = Vec::new();
+        lines.write(text, |record| {
+            if self.log(Level::Error, record).is_err() {
+                lost.push(record.to_vec());
+            }
+        });
+        self.lines = lines;
+        if lost.is_empty() {
+            Ok(())
+        } else {
+            Err(lost)
+        }
+    }
+
+    /// Makes a record of a partial line.
+    pub fn flush_lines(&mut self) -> Option<Vec<u8>> {
+        let mut lines = std::mem::take(&mut self.lines);
+        let mut lost = None;
+        lines.flush(|record| {
+            if self.log(Level::Error, record).is_err() {
+                lost = Some(record.to_vec());
+            }
+        });
+        self.lines = lines;
+        lost
+    }
+
+    /// The application failed before the head left.
+    pub fn fail(&mut self, status: u16, text: &str) {
+        if let Some(outlet) = self.outlet.as_mut() {
+            outlet.fail(status, text);
+        }
+    }
+
+    /// Collects an interim response.
+    pub fn interim(&mut self, head: &Head) -> Result<(), Refusal> {
+        let outlet = self.outlet.as_mut().ok_or(Refusal::Over)?;
+        if self.head_sent {
+            return Err(Refusal::HeadSent);
+        }
+        outlet.interim(head);
+        Ok(())
+    }
+
+    /// Keeps the fields for the `100 Continue` that goes out with the first read.
+    pub fn prepare_continue(&mut self, head: Head) {
+        self.continue_head = Some(head);
+    }
+
+    /// Collects a `100 Continue`, once and before the head.
+    pub fn send_continue(&mut self, head: &Head) {
+        if !self.continued && self.interim(head).is_ok() {
+            self.continued = true;
+        }
+    }
+
+    /// The fields prepared for `100 Continue`.
+    pub fn continue_head(&mut self) -> Head {
+        self.continue_head
+            .take()
+            .unwrap_or_else(|| Head::interim(100, "Continue"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::frame::Kind;
+    use wire::response::Log;
+
+    use super::super::outlet::tests::{frames, Sink};
+    use super::super::outlet::Frames;
+    use super::*;
+
+    fn exchange(facts: Facts) -> (Exchange, Arc<Sink>) {
+        let sink = Arc::new(Sink {
+            step: 7,
+            ..Sink::default()
+        });
+        let stream: Arc<dyn Stream> = Arc::clone(&sink) as _;
+        let outlet = Box::new(Frames::new(Arc::clone(&stream), Vec::new()));
+        let body = Body::new(Arc::clone(&stream), b"body".to_vec(), 0..4, true);
+        let exchange = Exchange::new(outlet, &stream, facts);
+        exchange.set_body(body);
+        (exchange, sink)
+    }
+
+    fn sent(sink: &Sink) -> Vec<(Kind, Vec<u8>)> {
+        frames(&sink.taken.lock().unwrap().0)
+    }
+
+    fn head(fields: &[(&str, &str)]) -> Head {
+        let mut head = Head::new(b"200 OK").unwrap();
+        for (name, value) in fields {
+            head.field(name.as_bytes(), value.as_bytes()).unwrap();
+        }
+        head
+    }
+
+    #[test]
+    fn a_small_answer_is_head_data_and_end() {
+        let (exchange, sink) = exchange(Facts::default());
+        let mut output = exchange.wait_output();
+        output.set_head(head(&[("Content-Length", "5")])).unwrap();
+        output.begin(false).unwrap();
+        output.data(b"hello and more");
+        assert_eq!((output.shortfall(), output.length), (None, 5));
+        drop(output);
+        exchange.finish(Some(End::default()));
+        let frames = sent(&sink);
+        let kinds: Vec<_> = frames.iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(kinds, [Kind::Head, Kind::Data, Kind::End]);
+        assert_eq!(frames[1].1, b"hello");
+    }
+
+    #[test]
+    fn a_body_shorter_than_declared_is_a_shortfall_but_not_for_head_or_304() {
+        for (status, head_request, owed) in [
+            ("200 OK", false, Some(3)),
+            ("200 OK", true, None),
+            ("304 Not Modified", false, None),
+        ] {
+            let (exchange, sink) = exchange(Facts::default());
+            let mut output = exchange.wait_output();
+            let mut head = Head::new(status.as_bytes()).unwrap();
+            head.field(b"Content-Length", b"5").unwrap();
+            output.set_head(head).unwrap();
+            output.begin(head_request).unwrap();
+            output.data(b"he");
+            assert_eq!(output.shortfall(), owed);
+            output.flush();
+            let data = sent(&sink).iter().any(|(kind, _)| *kind == Kind::Data);
+            assert_eq!(data, owed.is_some());
+        }
+    }
+
+    #[test]
+    fn the_head_can_be_replaced_until_it_leaves_and_nothing_goes_before_it() {
+        let (exchange, _) = exchange(Facts::default());
+        let mut output = exchange.wait_output();
+        assert_eq!(output.begin(false), Err(Refusal::NoHead));
+        output.set_head(head(&[])).unwrap();
+        output.set_head(head(&[])).unwrap();
+        output.begin(false).unwrap();
+        assert_eq!(output.set_head(head(&[])), Err(Refusal::HeadSent));
+        assert_eq!(output.interim(&Head::interim(103, "")), Err(Refusal::HeadSent));
+    }
+
+    #[test]
+    fn after_the_end_everything_is_refused() {
+        let (exchange, _) = exchange(Facts::default());
+        exchange.finish(None);
+        let mut output = exchange.wait_output();
+        assert!(output.over());
+        assert_eq!(output.set_head(head(&[])), Err(Refusal::Over));
+        assert_eq!(output.log(Level::Error, b"x"), Err(Refusal::Over));
+        assert_eq!(output.print(b"late\n"), Err(vec![b"late".to_vec()]));
+        assert!(exchange.wait_input().is_none());
+    }
+
+    #[test]
+    fn prints_become_records_between_the_other_frames() {
+        let (exchange, sink) = exchange(Facts::default());
+        let mut output = exchange.wait_output();
+        output.print(b"one").unwrap();
+        output.print(b"\n").unwrap();
+        output.set_head(head(&[])).unwrap();
+        output.begin(false).unwrap();
+        output.print(b"partial").unwrap();
+        assert_eq!(output.flush_lines(), None);
+        output.flush();
+        let frames = sent(&sink);
+        let kinds: Vec<_> = frames.iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(kinds, [Kind::Log, Kind::Head, Kind::Log]);
+        assert_eq!(Log::decode(&frames[2].1).unwrap().text, b"partial");
+    }
+
+    #[test]
+    fn the_prepared_continue_goes_out_once_and_before_the_pull() {
+        let (exchange, sink) = exchange(Facts {
+            expects_continue: true,
+            interim: true,
+            head: false,
+        });
+        let mut ready = Head::interim(100, "Continue");
+        ready.field(b"X-Own", b"1").unwrap();
+        exchange.wait_output().prepare_continue(ready);
+        exchange.pull();
+        exchange.wait_output().send_continue(&Head::interim(100, "Continue"));
+        exchange.wait_output().flush();
+        let kinds: Vec<_> = sent(&sink).iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(kinds, [Kind::Interim, Kind::Pull]);
+    }
+}

@@ -1,0 +1,273 @@
+//! Status and header fields as an application gives them, checked at the call.
+//!
+//! Runs in: request threads, inside `start_response`. What is refused here becomes an exception in
+//! the application; the Apache child checks the same again, because it can't trust a worker.
+
+use wire::frame::Kind;
+use wire::response::{self, MAX_HEADERS, MAX_HEADER_BYTES, MAX_HEADER_LINE};
+use wire::Malformed;
+
+/// Why `start_response` raises `ValueError`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused(pub String);
+
+fn refused<T>(why: impl Into<String>) -> Result<T, Refused> {
+    Err(Refused(why.into()))
+}
+
+/// Fields that belong to one connection and not to the response (RFC 9110 §7.6.1). An application
+/// can't know the connection, so they are dropped: passed on, they let one response take over the
+/// framing of the next.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// The status line and header fields of a response, ready to be sent.
+#[derive(Debug, Clone, Default)]
+pub struct Head {
+    pub status: u16,
+    /// Reason phrase at the front, then names and values of the fields.
+    text: Vec<u8>,
+    reason: usize,
+    /// Ends of name and value of each field in `text`.
+    ends: Vec<(usize, usize)>,
+    /// The body's length as the application declared it.
+    pub content_length: Option<u64>,
+}
+
+impl Head {
+    /// Reads a status such as `200 OK`.
+    pub fn new(status: &[u8]) -> Result<Self, Refused> {
+        let (digits, rest) = status.split_at(status.len().min(3));
+        if digits.len() != 3 || !digits.iter().all(u8::is_ascii_digit) {
+            return refused("the status must begin with three digits, as in '200 OK'");
+        }
+        let reason = match rest {
+            [] => rest,
+            [b' ', reason @ ..] => reason,
+            _ => return refused("the status code must be three digits followed by a blank"),
+        };
+        if !response::valid_reason(reason) {
+            return refused("the reason phrase of the status contains a control character");
+        }
+        if reason.len() > MAX_HEADER_LINE {
+            return refused("the reason phrase of the status is too long");
+        }
+        let code = digits
+            .iter()
+            .fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+        if code < 200 {
+            return refused(format!(
+                "{code} is an interim status and can't end a response; \
+                 environ['wsgi.early_hints'] sends 103"
+            ));
+        }
+        Ok(Self {
+            status: code,
+            text: reason.to_vec(),
+            reason: reason.len(),
+            ..Self::default()
+        })
+    }
+
+    /// A head that carries header fields only: of an interim response.
+    pub fn interim(status: u16, reason: &str) -> Self {
+        Self {
+            status,
+            text: reason.as_bytes().to_vec(),
+            reason: reason.len(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a field after checking it; drops one that is hop-by-hop.
+    pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        if !response::valid_name(name) {
+            return refused(format!(
+                "header name '{}' is not a token",
+                name.escape_ascii()
+            ));
+        }
+        if !response::valid_value(value) {
+            return refused(format!(
+                "the value of header '{}' contains a control character",
+                name.escape_ascii()
+            ));
+        }
+        if name.len() + value.len() > MAX_HEADER_LINE {
+            return refused(format!(
+                "header '{}' is longer than {MAX_HEADER_LINE} bytes",
+                name[..name.len().min(80)].escape_ascii()
+            ));
+        }
+        if HOP_BY_HOP
+            .iter()
+            .any(|hop| name.eq_ignore_ascii_case(hop.as_bytes()))
+        {
+            return Ok(());
+        }
+        if name.eq_ignore_ascii_case(b"content-length") && self.status >= 200 {
+            return self.declare_length(name, value);
+        }
+        self.push(name, value)
+    }
+
+    fn declare_length(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        let digits = value.trim_ascii();
+        let length = match std::str::from_utf8(digits).ok().map(str::parse::<u64>) {
+            // `parse` takes a sign; the grammar does not.
+            Some(Ok(length)) if digits[0].is_ascii_digit() && length <= i64::MAX as u64 => length,
+            _ => {
+                return refused(format!(
+                    "Content-Length must be a number of bytes and not '{}'",
+                    value[..value.len().min(80)].escape_ascii()
+                ))
+            }
+        };
+        match self.content_length {
+            None => {
+                self.content_length = Some(length);
+                self.push(name, digits)
+            }
+            Some(earlier) if earlier == length => Ok(()),
+            Some(earlier) => refused(format!(
+                "Content-Length is given twice, as {earlier} and as {length}"
+            )),
+        }
+    }
+
+    fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        if self.ends.len() == usize::from(MAX_HEADERS) {
+            return refused(format!("more than {MAX_HEADERS} header fields"));
+        }
+        // Each field costs six bytes of lengths on the wire.
+        let total = self.text.len() + name.len() + value.len() + 6 * (self.ends.len() + 2);
+        if total > MAX_HEADER_BYTES {
+            return refused(format!("header fields of more than {MAX_HEADER_BYTES} bytes"));
+        }
+        self.text.extend_from_slice(name);
+        let name_end = self.text.len();
+        self.text.extend_from_slice(value);
+        self.ends.push((name_end, self.text.len()));
+        Ok(())
+    }
+
+    /// Declares the length of the body where the application did not.
+    pub fn set_length(&mut self, length: u64) -> Result<(), Refused> {
+        if self.content_length.is_some() {
+            return Ok(());
+        }
+        self.declare_length(b"Content-Length", length.to_string().as_bytes())
+    }
+
+    /// Whether this response has a body at all, whatever the application yields.
+    pub fn bodiless(&self) -> bool {
+        matches!(self.status, 204 | 304)
+    }
+
+    pub fn reason(&self) -> &[u8] {
+        &self.text[..self.reason]
+    }
+
+    /// Name and value of each field.
+    pub fn fields(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+        self.ends.iter().enumerate().map(|(i, &(name_end, end))| {
+            let start = if i == 0 {
+                self.reason
+            } else {
+                self.ends[i - 1].1
+            };
+            (&self.text[start..name_end], &self.text[name_end..end])
+        })
+    }
+
+    /// Appends the head as a frame.
+    pub fn append(&self, out: &mut Vec<u8>, kind: Kind) -> Result<(), Malformed> {
+        response::append_head(out, kind, self.status, self.reason(), self.fields())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn why(result: Result<impl Sized, Refused>) -> String {
+        result.err().expect("refused").0
+    }
+
+    #[test]
+    fn statuses_are_three_digits_and_a_reason() {
+        assert_eq!(Head::new(b"200 OK").unwrap().reason(), b"OK");
+        assert_eq!(Head::new(b"404").unwrap().status, 404);
+        for bad in [&b""[..], b"20", b"2000 OK", b"200OK", b"abc x", b"200 a\r\nb"] {
+            assert!(Head::new(bad).is_err(), "{}", bad.escape_ascii());
+        }
+        assert!(why(Head::new(b"101 Switching Protocols")).contains("interim"));
+        assert!(why(Head::new(b"103 Early Hints")).contains("early_hints"));
+    }
+
+    #[test]
+    fn fields_keep_their_order_and_duplicates() {
+        let mut head = Head::new(b"200 OK").unwrap();
+        head.field(b"Set-Cookie", b"a=1").unwrap();
+        head.field(b"Set-Cookie", b"b=2").unwrap();
+        head.field(b"X-Empty", b"").unwrap();
+        let fields: Vec<_> = head.fields().collect();
+        assert_eq!(
+            fields,
+            [
+                (&b"Set-Cookie"[..], &b"a=1"[..]),
+                (b"Set-Cookie", b"b=2"),
+                (b"X-Empty", b"")
+            ]
+        );
+    }
+
+    #[test]
+    fn hop_by_hop_fields_never_leave() {
+        let mut head = Head::new(b"200 OK").unwrap();
+        for name in ["Transfer-Encoding", "Connection", "TE", "Proxy-Connection"] {
+            head.field(name.as_bytes(), b"x").unwrap();
+        }
+        assert_eq!(head.fields().len(), 0);
+    }
+
+    #[test]
+    fn a_content_length_is_digits_and_duplicates_agree() {
+        for bad in ["-5", "+3", "1,1", "", "0x10", "9223372036854775808", "1 2"] {
+            let mut head = Head::new(b"200 OK").unwrap();
+            assert!(head.field(b"Content-Length", bad.as_bytes()).is_err(), "{bad}");
+        }
+        let mut head = Head::new(b"200 OK").unwrap();
+        head.field(b"Content-Length", b"5").unwrap();
+        head.field(b"content-length", b"5").unwrap();
+        assert_eq!((head.content_length, head.fields().len()), (Some(5), 1));
+        assert!(why(head.field(b"Content-Length", b"6")).contains("twice"));
+    }
+
+    #[test]
+    fn controls_and_too_many_or_too_long_fields_are_refused() {
+        let mut head = Head::new(b"200 OK").unwrap();
+        assert!(head.field(b"X", b"a\0b").is_err());
+        assert!(head.field(b"X Y", b"").is_err());
+        assert!(head.field(b"X", &vec![b'a'; MAX_HEADER_LINE]).is_err());
+        for _ in 0..MAX_HEADERS {
+            head.field(b"X", b"").unwrap();
+        }
+        assert!(head.field(b"X", b"").is_err());
+        let mut head = Head::new(b"200 OK").unwrap();
+        let long = vec![b'a'; 60_000];
+        let taken = (0..100).take_while(|_| head.field(b"X", &long).is_ok()).count();
+        assert_eq!(taken, 17);
+        let mut out = Vec::new();
+        head.append(&mut out, Kind::Head).expect("what was taken can be sent");
+    }
+}

@@ -1,0 +1,212 @@
+"""The messages of crates/wire, as far as a supervisor and an Apache child write and read them.
+
+Written from the Rust sources, on purpose a second time: a mistake there does not repeat itself here.
+"""
+
+import pathlib
+import re
+import struct
+from dataclasses import dataclass, field
+
+VERSION = 1
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+
+REQUEST, BODY, BODY_END, BODY_FAILED = 1, 2, 3, 4
+PULL, INTERIM, HEAD, DATA, FILE, LOG, RETRY, FAIL, END = range(16, 25)
+TO_WORKER, FROM_WORKER = 34, 35
+
+# Request flags.
+RELOAD, BODY_WHOLE, EXPECTS_CONTINUE, HTTP_1_0, IGNORE_ACTIVITY, IS_HEAD = (1 << n for n in range(6))
+
+# Reasons for leaving.
+STALE, MAXIMUM_REQUESTS, LOAD_FAILED, SIGNAL = 1, 2, 3, 4
+
+
+def known_keys():
+    source = (ROOT / "crates/wire/src/keys.rs").read_text()
+    table = source[source.index("pub const KNOWN") : source.index("];")]
+    return re.findall(r'"([^"]+)"', table)
+
+
+KNOWN = {name: code for code, name in enumerate(known_keys(), 1)}
+
+
+def frame(kind, payload=b""):
+    return struct.pack("<BBHI", kind, VERSION, 0, len(payload)) + payload
+
+
+def short(data):
+    return struct.pack("<H", len(data)) + data
+
+
+def long(data):
+    return struct.pack("<I", len(data)) + data
+
+
+def raw(value):
+    return value if isinstance(value, bytes) else str(value).encode("latin-1")
+
+
+def request(environ, *, key, script, group="", callable="application", body=b"", flags=0,
+            request_start=1_000_000, queue_start=2_000_000, content_length=None):
+    """A whole Request frame."""
+    out = struct.pack("<I", flags) + key + struct.pack("<QQ", request_start, queue_start)
+    out += struct.pack("<Q", 2**64 - 1 if content_length is None else content_length)
+    out += short(raw(script)) + short(raw(group)) + short(raw(callable))
+    out += struct.pack("<I", len(environ))
+    for name, value in environ.items():
+        code = KNOWN.get(name, 0)
+        out += bytes([code]) + (b"" if code else short(raw(name))) + long(raw(value))
+    return frame(REQUEST, out + long(body))
+
+
+def setup(name="shop", *, key, threads=2, processes=1, processes_given=False, preload=(),
+          global_reachable=False, generation=1, earlier_keys=(), socket_uid=0, home=None, chdir=None,
+          python_path=(), restrict_stdin=False, restrict_stdout=False, restrict_signal=True,
+          destroy_interpreter=True, maximum_requests=0, jitter=0, stack_size=0, shutdown=5000,
+          graceful=15000, socket=60000, display_name="", one_process=False, user="user1",
+          user_home="/home/user1", locale=None, eggs=None):
+    """A whole ToWorker packet with Setup."""
+    def text(value):
+        return long(raw(value))
+
+    def maybe(value, encode=text):
+        return b"\0" if value is None else b"\1" + encode(value)
+
+    def items(values, encode=text):
+        return struct.pack("<I", len(values)) + b"".join(encode(value) for value in values)
+
+    def flag(value):
+        return b"\1" if value else b"\0"
+
+    u32, u64 = struct.Struct("<I").pack, struct.Struct("<Q").pack
+    group = text(name) + u32(1) + text("/nowhere.sock") + key + u32(socket_uid) + u32(100)
+    group += u32(processes) + flag(processes_given) + u32(threads)
+    # identity
+    group += flag(False) + u32(0) + u32(0) + items([], u32) + text(user) + text(user_home)
+    group += flag(False)
+    # place
+    group += maybe(home) + maybe(chdir) + maybe(None) + maybe(None, u32) + maybe(None)
+    group += maybe(locale) + items([]) + maybe(None) + flag(False)
+    # python
+    group += maybe(None) + items(python_path) + maybe(eggs) + u64(0) + u32(0) + flag(False)
+    group += maybe(None, u32) + items([])
+    group += flag(restrict_stdin) + flag(restrict_stdout) + flag(restrict_signal)
+    group += flag(destroy_interpreter) + flag(False)
+    # limits
+    group += u64(maximum_requests) + u64(jitter) + u64(stack_size) + u64(0)
+    group += struct.pack("<q", 0) + u64(0) + u64(0) + u64(0) + u32(0) + u32(0)
+    # timeouts
+    group += u64(0) * 5 + u64(graceful) + u64(0) + u64(shutdown) + u64(0) + u64(socket) + u64(0)
+    group += text(display_name)
+    group += items(preload, lambda pair: text(pair[0]) + text(pair[1]))
+    group += flag(global_reachable) + items([])
+    # server facts
+    facts = struct.pack("<6I", 2, 4, 71, 6, 1, 1) + text("Apache/2.4.71") + text("today")
+    facts += text("event") + u32(16) + u32(25) + text("/so") + text("/usr/bin/python3") + u32(1)
+    facts += flag(one_process)
+    message = b"\1" + group + facts + u32(generation) + items(earlier_keys, lambda key: key)
+    return frame(TO_WORKER, message)
+
+
+def drain(milliseconds):
+    return frame(TO_WORKER, b"\2" + struct.pack("<Q", milliseconds))
+
+
+def stop(milliseconds):
+    return frame(TO_WORKER, b"\3" + struct.pack("<Q", milliseconds))
+
+
+@dataclass
+class Head:
+    status: int
+    reason: bytes
+    fields: list
+
+    @classmethod
+    def decode(cls, payload):
+        status, length = struct.unpack_from("<HH", payload)
+        reason = payload[4 : 4 + length]
+        at = 4 + length
+        (count,) = struct.unpack_from("<H", payload, at)
+        at += 2
+        fields = []
+        for _ in range(count):
+            (n,) = struct.unpack_from("<H", payload, at)
+            name = payload[at + 2 : at + 2 + n]
+            at += 2 + n
+            (n,) = struct.unpack_from("<I", payload, at)
+            fields.append((name.decode(), payload[at + 4 : at + 4 + n].decode("latin-1")))
+            at += 4 + n
+        assert at == len(payload)
+        return cls(status, reason, fields)
+
+
+@dataclass
+class Answer:
+    """What a worker answered: the frames in their order, and what they amount to."""
+
+    frames: list = field(default_factory=list)
+    files: list = field(default_factory=list)
+    #: How the connection ended: "last" after the last frame, "eof", "reset".
+    ending: str = "eof"
+
+    def of(self, kind):
+        return [payload for got, payload in self.frames if got == kind]
+
+    @property
+    def kinds(self):
+        return [kind for kind, _ in self.frames]
+
+    @property
+    def head(self):
+        (payload,) = self.of(HEAD)
+        return Head.decode(payload)
+
+    @property
+    def status(self):
+        return self.head.status if self.of(HEAD) else None
+
+    @property
+    def headers(self):
+        return self.head.fields
+
+    @property
+    def body(self):
+        return b"".join(self.of(DATA))
+
+    @property
+    def interims(self):
+        return [Head.decode(payload) for payload in self.of(INTERIM)]
+
+    @property
+    def logs(self):
+        return [(payload[0], payload[1:].decode("utf-8", "replace")) for payload in self.of(LOG)]
+
+    @property
+    def log(self):
+        return "\n".join(text for _, text in self.logs)
+
+    @property
+    def fail(self):
+        for payload in self.of(FAIL):
+            return struct.unpack_from("<H", payload)[0], payload[2:].decode()
+        return None
+
+    @property
+    def retry(self):
+        for payload in self.of(RETRY):
+            return payload[0]
+        return None
+
+    @property
+    def end(self):
+        for payload in self.of(END):
+            broken, queue, application, pid, thread = struct.unpack("<BQQII", payload)
+            return {"broken": bool(broken), "queue_time": queue, "application_time": application,
+                    "pid": pid, "thread": thread}
+        return None
+
+    @property
+    def complete(self):
+        return self.end is not None and not self.end["broken"]
