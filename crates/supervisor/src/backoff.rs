@@ -6,6 +6,8 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(100);
 /// Longest wait.
 const LONGEST: Duration = Duration::from_secs(5);
+/// A failure so long after the attempt before it was due is a first one again.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// Counts failures in a row and spaces the attempts. All moments are of the monotonic clock.
 #[derive(Debug, Default)]
@@ -20,6 +22,9 @@ impl Backoff {
     pub fn failed(&mut self, now: Duration) {
         if now < self.not_before {
             return;
+        }
+        if now - self.not_before > FORGOTTEN {
+            self.failures = 0;
         }
         let wait = FIRST
             .saturating_mul(1 << self.failures.min(10))
@@ -70,5 +75,14 @@ mod tests {
         assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
         backoff.reset();
         assert!(backoff.may_try(now) && backoff.failures() == 0);
+    }
+
+    #[test]
+    fn failures_of_long_ago_do_not_count() {
+        let mut backoff = Backoff::default();
+        for now in [100, 200, 201] {
+            backoff.failed(Duration::from_secs(now));
+        }
+        assert_eq!(backoff.failures(), 2);
     }
 }

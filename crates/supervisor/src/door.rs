@@ -25,6 +25,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Most bytes discarded of one connection in one turn.
 const MAX_DISCARD: usize = 256 * 1024;
 
+/// Pause after a connection could not be taken, for want of descriptors or memory.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// A connection that has its answer.
 #[derive(Debug)]
 struct Visitor {
@@ -38,9 +41,16 @@ struct Visitor {
 pub struct Door {
     visitors: Vec<Visitor>,
     next: u64,
+    /// Nobody is answered before then.
+    paused_until: Duration,
 }
 
 impl Door {
+    /// Whether connections may be answered.
+    pub fn is_open(&self, now: Duration) -> bool {
+        now >= self.paused_until
+    }
+
     /// Answers the connections that wait at the listener with 503 and the sentence.
     pub fn answer(&mut self, listener: &Listener, sentence: &str, now: Duration) {
         let mut answer = Vec::new();
@@ -50,9 +60,14 @@ impl Door {
         }
         .append(&mut answer);
         for _ in 0..MAX_TURN {
-            // Without descriptors or memory the connection stays queued for the next turn.
-            let Ok(Some(socket)) = listener.accept_now() else {
-                return;
+            let socket = match listener.accept_now() {
+                Ok(Some(socket)) => socket,
+                Ok(None) => return,
+                // The connection stays queued, and the listener readable.
+                Err(_) => {
+                    self.paused_until = now + PAUSE;
+                    return;
+                }
             };
             // A fresh socket has room for it. A peer that has gone already needs none.
             let sent = socket::send(socket.as_fd(), &[IoSlice::new(&answer)], None, Wait::Never);
@@ -88,9 +103,11 @@ impl Door {
         self.visitors.retain(|visitor| now < visitor.until);
     }
 
-    /// When the next one's time is up.
-    pub fn next_expiry(&self) -> Option<Duration> {
-        self.visitors.iter().map(|visitor| visitor.until).min()
+    /// When the next one's time is up, or a pause ends.
+    pub fn next_moment(&self, now: Duration) -> Option<Duration> {
+        let paused = (!self.is_open(now)).then_some(self.paused_until);
+        let expiries = self.visitors.iter().map(|visitor| visitor.until);
+        expiries.chain(paused).min()
     }
 }
 
@@ -157,7 +174,7 @@ mod tests {
             door.answer(&listener, "", Duration::ZERO);
         }
         assert_eq!(door.visitors().count(), MAX_VISITORS);
-        assert_eq!(door.next_expiry(), Some(LINGER));
+        assert_eq!(door.next_moment(Duration::ZERO), Some(LINGER));
         door.expire(LINGER);
         assert_eq!(door.visitors().count(), 0);
     }

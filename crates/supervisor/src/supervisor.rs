@@ -112,6 +112,7 @@ impl Supervisor {
 
     /// Waits for something to happen or a moment to come.
     fn wait(&self) -> io::Result<Vec<Source>> {
+        let now = os::clock::monotonic();
         let mut sources = vec![Source::Signals];
         let mut wanted = vec![Wanted::readable(self.signals.as_fd())];
         if !self.parent_gone {
@@ -123,7 +124,7 @@ impl Supervisor {
             wanted.push(Wanted::writable(self.log.as_fd()));
         }
         for (index, group) in self.groups.iter().enumerate() {
-            group.sources(&mut |source, fd| {
+            group.sources(now, &mut |source, fd| {
                 sources.push(Source::Group(index, source));
                 wanted.push(match source {
                     group::Source::Log => Wanted::writable(fd),
@@ -131,7 +132,6 @@ impl Supervisor {
                 });
             });
         }
-        let now = os::clock::monotonic();
         let moments = self.groups.iter().filter_map(|g| g.next_moment(now));
         let next = moments.chain(self.ending).min();
         match poll(&mut wanted, next.map(|moment| moment.saturating_sub(now))) {
