@@ -56,11 +56,17 @@ impl Broken {
     pub fn client_gone(&self) -> bool {
         let lost = [
             sys::APR_EOF as i32,
+            sys::APR_INCOMPLETE as i32,
             libc::ECONNRESET,
             libc::ECONNABORTED,
             libc::EPIPE,
         ];
         lost.contains(&self.reason)
+    }
+
+    /// Whether an input filter has sent an error response itself. Nothing may follow it.
+    pub fn is_answered(&self) -> bool {
+        self.status < 0
     }
 
     /// Whether the body is larger than `LimitRequestBody`.

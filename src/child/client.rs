@@ -7,6 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use wire::response::{BodyFailure, Head, Level};
 
 use crate::apache::body::{Body, Broken, Read, Wait};
+use crate::apache::hooks::Outcome;
 use crate::apache::log::{self, Log};
 use crate::apache::output::{self, Output};
 use crate::apache::request::Request;
@@ -25,6 +26,10 @@ pub struct HttpdClient<'r> {
     body: Body<'r>,
     output: Output<'r>,
     sendfile: bool,
+    /// Something of the response has been given to the filters.
+    has_begun: bool,
+    /// What ended the body early.
+    broken: Option<Broken>,
 }
 
 impl<'r> HttpdClient<'r> {
@@ -36,15 +41,33 @@ impl<'r> HttpdClient<'r> {
             body,
             output: Output::of(request),
             sendfile,
+            has_begun: false,
+            broken: None,
+        }
+    }
+
+    /// What the handler returns where reading the body has failed.
+    pub fn body_outcome(&self) -> Option<Outcome> {
+        self.broken.map(|broken| Outcome::from_httpd(broken.status))
+    }
+
+    /// Where an input filter has answered already, nothing may follow.
+    fn begin(&mut self) -> Result<(), Gone> {
+        self.has_begun = true;
+        match self.broken {
+            Some(broken) if broken.is_answered() => Err(Gone),
+            _ => Ok(()),
         }
     }
 }
 
 /// What a body that broke off means to the application.
-pub fn failure(broken: &Broken) -> BodyFailure {
-    if broken.timed_out() {
+pub fn failure(request: Request<'_>, broken: &Broken) -> BodyFailure {
+    // A filter that has answered has left its status in the request.
+    let answered = broken.is_answered().then(|| request.status());
+    if broken.timed_out() || answered == Some(408) {
         BodyFailure::Timeout
-    } else if broken.too_large() {
+    } else if broken.too_large() || answered == Some(413) {
         BodyFailure::TooLarge
     } else if broken.client_gone() {
         BodyFailure::ClientGone
@@ -55,12 +78,24 @@ pub fn failure(broken: &Broken) -> BodyFailure {
 
 impl Client for HttpdClient<'_> {
     fn read_body(&mut self, at_most: usize, into: &mut Vec<u8>) -> BodyRead {
+        if self.request.expects_continue() {
+            // A read that does not wait does not say it. After the response has begun it would be
+            // taken for a part of that.
+            if self.has_begun {
+                self.request.set_expects_continue(false);
+            } else {
+                let _ = self.request.send_interim(100, &[]);
+            }
+        }
         match self.body.read(Wait::No, at_most, into) {
             Ok(Read::Some(_)) if self.body.has_ended() => BodyRead::Last,
             Ok(Read::Some(_)) => BodyRead::Some,
             Ok(Read::Nothing) => BodyRead::Nothing,
             Ok(Read::End) => BodyRead::Last,
-            Err(broken) => BodyRead::Failed(failure(&broken)),
+            Err(broken) => {
+                self.broken = Some(broken);
+                BodyRead::Failed(failure(self.request, &broken))
+            }
         }
     }
 
@@ -112,22 +147,27 @@ impl Client for HttpdClient<'_> {
     }
 
     fn data(&mut self, bytes: &[u8], then: Then) -> Result<(), Gone> {
+        self.begin()?;
         self.output.send(bytes, next(then)).map_err(|_| Gone)
     }
 
     fn file(&mut self, file: OwnedFd, offset: u64, len: u64, then: Then) -> Result<(), Gone> {
+        self.begin()?;
         self.output
             .send_file(file, offset, len, self.sendfile, next(then))
             .map_err(|_| Gone)
     }
 
     fn flush(&mut self) -> Result<(), Gone> {
+        self.begin()?;
         self.output.send(&[], output::Then::Flush).map_err(|_| Gone)
     }
 
     fn break_off(&mut self) {
-        // Whether or not the client is still there to see it.
-        let _ = self.output.break_off();
+        if self.begin().is_ok() {
+            // Whether or not the client is still there to see it.
+            let _ = self.output.break_off();
+        }
     }
 
     fn log(&mut self, level: Level, text: &[u8]) {
@@ -166,7 +206,7 @@ pub fn write_log(request: Request<'_>, level: Level, text: &[u8]) {
             // httpd escapes the other control characters itself, but ends at a NUL byte.
             for &byte in piece {
                 match byte {
-                    0 => line.extend_from_slice(b"\\x00"),
+                    0 => line.extend_from_slice(b"<NUL>"),
                     _ => line.push(byte),
                 }
             }

@@ -137,7 +137,7 @@ fn take_body<'r>(request: Request<'r>, length: BodyLength) -> Result<Taken<'r>, 
             Ok(Read::Some(_)) => {}
             Ok(Read::End | Read::Nothing) => break,
             Err(broken) => {
-                let trouble = Trouble::upload(failure(&broken));
+                let trouble = Trouble::upload(failure(request, &broken));
                 write_log(request, trouble.level, trouble.text.as_bytes());
                 return Err(Outcome::from_httpd(broken.status));
             }
@@ -230,6 +230,9 @@ fn converse(
         }
         carry::Outcome::Broken | carry::Outcome::Gone => Outcome::OK,
         carry::Outcome::Status(status) => {
+            if let Some(outcome) = client.body_outcome() {
+                return outcome;
+            }
             if status == 503 {
                 // A successor is started at least this often.
                 let _ = request.err_headers_out().set(b"Retry-After", b"5");
