@@ -50,7 +50,8 @@ class Process:
 
     @property
     def state(self):
-        return self._stat()[0] if self._stat() else ""
+        fields = self._stat()
+        return fields[0] if fields else ""
 
     @property
     def parent(self):
