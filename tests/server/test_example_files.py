@@ -42,7 +42,7 @@ def test_the_modern_example_serves(httpd):
     httpd.start()
     assert httpd.get("/").text == "goods"
     assert httpd.get("/static/a.txt").text == "static\n"
-    assert len(httpd.workers("shop")) == 2
+    httpd.workers("shop", count=2)
 
 
 @pytest.mark.parametrize("uncommented", [False, True])

@@ -6,6 +6,8 @@ import pwd
 
 import pytest
 
+from waiting import until
+
 
 @pytest.fixture
 def probe(httpd):
@@ -123,10 +125,10 @@ def test_the_title_is_the_group_s_name_where_that_is_asked_for(httpd, users):
         "WSGIDaemonProcess plain threads=1",
     )
     httpd.start()
-    titles = [process.title.split()[0] for process in httpd.family()]
-    assert "(wsgi:shop)" in titles
-    assert "my-blog" in titles
-    assert "(wsgi:plain)" not in titles
+    def titles():
+        return [process.title.split()[0] for process in httpd.family()]
+    until(lambda: {"(wsgi:shop)", "my-blog"} <= set(titles()), 5, lambda: f"the titles: {httpd.described()}")
+    assert "(wsgi:plain)" not in titles()
 
 
 def test_several_processes_are_started(httpd):

@@ -14,17 +14,20 @@ def worker(httpd, users):
 
 
 @pytest.mark.differs("worker-descriptors", run=False)
-def test_a_worker_has_exactly_the_descriptors_it_needs(worker):
+def test_a_worker_has_exactly_the_descriptors_it_needs(worker, httpd):
     """Standard input, two ends of the log pipe, the listener and the control socket."""
     found = worker.descriptors
-    own = {number: kind for number, kind in found.items() if number > 4}
     assert found[0] == "/dev/null"
     assert found[1] == found[2] and re.match(r"(pipe|socket):", found[1])
     assert found[3].startswith("socket:")
     assert found[4].startswith("socket:")
-    # Beyond these: what Python or the runtime opened for themselves, none of it a file or a pipe.
-    assert not [kind for kind in own.values() if kind.startswith("/") or kind.startswith("pipe:")], own
+    # Beyond these: what it opened for itself (wake-up pipes), which nobody else has an end of.
+    own = {kind for number, kind in found.items() if number > 4}
+    assert not [kind for kind in own if kind.startswith("/")], own
     assert len(own) <= 3, own
+    others = [process for process in httpd.family() if process.pid != worker.pid]
+    shared = own & {kind for process in others for kind in process.descriptors.values()} - {"anon_inode:[eventpoll]"}
+    assert not shared, shared
 
 
 @pytest.mark.differs("worker-descriptors", run=False)
