@@ -139,7 +139,9 @@ pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -
     });
     let facts = || {
         let (reads, length) = exchange.try_input().map_or((0, 0), |input| {
-            input.as_ref().map_or((0, 0), |body| (body.reads, body.length))
+            input
+                .as_ref()
+                .map_or((0, 0), |body| (body.reads, body.length))
         });
         let (status, output_length, output_writes) = with_output(gil, exchange, |output| {
             (output.status(), output.length, output.writes)
@@ -201,12 +203,7 @@ fn respond(
 }
 
 /// Reports a failure and settles how the answer ends: `Some(broken)` where an end is to be sent.
-fn conclude(
-    gil: Gil<'_>,
-    task: &Task<'_>,
-    subject: &Subject<'_>,
-    ending: Ending,
-) -> Option<bool> {
+fn conclude(gil: Gil<'_>, task: &Task<'_>, subject: &Subject<'_>, ending: Ending) -> Option<bool> {
     let exchange = task.exchange;
     let error = match ending {
         Ending::Gone => return Some(true),
@@ -257,7 +254,10 @@ fn report(gil: Gil<'_>, task: &Task<'_>, subject: &Subject<'_>, error: &Object) 
         })
         .unwrap_or_else(|raised| {
             let second = describe(gil, raised);
-            format!("{}, which can't be reported: {second}", error.type_name(gil))
+            format!(
+                "{}, which can't be reported: {second}",
+                error.type_name(gil)
+            )
         });
     log(gil, task.exchange, Level::Error, &text);
 }

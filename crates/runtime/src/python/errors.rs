@@ -67,14 +67,19 @@ errors_method!(write_method, "write", 1..=1, |gil, exchange, arguments| {
     write(gil, exchange, &text)
 });
 
-errors_method!(writelines_method, "writelines", 1..=1, |gil, exchange, arguments| {
-    let lines = arguments.get(gil, 0).unwrap_or_else(|| gil.none());
-    let iterator = lines.iterator(gil)?;
-    while let Some(line) = iterator.next(gil)? {
-        write(gil, exchange, &line)?;
+errors_method!(
+    writelines_method,
+    "writelines",
+    1..=1,
+    |gil, exchange, arguments| {
+        let lines = arguments.get(gil, 0).unwrap_or_else(|| gil.none());
+        let iterator = lines.iterator(gil)?;
+        while let Some(line) = iterator.next(gil)? {
+            write(gil, exchange, &line)?;
+        }
+        Ok(gil.none())
     }
-    Ok(gil.none())
-});
+);
 
 errors_method!(flush_method, "flush", 0..=0, |gil, exchange, _arguments| {
     alive(gil, exchange)?;
@@ -87,13 +92,25 @@ errors_method!(close_method, "close", 0..=0, |gil, exchange, _arguments| {
     Ok(gil.none())
 });
 
-errors_method!(no_method, "isatty", 0..=0, |gil, _exchange, _arguments| Ok(gil.boolean(false)));
-errors_method!(yes_method, "writable", 0..=0, |gil, _exchange, _arguments| Ok(gil.boolean(true)));
+errors_method!(no_method, "isatty", 0..=0, |gil, _exchange, _arguments| Ok(
+    gil.boolean(false)
+));
+errors_method!(
+    yes_method,
+    "writable",
+    0..=0,
+    |gil, _exchange, _arguments| Ok(gil.boolean(true))
+);
 
-errors_method!(fileno_method, "fileno", 0..=0, |gil, _exchange, _arguments| Err(gil.raise(
-    Exception::Os,
-    "wsgi.errors goes to the Apache error log and has no descriptor"
-)));
+errors_method!(
+    fileno_method,
+    "fileno",
+    0..=0,
+    |gil, _exchange, _arguments| Err(gil.raise(
+        Exception::Os,
+        "wsgi.errors goes to the Apache error log and has no descriptor"
+    ))
+);
 
 macro_rules! constant {
     ($function:ident, |$gil:ident| $value:expr) => {
@@ -115,7 +132,11 @@ static METHODS: Table<[ffi::PyMethodDef; 10]> = Table::new([
     types::method(c"write", write_method, c"Writes text to the error log."),
     types::method(c"writelines", writelines_method, c"Writes several texts."),
     types::method(c"flush", flush_method, c"Logs a partial line."),
-    types::method(c"close", close_method, c"Logs a partial line; the stream stays usable."),
+    types::method(
+        c"close",
+        close_method,
+        c"Logs a partial line; the stream stays usable.",
+    ),
     types::method(c"isatty", no_method, c"False."),
     types::method(c"readable", no_method, c"False."),
     types::method(c"seekable", no_method, c"False."),

@@ -221,8 +221,16 @@ unsafe extern "C" fn request_data(
 }
 
 static METHODS: Table<[ffi::PyMethodDef; 4]> = Table::new([
-    types::method(c"write", write, c"Prints bytes where the calling thread's log is."),
-    types::method(c"flush", flush_streams, c"Makes a record of a partial line."),
+    types::method(
+        c"write",
+        write,
+        c"Prints bytes where the calling thread's log is.",
+    ),
+    types::method(
+        c"flush",
+        flush_streams,
+        c"Makes a record of a partial line.",
+    ),
     types::method(c"log", log_record, c"Logs a record: level, text."),
     types::method(
         c"request_data",

@@ -122,29 +122,44 @@ input_method!(read_method, "read", 0..=1, |gil, exchange, arguments| {
     read(gil, exchange, Reading::Bytes(limit))
 });
 
-input_method!(readline_method, "readline", 0..=1, |gil, exchange, arguments| {
-    let limit = arguments.size(gil, 0)?.unwrap_or(usize::MAX);
-    read(gil, exchange, Reading::Line(limit))
-});
-
-input_method!(readlines_method, "readlines", 0..=1, |gil, exchange, arguments| {
-    // As with files, a hint of 0 is no hint.
-    let hint = arguments.size(gil, 0)?.filter(|&hint| hint > 0);
-    let lines = gil.list()?;
-    let mut total = 0;
-    while hint.is_none_or(|hint| total < hint) {
-        let line = read(gil, exchange, Reading::Line(usize::MAX))?;
-        let len = line.as_bytes().map_or(0, <[u8]>::len);
-        if len == 0 {
-            break;
-        }
-        total += len;
-        lines.append(gil, &line)?;
+input_method!(
+    readline_method,
+    "readline",
+    0..=1,
+    |gil, exchange, arguments| {
+        let limit = arguments.size(gil, 0)?.unwrap_or(usize::MAX);
+        read(gil, exchange, Reading::Line(limit))
     }
-    Ok(lines)
-});
+);
 
-input_method!(close_method, "close", 0..=0, |gil, _exchange, _arguments| Ok(gil.none()));
+input_method!(
+    readlines_method,
+    "readlines",
+    0..=1,
+    |gil, exchange, arguments| {
+        // As with files, a hint of 0 is no hint.
+        let hint = arguments.size(gil, 0)?.filter(|&hint| hint > 0);
+        let lines = gil.list()?;
+        let mut total = 0;
+        while hint.is_none_or(|hint| total < hint) {
+            let line = read(gil, exchange, Reading::Line(usize::MAX))?;
+            let len = line.as_bytes().map_or(0, <[u8]>::len);
+            if len == 0 {
+                break;
+            }
+            total += len;
+            lines.append(gil, &line)?;
+        }
+        Ok(lines)
+    }
+);
+
+input_method!(
+    close_method,
+    "close",
+    0..=0,
+    |gil, _exchange, _arguments| Ok(gil.none())
+);
 
 input_method!(
     set_continue_headers,
@@ -200,10 +215,22 @@ unsafe extern "C" fn next_line(owner: *mut ffi::PyObject) -> *mut ffi::PyObject 
 }
 
 static METHODS: Table<[ffi::PyMethodDef; 7]> = Table::new([
-    types::method(c"read", read_method, c"Reads up to a number of bytes, or all."),
-    types::method(c"readline", readline_method, c"Reads a line, or its first bytes."),
+    types::method(
+        c"read",
+        read_method,
+        c"Reads up to a number of bytes, or all.",
+    ),
+    types::method(
+        c"readline",
+        readline_method,
+        c"Reads a line, or its first bytes.",
+    ),
     types::method(c"readlines", readlines_method, c"Reads lines into a list."),
-    types::method(c"close", close_method, c"Does nothing: the input is the server's."),
+    types::method(
+        c"close",
+        close_method,
+        c"Does nothing: the input is the server's.",
+    ),
     types::method(
         c"set_hundred_continue_response_headers",
         set_continue_headers,

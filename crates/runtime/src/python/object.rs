@@ -178,7 +178,11 @@ impl<'g> Gil<'g> {
         unsafe {
             let tuple = self.own(ffi::PyTuple_New(items.len() as isize))?;
             for (i, item) in items.iter().enumerate() {
-                ffi::PyTuple_SetItem(tuple.as_ptr(), i as isize, (*item).clone_ref(self).into_ptr());
+                ffi::PyTuple_SetItem(
+                    tuple.as_ptr(),
+                    i as isize,
+                    (*item).clone_ref(self).into_ptr(),
+                );
             }
             Ok(tuple)
         }
@@ -324,9 +328,7 @@ impl Object {
 
     pub fn set_attr(&self, _gil: Gil<'_>, name: &CStr, value: &Object) -> Result<(), Raised> {
         // SAFETY: both are live; `name` is a C string.
-        status(unsafe {
-            ffi::PyObject_SetAttrString(self.as_ptr(), name.as_ptr(), value.as_ptr())
-        })
+        status(unsafe { ffi::PyObject_SetAttrString(self.as_ptr(), name.as_ptr(), value.as_ptr()) })
     }
 
     pub fn call(&self, gil: Gil<'_>, arguments: &[&Object]) -> Result<Object, Raised> {
@@ -404,7 +406,10 @@ impl Object {
     pub fn type_name(&self, gil: Gil<'_>) -> String {
         // SAFETY: it is live, and so is its type.
         let class = unsafe { gil.share(ffi::Py_TYPE(self.as_ptr()).cast()) };
-        match class.attr_named(gil, c"__name__").and_then(|n| n.to_text(gil)) {
+        match class
+            .attr_named(gil, c"__name__")
+            .and_then(|n| n.to_text(gil))
+        {
             Ok(name) => name,
             Err(raised) => {
                 gil.clear(raised);

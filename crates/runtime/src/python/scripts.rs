@@ -144,12 +144,7 @@ pub fn preload(gil: Gil<'_>, state: &State, path: &[u8], place: &str) -> Result<
 }
 
 /// Runs the script and notes how that went.
-fn load(
-    gil: Gil<'_>,
-    state: &State,
-    wanted: &Wanted<'_>,
-    in_request: bool,
-) -> Result<(), String> {
+fn load(gil: Gil<'_>, state: &State, wanted: &Wanted<'_>, in_request: bool) -> Result<(), String> {
     let outcome = run(gil, state, wanted, in_request);
     let (entry, result) = match outcome {
         Ok(Ok(loaded)) => (Entry::Loaded(Arc::new(loaded)), Ok(())),
@@ -163,12 +158,7 @@ fn load(
 
 type Ran = Result<Loaded, (String, Option<i64>)>;
 
-fn run(
-    gil: Gil<'_>,
-    state: &State,
-    wanted: &Wanted<'_>,
-    in_request: bool,
-) -> Result<Ran, Raised> {
+fn run(gil: Gil<'_>, state: &State, wanted: &Wanted<'_>, in_request: bool) -> Result<Ran, Raised> {
     let path = gil.path(wanted.path)?;
     let place = gil.text(wanted.place)?;
     let in_request = gil.boolean(in_request);

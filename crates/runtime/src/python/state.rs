@@ -241,7 +241,10 @@ fn settings_dict(gil: Gil<'_>, settings: &Settings<'_>) -> Result<Object, Raised
     put("threads", gil.int(group.threads.into())?)?;
     put("module_version", version(gil, server.module_version)?)?;
     put("apache_version", version(gil, server.apache_version)?)?;
-    put("server_description", gil.latin1(&server.server_description)?)?;
+    put(
+        "server_description",
+        gil.latin1(&server.server_description)?,
+    )?;
     put("build_date", gil.latin1(&server.build_date)?)?;
     put("mpm_name", gil.latin1(&server.mpm_name)?)?;
     put("mpm_processes", gil.int(server.mpm_max_processes.into())?)?;
@@ -279,7 +282,10 @@ fn template(gil: Gil<'_>, setup: &WorkerSetup, parts: &Parts) -> Result<Object, 
     let wrapper = parts.file_wrapper.get(gil).clone_ref(gil);
     put("wsgi.file_wrapper", wrapper)?;
     put("apache.version", version(gil, setup.server.apache_version)?)?;
-    put("mod_wsgi.version", version(gil, setup.server.module_version)?)?;
+    put(
+        "mod_wsgi.version",
+        version(gil, setup.server.module_version)?,
+    )?;
     Ok(dict)
 }
 

@@ -40,7 +40,10 @@ pub unsafe fn enter<R>(
         Ok(Ok(value)) => value,
         Ok(Err(_raised)) => on_error,
         Err(panic) => {
-            let text = format!("mod_wsgi: internal error in {name}: {}", panic_text(&*panic));
+            let text = format!(
+                "mod_wsgi: internal error in {name}: {}",
+                panic_text(&*panic)
+            );
             let _raised = gil.raise(Exception::System, &text);
             on_error
         }
@@ -56,11 +59,7 @@ pub unsafe fn enter_object(
     body: impl FnOnce(Gil<'_>) -> Result<Object, Raised>,
 ) -> *mut ffi::PyObject {
     // SAFETY: as the caller's.
-    unsafe {
-        enter(name, ptr::null_mut(), |gil| {
-            body(gil).map(Object::into_ptr)
-        })
-    }
+    unsafe { enter(name, ptr::null_mut(), |gil| body(gil).map(Object::into_ptr)) }
 }
 
 /// A table that Python wants to find at one address for ever, and does not change.
@@ -136,10 +135,6 @@ impl<'a> Arguments<'a> {
         Self { items }
     }
 
-    pub fn len(&self) -> usize {
-        self.items.len()
-    }
-
     /// Refuses a wrong number of arguments.
     pub fn expect(
         &self,
@@ -147,7 +142,7 @@ impl<'a> Arguments<'a> {
         name: &str,
         range: std::ops::RangeInclusive<usize>,
     ) -> Result<(), Raised> {
-        if range.contains(&self.len()) {
+        if range.contains(&self.items.len()) {
             return Ok(());
         }
         let (least, most) = (range.start(), range.end());
@@ -156,7 +151,7 @@ impl<'a> Arguments<'a> {
         } else {
             format!("from {least} to {most}")
         };
-        let got = self.len();
+        let got = self.items.len();
         Err(gil.raise(
             Exception::Type,
             &format!("{name}() takes {wanted} arguments, {got} were given"),
@@ -175,9 +170,8 @@ impl<'a> Arguments<'a> {
         match self.get(gil, index) {
             Some(item) if !item.is_none() => {
                 // SAFETY: it is live; what is no index makes the function raise.
-                let size = unsafe {
-                    ffi::PyNumber_AsSsize_t(item.as_ptr(), ffi::PyExc_OverflowError)
-                };
+                let size =
+                    unsafe { ffi::PyNumber_AsSsize_t(item.as_ptr(), ffi::PyExc_OverflowError) };
                 match gil.raised() {
                     Some(raised) if size == -1 => Err(raised),
                     _ => Ok(usize::try_from(size).ok()),
@@ -199,12 +193,6 @@ struct Instance<T> {
 pub struct Class<T> {
     class: super::object::Shared,
     _holds: PhantomData<fn() -> T>,
-}
-
-/// What a type offers besides its methods.
-#[derive(Default)]
-pub struct Slots {
-    pub extra: Vec<ffi::PyType_Slot>,
 }
 
 impl<T: Send + Sync> Class<T> {

@@ -79,7 +79,7 @@ impl Connection {
                     return Taken::Peeked(total);
                 }
                 if total > PEEK {
-                    return self.receive(memory, total);
+                    return self.take_out(memory, total);
                 }
             }
             // The sender's call is cut into pieces by the kernel; the rest is a moment away. A
@@ -90,14 +90,14 @@ impl Connection {
                     Some(Ok(frame)) => HEAD_LEN + frame.len,
                     _ => return Taken::Nothing(Some("it sent part of a request")),
                 };
-                return self.receive(memory, total);
+                return self.take_out(memory, total);
             }
             std::thread::sleep(Duration::from_micros(50 << (pauses / 2)));
         }
     }
 
     /// Takes a request of `total` bytes out of the socket as it comes.
-    fn receive(&self, memory: &mut Vec<u8>, total: usize) -> Taken {
+    fn take_out(&self, memory: &mut Vec<u8>, total: usize) -> Taken {
         if memory.len() < total {
             memory.resize(total, 0);
         }
@@ -218,7 +218,9 @@ mod tests {
         child.say(b"more");
         let mut memory = vec![0; PEEK];
         for _ in 0..2 {
-            assert!(matches!(worker.take_request(&mut memory), Taken::Peeked(n) if n == message.len()));
+            assert!(
+                matches!(worker.take_request(&mut memory), Taken::Peeked(n) if n == message.len())
+            );
             assert_eq!(&memory[..message.len()], message);
         }
         assert!(worker.consume(message.len()));
@@ -251,7 +253,9 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| child.say(&message));
             let mut memory = vec![0; PEEK];
-            assert!(matches!(worker.take_request(&mut memory), Taken::Received(n) if n == message.len()));
+            assert!(
+                matches!(worker.take_request(&mut memory), Taken::Received(n) if n == message.len())
+            );
             assert_eq!(memory, message);
         });
     }
@@ -260,15 +264,27 @@ mod tests {
     fn silence_garbage_and_pieces_are_told_apart() {
         let mut memory = vec![0; PEEK];
         let (child, worker) = pair();
-        assert!(matches!(worker.take_request(&mut memory), Taken::Nothing(Some(_))));
+        assert!(matches!(
+            worker.take_request(&mut memory),
+            Taken::Nothing(Some(_))
+        ));
         child.say(&[0xff; 20]);
-        assert!(matches!(worker.take_request(&mut memory), Taken::Nothing(Some(_))));
+        assert!(matches!(
+            worker.take_request(&mut memory),
+            Taken::Nothing(Some(_))
+        ));
         let (child, worker) = pair();
         child.say(&request(10)[..12]);
-        assert!(matches!(worker.take_request(&mut memory), Taken::Nothing(Some(_))));
+        assert!(matches!(
+            worker.take_request(&mut memory),
+            Taken::Nothing(Some(_))
+        ));
         let (child, worker) = pair();
         drop(child);
-        assert!(matches!(worker.take_request(&mut memory), Taken::Nothing(None)));
+        assert!(matches!(
+            worker.take_request(&mut memory),
+            Taken::Nothing(None)
+        ));
     }
 
     #[test]

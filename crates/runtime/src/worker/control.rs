@@ -87,7 +87,9 @@ impl Control {
             Ok(Some(ToWorker::Setup(setup))) => Some(setup),
             Ok(Some(_) | None) => None,
             Err(error) => {
-                process_log::say(&format!("WSGI0303: the instructions can't be read: {error}"));
+                process_log::say(&format!(
+                    "WSGI0303: the instructions can't be read: {error}"
+                ));
                 None
             }
         }

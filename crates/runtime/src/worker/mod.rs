@@ -95,7 +95,9 @@ pub fn run(seat: Seat) -> ! {
     let ended = catch_unwind(AssertUnwindSafe(|| live(seat)));
     if let Err(panic) = ended {
         let words = panic_text(&*panic);
-        process_log::say(&format!("WSGI0300: the worker ends after an internal error: {words}"));
+        process_log::say(&format!(
+            "WSGI0300: the worker ends after an internal error: {words}"
+        ));
     }
     process::exit_now(1)
 }
@@ -150,9 +152,10 @@ fn come_up(
         // Without /proc only the thread's name changes: no reason to stop.
         let _ = title::set(&setup.group.display_name);
     }
-    let mut signals = signal::Arrivals::install(&[signal::SIGTERM, signal::SIGINT, signal::SIGUSR1])
-        .and_then(|arrivals| signal::accept_kicks().map(|()| arrivals))
-        .map_err(|error| unusable(format!("signals can't be set up: {error}")))?;
+    let mut signals =
+        signal::Arrivals::install(&[signal::SIGTERM, signal::SIGINT, signal::SIGUSR1])
+            .and_then(|arrivals| signal::accept_kicks().map(|()| arrivals))
+            .map_err(|error| unusable(format!("signals can't be set up: {error}")))?;
 
     let main = set_up_main(seat, &setup).map_err(unusable)?;
     let worker = Arc::new(Worker {

@@ -284,7 +284,10 @@ impl Part<'_> {
                 ..End::default()
             });
         }
-        output.fail(500, "WSGI0300: internal error in mod_wsgi, see the log of its process group");
+        output.fail(
+            500,
+            "WSGI0300: internal error in mod_wsgi, see the log of its process group",
+        );
         None
     }
 }

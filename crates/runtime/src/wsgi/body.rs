@@ -261,7 +261,10 @@ mod tests {
         assert!(b.at_hand(100) && !b.needs_pull(100) && b.line_at_hand(100));
         let mut line = Vec::new();
         b.read_line(usize::MAX, &mut line).unwrap();
-        assert_eq!((line, rest(&mut b).unwrap()), (b"one\n".to_vec(), b"two".to_vec()));
+        assert_eq!(
+            (line, rest(&mut b).unwrap()),
+            (b"one\n".to_vec(), b"two".to_vec())
+        );
         assert_eq!(rest(&mut b).unwrap(), b"");
         assert_eq!((b.length, b.reads), (7, 3));
     }
@@ -301,7 +304,10 @@ mod tests {
     fn failures_are_told_apart_and_stay() {
         let gone = frame(Kind::BodyFailed, &[1]);
         for (incoming, lost) in [
-            (vec![&gone[..3], &gone[3..8], &gone[8..]], Lost::Client(BodyFailure::ClientGone)),
+            (
+                vec![&gone[..3], &gone[3..8], &gone[8..]],
+                Lost::Client(BodyFailure::ClientGone),
+            ),
             (vec![], Lost::Server),
             (vec![&[255u8; 9][..]], Lost::Nonsense),
             (vec![&[24u8, 1, 0, 0, 0, 0, 0, 0][..]], Lost::Nonsense),

@@ -478,7 +478,10 @@ mod tests {
         output.set_head(head(&[])).unwrap();
         output.begin(false).unwrap();
         assert_eq!(output.set_head(head(&[])), Err(Refusal::HeadSent));
-        assert_eq!(output.interim(&Head::interim(103, "")), Err(Refusal::HeadSent));
+        assert_eq!(
+            output.interim(&Head::interim(103, "")),
+            Err(Refusal::HeadSent)
+        );
     }
 
     #[test]
@@ -521,7 +524,9 @@ mod tests {
         ready.field(b"X-Own", b"1").unwrap();
         exchange.wait_output().prepare_continue(ready);
         exchange.pull();
-        exchange.wait_output().send_continue(&Head::interim(100, "Continue"));
+        exchange
+            .wait_output()
+            .send_continue(&Head::interim(100, "Continue"));
         exchange.wait_output().flush();
         let kinds: Vec<_> = sent(&sink).iter().map(|(kind, _)| *kind).collect();
         assert_eq!(kinds, [Kind::Interim, Kind::Pull]);

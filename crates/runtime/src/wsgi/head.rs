@@ -151,7 +151,9 @@ impl Head {
         // Each field costs six bytes of lengths on the wire.
         let total = self.text.len() + name.len() + value.len() + 6 * (self.ends.len() + 2);
         if total > MAX_HEADER_BYTES {
-            return refused(format!("header fields of more than {MAX_HEADER_BYTES} bytes"));
+            return refused(format!(
+                "header fields of more than {MAX_HEADER_BYTES} bytes"
+            ));
         }
         self.text.extend_from_slice(name);
         let name_end = self.text.len();
@@ -207,7 +209,14 @@ mod tests {
     fn statuses_are_three_digits_and_a_reason() {
         assert_eq!(Head::new(b"200 OK").unwrap().reason(), b"OK");
         assert_eq!(Head::new(b"404").unwrap().status, 404);
-        for bad in [&b""[..], b"20", b"2000 OK", b"200OK", b"abc x", b"200 a\r\nb"] {
+        for bad in [
+            &b""[..],
+            b"20",
+            b"2000 OK",
+            b"200OK",
+            b"abc x",
+            b"200 a\r\nb",
+        ] {
             assert!(Head::new(bad).is_err(), "{}", bad.escape_ascii());
         }
         assert!(why(Head::new(b"101 Switching Protocols")).contains("interim"));
@@ -244,7 +253,10 @@ mod tests {
     fn a_content_length_is_digits_and_duplicates_agree() {
         for bad in ["-5", "+3", "1,1", "", "0x10", "9223372036854775808", "1 2"] {
             let mut head = Head::new(b"200 OK").unwrap();
-            assert!(head.field(b"Content-Length", bad.as_bytes()).is_err(), "{bad}");
+            assert!(
+                head.field(b"Content-Length", bad.as_bytes()).is_err(),
+                "{bad}"
+            );
         }
         let mut head = Head::new(b"200 OK").unwrap();
         head.field(b"Content-Length", b"5").unwrap();
@@ -265,9 +277,12 @@ mod tests {
         assert!(head.field(b"X", b"").is_err());
         let mut head = Head::new(b"200 OK").unwrap();
         let long = vec![b'a'; 60_000];
-        let taken = (0..100).take_while(|_| head.field(b"X", &long).is_ok()).count();
+        let taken = (0..100)
+            .take_while(|_| head.field(b"X", &long).is_ok())
+            .count();
         assert_eq!(taken, 17);
         let mut out = Vec::new();
-        head.append(&mut out, Kind::Head).expect("what was taken can be sent");
+        head.append(&mut out, Kind::Head)
+            .expect("what was taken can be sent");
     }
 }

@@ -175,11 +175,14 @@ pub(crate) mod tests {
 
     use super::*;
 
+    /// Bytes, and the places of descriptors among them.
+    type Taken = (Vec<u8>, Vec<(usize, i32)>);
+
     /// A stream that takes `step` bytes at a time and remembers where descriptors went.
     #[derive(Default)]
     pub(crate) struct Sink {
         pub(crate) step: usize,
-        pub(crate) taken: Mutex<(Vec<u8>, Vec<(usize, i32)>)>,
+        pub(crate) taken: Mutex<Taken>,
         /// What `receive` hands out, a piece each time.
         pub(crate) incoming: Mutex<Vec<Vec<u8>>>,
     }
