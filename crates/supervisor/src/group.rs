@@ -29,6 +29,8 @@ use crate::worker::{self, Event, Phase, Worker};
 
 /// Keys of earlier generations that workers accept beside the current one.
 const EARLIER_KEYS: usize = 8;
+/// So many deaths in a row of workers that had just become ready are no accident.
+const HOPELESS: u32 = 4;
 /// A worker that was ready for so long has proved that its kind works.
 const PROVEN: Duration = Duration::from_secs(1);
 /// Longest that a worker may take until it is ready where `startup-timeout` does not say.
@@ -80,6 +82,8 @@ pub struct Group {
     door: Door,
     /// Starts that failed.
     starts: Backoff,
+    /// Workers that became ready and died at once.
+    lives: Backoff,
     /// Scripts that failed to load: a worker is good for one attempt.
     loads: Backoff,
     /// The last worker that became ready ended at once.
@@ -111,6 +115,7 @@ impl Group {
             orphans: Vec::new(),
             door: Door::default(),
             starts: Backoff::default(),
+            lives: Backoff::default(),
             loads: Backoff::default(),
             short_lived: false,
             trouble: None,
@@ -153,6 +158,7 @@ impl Group {
         self.generation += 1;
         self.python = Python::Unknown;
         self.starts.reset();
+        self.lives.reset();
         self.loads.reset();
         self.short_lived = false;
         self.trouble = None;
@@ -324,7 +330,8 @@ impl Group {
     /// the first attempt.
     fn has_nobody(&self) -> bool {
         let served = self.workers.iter().any(Worker::is_ready);
-        !served && (self.ending || self.starts.failures() > 0)
+        let hopeless = self.starts.failures() > 0 || self.lives.failures() >= HOPELESS;
+        !served && (self.ending || hopeless)
     }
 
     /// What those are told who are turned away.
@@ -407,7 +414,9 @@ impl Group {
 
     fn ended(&mut self, worker: &Worker, exit: os::process::Exit, now: Duration) {
         let pid = worker.pid();
-        if worker.is_on_its_way_out() {
+        // One that asked to be replaced may leave when it has nothing left to do.
+        let asked = worker.leaving.is_some() && exit == os::process::Exit::Status(0);
+        if worker.is_on_its_way_out() || asked {
             self.note(Level::Info, "", &format!("worker {pid} {exit}"));
         } else if worker.is_starting() {
             if worker.generation == self.generation {
@@ -425,10 +434,11 @@ impl Group {
             }
             let lived = worker.ready_for(now).unwrap_or_default();
             if lived >= PROVEN {
+                self.lives.reset();
                 self.short_lived = false;
             } else if std::mem::replace(&mut self.short_lived, true) {
                 // Once may be an accident, and its successor starts at once.
-                self.failed(now);
+                self.lives.failed(now);
             }
         }
     }

@@ -29,6 +29,7 @@ impl Group {
         };
         if self.workers.iter().any(proven) {
             self.starts.reset();
+            self.lives.reset();
             self.short_lived = false;
         }
         let serving = self.count(|w| w.is_ready() && !w.is_to_go(generation));
@@ -76,7 +77,7 @@ impl Group {
         let generation = self.generation;
         let starting = self.count(|w| w.is_starting() && w.generation == generation);
         let mut short = self.processes().saturating_sub(serving + starting);
-        if self.starts.failures() > 0 && serving == 0 {
+        if self.starts.failures() + self.lives.failures() > 0 && serving == 0 {
             // One tries the ground for all.
             short = short.min(1usize.saturating_sub(starting));
         }
@@ -86,7 +87,8 @@ impl Group {
         if serving > 0 {
             short = short.min(room);
         }
-        if short == 0 || !self.starts.may_try(now) || !self.loads.may_try(now) {
+        let waits = [&self.starts, &self.lives, &self.loads];
+        if short == 0 || !waits.iter().all(|wait| wait.may_try(now)) {
             return;
         }
         match &self.python {
@@ -227,6 +229,11 @@ impl Group {
         }
     }
 
+    /// Whether something is forgiven once a worker has been ready for a while.
+    fn is_on_trial(&self) -> bool {
+        self.starts.failures() > 0 || self.lives.failures() > 0 || self.short_lived
+    }
+
     /// When [`Group::steer`] has something to do that no descriptor announces.
     pub fn next_moment(&self, now: Duration) -> Option<Duration> {
         let (startup, mut moments) = (self.startup_limit(), Vec::new());
@@ -235,7 +242,7 @@ impl Group {
             match worker.phase {
                 Phase::Starting { since } => moments.push(since + startup),
                 Phase::Draining { until } | Phase::Stopping { until } => moments.push(until),
-                Phase::Ready { since } if self.starts.failures() > 0 && now < since + PROVEN => {
+                Phase::Ready { since } if self.is_on_trial() && now < since + PROVEN => {
                     moments.push(since + PROVEN);
                 }
                 Phase::Ready { .. } | Phase::Killed => {}
@@ -246,8 +253,8 @@ impl Group {
         }
         moments.extend(self.door.next_moment(now));
         if !self.ending {
-            moments.extend(self.starts.next(now));
-            moments.extend(self.loads.next(now));
+            let waits = [&self.starts, &self.lives, &self.loads];
+            moments.extend(waits.iter().filter_map(|wait| wait.next(now)));
         }
         moments.into_iter().min()
     }
