@@ -34,8 +34,6 @@ def facts():
         "filesystem_encoding": sys.getfilesystemencoding(),
         "process_group": getattr(module, "process_group", None),
         "application_group": getattr(module, "application_group", None),
-        "descriptors": {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
-                        if os.path.islink(f"/proc/self/fd/{fd}")},
     }
 
 

@@ -112,7 +112,7 @@ def test_a_python_that_ends_at_once(broken, httpd):
     for name in ("python", "python3"):
         (prefix / name).write_text("#!/bin/sh\nexit 7\n")
         (prefix / name).chmod(0o755)
-    broken(f"python-home={httpd.root}/prefix", f"{prefix}")
+    broken(f"python-home={httpd.root}/prefix", "status 7")
 
 
 def test_a_script_directory_the_user_cannot_enter(broken, httpd, users):
@@ -129,8 +129,7 @@ def test_a_script_the_user_cannot_read(broken, httpd, users):
     path = httpd.app("secret.wsgi", (httpd.apps / "hello.wsgi").read_text())
     shutil.chown(path, "www-data", "www-data")
     path.chmod(0o600)
-    said = broken(f"user={users[0].pw_name} group={users[0].pw_name}", path, script="secret.wsgi", statuses=(500, 503), group=False)
-    assert users[0].pw_name in said
+    broken(f"user={users[0].pw_name} group={users[0].pw_name}", path, script="secret.wsgi", statuses=(500, 503), group=False)
 
 
 def test_the_sentence_is_not_repeated_for_every_request(broken, httpd):

@@ -116,7 +116,7 @@ def test_lang_and_locale_are_set_before_python_starts(probe):
 def test_a_locale_the_machine_lacks_is_warned_about_and_the_group_serves(httpd):
     httpd.serve("hello.wsgi", options="locale=xx_XX.UTF-8")
     assert httpd.get("/").status == 200
-    httpd.error_log.expect(r"WSGI0079.*xx_XX", level="warn")
+    httpd.error_log.expect(r"WSGI0079.*xx_XX")
 
 
 def test_the_title_is_the_group_s_name_where_that_is_asked_for(httpd, users):

@@ -158,7 +158,7 @@ def test_a_body_over_the_limit_is_413_and_the_application_is_not_called(httpd):
     httpd.serve("echo.wsgi", "LimitRequestBody 1000")
     assert httpd.post("/?read", b"x" * 1000).status == 200
     assert httpd.post("/?read", b"x" * 1001).status == 413
-    httpd.error_log.allow("AH01588", "WSGI014")
+    httpd.error_log.allow("AH01588", "LimitRequestBody")
 
 
 def test_a_body_cut_short_by_the_client_is_an_oserror_in_the_application(httpd):

@@ -1,7 +1,8 @@
 """The virtual host of Flask's page, unchanged, with the script of that page (issue 2, point 2).
 
 These tests need /var/www/yourapplication, user1 and group1, because the block names them. What
-is there already and not the suite's own is left alone, and the tests are skipped.
+`scripts/demo` left there is moved aside meanwhile; what is somebody else's is left alone, and
+the tests are skipped.
 """
 
 import fcntl
@@ -19,6 +20,7 @@ from httpd import APACHE_CONF
 
 SITE = Path("/var/www/yourapplication")
 MARK = SITE / ".made-by-the-tests"
+LOCK = "/run/lock/wsgi-yourapplication"  # scripts/demo holds it while it runs
 BLOCK = APACHE_CONF / "examples" / "yourapplication.conf"
 EXAMPLE = APACHE_CONF / "examples" / "yourapplication"
 
@@ -63,16 +65,24 @@ def people():
 @pytest.fixture
 def site(people):
     """The directory the block names, empty, for this test alone."""
-    with open("/run/lock/wsgi-tests-yourapplication", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if SITE.exists():
-            if not MARK.exists():
-                pytest.skip(f"{SITE} exists and is not the suite's (scripts/demo --remove takes away the demo's)")
+    with open(LOCK, "w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.skip(f"scripts/demo or another run of the tests is using {SITE}")
+        aside = None
+        if (SITE / ".made-by-scripts-demo").exists():
+            aside = SITE.rename(SITE.with_name(f"{SITE.name}.aside"))
+        elif MARK.exists():
             shutil.rmtree(SITE)
+        elif SITE.exists():
+            pytest.skip(f"{SITE} exists and is neither the suite's nor the demo's")
         SITE.mkdir(mode=0o755, parents=True)
         MARK.touch()
         yield SITE
         shutil.rmtree(SITE)
+        if aside is not None:
+            aside.rename(SITE)
 
 
 def serve(httpd, *lines, script=SCRIPT_WITH_PATH, application=PROBE):
