@@ -30,9 +30,7 @@ def configure(settings):
     if settings["restrict_signal"]:
         _guard_signals()
     _describe_user(settings)
-    for directory in settings["python_path"]:
-        if not _add_directory(directory):
-            break
+    _add_directories(settings["python_path"])
     if settings["home"] is not None:
         sys.path.insert(0, settings["home"])
     _adopt_package(public)
@@ -58,20 +56,22 @@ def _describe_user(settings):
         os.environ["PYTHON_EGG_CACHE"] = settings["python_eggs"]
 
 
-def _add_directory(directory):
-    """Adds a directory as a site directory, so that its .pth files count, and puts whatever that
+def _add_directories(directories):
+    """Adds directories as site directories, so that their .pth files count, and puts whatever that
     added in front of the rest."""
+    if not directories:
+        return
     import site
 
     before = set(sys.path)
-    try:
-        site.addsitedir(directory)
-    except Exception as error:
-        native.log(4, f"python-path: {directory} can't be added to sys.path: {error!r}")
-        return False
+    for directory in directories:
+        try:
+            site.addsitedir(directory)
+        except Exception as error:
+            native.log(4, f"python-path: {directory} can't be added to sys.path: {error!r}")
+            break
     added = [entry for entry in sys.path if entry not in before]
     sys.path[:] = added + [entry for entry in sys.path if entry in before]
-    return True
 
 
 def _adopt_package(public):

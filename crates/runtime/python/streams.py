@@ -75,9 +75,9 @@ class LogText(io.TextIOWrapper):
 
 
 def open_log(name):
-    return LogText(
-        LogStream(name), encoding="utf-8", errors="replace", line_buffering=True, write_through=True
-    )
+    # Not line_buffering: it would flush after each newline, and so cut the text behind it off. What
+    # is written goes through at once, and `native.write` puts lines together.
+    return LogText(LogStream(name), encoding="utf-8", errors="replace", write_through=True)
 
 
 class Restricted:

@@ -4,12 +4,9 @@ import array
 import fcntl
 import os
 import pathlib
-import select
-import signal
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -66,6 +63,8 @@ class Worker:
         control.close()
         self.pid = self.process.pid
         self._log = bytearray()
+        self._reading = threading.Event()
+        self._reading.set()
         self._reader = threading.Thread(target=self._read_log, args=(reader,), daemon=True)
         self._reader.start()
         self.said = []
@@ -74,7 +73,15 @@ class Worker:
     def _read_log(self, fd):
         while data := os.read(fd, 65536):
             self._log += data
+            self._reading.wait()
         os.close(fd)
+
+    def pause_log(self):
+        """Stops reading the worker's log, but for one more piece of it."""
+        self._reading.clear()
+
+    def resume_log(self):
+        self._reading.set()
 
     @property
     def log(self):
@@ -184,6 +191,7 @@ class Worker:
 
     def close(self):
         """Ends it, whatever it does."""
+        self.resume_log()
         self.control.close()
         try:
             self.process.wait(3)

@@ -179,13 +179,16 @@ def test_an_error_before_the_head_is_a_failure_and_after_it_a_broken_end(app):
     def bare(environ, start_response):
         start_response("200 OK", [])
         return b"bytes"
+    def mixed(environ, start_response):
+        start_response("200 OK", [])
+        return [b"bytes", "text"]
     def deep(environ, start_response):
         return deep(environ, start_response)
     """)
     for name, words in [
         ("before", "ValueError: before"), ("with_head", "ValueError: with head"),
         ("leaving", "SystemExit: 3"), ("notiterable", "not iterable"), ("bare", "not int"),
-        ("deep", "RecursionError"),
+        ("deep", "RecursionError"), ("mixed", "not str"),
     ]:
         answer = call(name)
         assert answer.fail == (500, "")

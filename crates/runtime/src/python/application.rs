@@ -21,7 +21,7 @@ use super::interpreter::{describe, Interpreter};
 use super::object::{Exception, Gil, Object, Raised};
 use super::state::State;
 use crate::process_log;
-use crate::wsgi::exchange::{Exchange, Refusal};
+use crate::wsgi::exchange::{Exchange, Last, Refusal};
 
 /// Bytes of a list's items that are put together before they are sent.
 const GATHER: usize = 64 * 1024;
@@ -50,7 +50,15 @@ enum Ending {
     Failed(Object),
 }
 
-/// What is left to be done with the response.
+/// How the answer is to be concluded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Whole,
+    Broken,
+    Fail(u16),
+}
+
+/// What the application is called with.
 pub struct Prepared {
     environ: Object,
     data: Object,
@@ -102,9 +110,8 @@ pub fn prepare(gil: Gil<'_>, task: &Task<'_>) -> Result<Prepared, Raised> {
     })
 }
 
-/// Calls the application and takes its response. Returns the end to be sent; `None` where the
-/// answer was a failure, which is an end in itself.
-pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -> Option<End> {
+/// Calls the application and takes its response. Returns the last word, which is to be sent.
+pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -> Last {
     let (state, exchange) = (task.state, task.exchange);
     let Prepared {
         environ,
@@ -130,13 +137,16 @@ pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -
     let began = os::clock::monotonic_us();
     let ending = respond(gil, task, &subject, application, &call);
     let application_time = os::clock::monotonic_us().saturating_sub(began);
-    let end = conclude(gil, task, &subject, ending).map(|broken| End {
-        broken,
-        queue_time: task.queue_time,
-        application_time,
-        pid: task.pid,
-        thread: task.thread,
-    });
+    let last = match conclude(gil, task, &subject, ending) {
+        Verdict::Fail(status) => Last::Fail(status, ""),
+        verdict => Last::End(End {
+            broken: verdict == Verdict::Broken,
+            queue_time: task.queue_time,
+            application_time,
+            pid: task.pid,
+            thread: task.thread,
+        }),
+    };
     let facts = || {
         let (reads, length) = exchange.try_input().map_or((0, 0), |input| {
             input
@@ -169,7 +179,7 @@ pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -
     }
     drop(serving);
     drop(data);
-    end
+    last
 }
 
 /// Calls the application, sends its body and closes it.
@@ -203,20 +213,21 @@ fn respond(
 }
 
 /// Reports a failure and settles how the answer ends: `Some(broken)` where an end is to be sent.
-fn conclude(gil: Gil<'_>, task: &Task<'_>, subject: &Subject<'_>, ending: Ending) -> Option<bool> {
+fn conclude(gil: Gil<'_>, task: &Task<'_>, subject: &Subject<'_>, ending: Ending) -> Verdict {
     let exchange = task.exchange;
     let error = match ending {
-        Ending::Gone => return Some(true),
+        Ending::Gone => return Verdict::Broken,
         Ending::Complete => {
             let owed = with_output(gil, exchange, |output| output.shortfall());
-            if let Some(owed) = owed {
-                let text = format!(
-                    "WSGI0301: the application declared a Content-Length and sent {owed} bytes \
-                     less; the client sees a broken response"
-                );
-                log(gil, exchange, Level::Error, &text);
-            }
-            return Some(owed.is_some());
+            let Some(owed) = owed else {
+                return Verdict::Whole;
+            };
+            let text = format!(
+                "WSGI0301: the application declared a Content-Length and sent {owed} bytes less; \
+                 the client sees a broken response"
+            );
+            log(gil, exchange, Level::Error, &text);
+            return Verdict::Broken;
         }
         Ending::Failed(error) => error,
     };
@@ -226,12 +237,11 @@ fn conclude(gil: Gil<'_>, task: &Task<'_>, subject: &Subject<'_>, ending: Ending
     if !(gone && is_os_error(gil, &error)) {
         report(gil, task, subject, &error);
     }
-    if sent {
-        return Some(true);
+    match (sent, timeout) {
+        (true, _) => Verdict::Broken,
+        (false, true) => Verdict::Fail(504),
+        (false, false) => Verdict::Fail(500),
     }
-    let status = if timeout { 504 } else { 500 };
-    with_output(gil, exchange, |output| output.fail(status, ""));
-    None
 }
 
 fn is_os_error(gil: Gil<'_>, error: &Object) -> bool {
@@ -358,6 +368,12 @@ fn not_begun(gil: Gil<'_>, refusal: Refusal) -> Raised {
 
 /// All items are there already: no more messages than their bytes need.
 fn gathered(gil: Gil<'_>, exchange: &Exchange, result: &Object) -> Result<(), Raised> {
+    // Looked at before anything is sent, so that a wrong one makes an error page.
+    let mut index = 0;
+    while let Some(item) = result.item(gil, index) {
+        item_bytes(gil, &item)?;
+        index += 1;
+    }
     let mut waiting = 0;
     let mut index = 0;
     while let Some(item) = result.item(gil, index) {

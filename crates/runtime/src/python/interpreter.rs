@@ -44,8 +44,9 @@ impl Interpreter {
     /// A sentence for the log.
     pub fn create(main: &Interpreter) -> Result<Self, String> {
         // SAFETY: this thread has no thread state. It gets one of the main interpreter, with which
-        // it holds the GIL; Py_NewInterpreter makes another current. Only the interpreter is kept:
-        // both states are cleared while current, and deleted when they no longer are.
+        // it holds the GIL; Py_NewInterpreter makes another current. That one stays, unused: up to
+        // Python 3.12 an interpreter that has lost its last thread state can't get another. The
+        // first is cleared while current, and deleted when it no longer is.
         unsafe {
             let first = ffi::PyThreadState_New(main.raw.as_ptr());
             if first.is_null() {
@@ -58,9 +59,7 @@ impl Interpreter {
                 Err("Python can't make a sub-interpreter".to_owned())
             } else {
                 let raw = ffi::PyThreadState_GetInterpreter(made);
-                ffi::PyThreadState_Clear(made);
                 ffi::PyThreadState_Swap(first);
-                ffi::PyThreadState_Delete(made);
                 Ok(raw)
             };
             ffi::PyThreadState_Clear(first);

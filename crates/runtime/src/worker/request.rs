@@ -21,7 +21,7 @@ use crate::python::interpreter::{describe, Interpreter, Seat};
 use crate::python::object::Gil;
 use crate::python::scripts::{self, Resolution, Wanted};
 use crate::wsgi::body::Body;
-use crate::wsgi::exchange::{Exchange, Facts};
+use crate::wsgi::exchange::{Exchange, Facts, Last};
 use crate::wsgi::outlet::{Frames, Stream};
 
 /// Memory of a thread that serves one request after the other.
@@ -100,7 +100,7 @@ pub enum Handled {
 /// How a request ended inside the interpreter.
 enum Served {
     /// The application ran; what is still to be sent.
-    Answered(Option<End>),
+    Answered(Last),
     /// The script has changed; nothing ran.
     Stale,
     /// The child closed the connection; nothing ran.
@@ -183,8 +183,8 @@ pub fn handle(
         modified,
     };
     let served = catch_unwind(AssertUnwindSafe(|| seat.enter(|gil| part.serve(gil))));
-    let end = match served {
-        Ok(Served::Answered(end)) => end,
+    let last = match served {
+        Ok(Served::Answered(last)) => Some(last),
         Ok(Served::Stale) => {
             let mut frame = Vec::new();
             Retry::Stale.append(&mut frame);
@@ -193,9 +193,9 @@ pub fn handle(
             None
         }
         Ok(Served::Gone) => None,
-        Err(_panic) => part.after_panic(),
+        Err(_panic) => Some(part.after_panic()),
     };
-    (*out, *input) = exchange.finish(end);
+    (*out, *input) = exchange.finish(last);
     memory.trim();
     Handled::Done
 }
@@ -269,26 +269,21 @@ impl Part<'_> {
             return Served::Gone;
         }
         application::log(gil, self.exchange, Level::Error, report);
-        application::with_output(gil, self.exchange, |output| output.fail(500, ""));
-        Served::Answered(None)
+        Served::Answered(Last::Fail(500, ""))
     }
 
     /// The hook for panics has put the reason into the process's log.
-    fn after_panic(&self) -> Option<End> {
-        let mut output = self.exchange.wait_output();
-        if output.head_sent() {
-            return Some(End {
+    fn after_panic(&self) -> Last {
+        if self.exchange.wait_output().head_sent() {
+            return Last::End(End {
                 broken: true,
                 pid: self.worker.pid,
                 thread: self.desk.thread,
                 ..End::default()
             });
         }
-        output.fail(
-            500,
-            "WSGI0300: internal error in mod_wsgi, see the log of its process group",
-        );
-        None
+        let text = "WSGI0300: internal error in mod_wsgi, see the log of its process group";
+        Last::Fail(500, text)
     }
 }
 

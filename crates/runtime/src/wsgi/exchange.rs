@@ -64,6 +64,14 @@ pub struct Output {
     pub writes: u64,
 }
 
+/// The last word of an answer. What the application prints while it is put away comes before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    End(End),
+    /// There is no usable response; only where the head has not left.
+    Fail(u16, &'static str),
+}
+
 /// Why a part of the answer was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -142,12 +150,14 @@ impl Exchange {
 
     /// Sends what is left and ends the request: whatever Python objects still refer to it raise
     /// from now on. Returns the memory used, for the next request. Only with the GIL released.
-    pub fn finish(&self, end: Option<End>) -> (Vec<u8>, Vec<u8>) {
+    pub fn finish(&self, last: Option<Last>) -> (Vec<u8>, Vec<u8>) {
         let out = {
             let mut output = self.wait_output();
-            if let Some(end) = end {
-                if let Some(outlet) = output.outlet.as_mut() {
-                    outlet.end(end);
+            if let Some(outlet) = output.outlet.as_mut() {
+                match last {
+                    Some(Last::End(end)) => outlet.end(end),
+                    Some(Last::Fail(status, text)) => outlet.fail(status, text),
+                    None => {}
                 }
             }
             output.flush();
@@ -361,13 +371,6 @@ impl Output {
         lost
     }
 
-    /// The application failed before the head left.
-    pub fn fail(&mut self, status: u16, text: &str) {
-        if let Some(outlet) = self.outlet.as_mut() {
-            outlet.fail(status, text);
-        }
-    }
-
     /// Collects an interim response.
     pub fn interim(&mut self, head: &Head) -> Result<(), Refusal> {
         let outlet = self.outlet.as_mut().ok_or(Refusal::Over)?;
@@ -441,7 +444,7 @@ mod tests {
         output.data(b"hello and more");
         assert_eq!((output.shortfall(), output.length), (None, 5));
         drop(output);
-        exchange.finish(Some(End::default()));
+        exchange.finish(Some(Last::End(End::default())));
         let frames = sent(&sink);
         let kinds: Vec<_> = frames.iter().map(|(kind, _)| *kind).collect();
         assert_eq!(kinds, [Kind::Head, Kind::Data, Kind::End]);
