@@ -93,7 +93,10 @@ crate::message! {
 conversation! {
     /// From the supervisor to a worker.
     pub enum ToWorker as ToWorker {
-        /// First and once. Boxed: it is by far the largest.
+        /// First. Again when a new configuration has come: of that the worker, whose successors
+        /// are being started, takes over `key` and `earlier_keys` only, so that it can serve
+        /// requests that carry the new key until it is told to drain. Boxed: it is by far the
+        /// largest.
         1 => Setup(Box<WorkerSetup>),
         /// Take no more requests, finish those that run within so many milliseconds, leave.
         2 => Drain(u64),

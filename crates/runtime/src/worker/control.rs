@@ -157,7 +157,7 @@ pub fn watch(worker: &Worker, signals: &mut signal::Arrivals, threads: &Threads)
                         limit: Duration::from_millis(milliseconds),
                     }
                 }
-                Ok(Some(ToWorker::Setup(_))) => {}
+                Ok(Some(ToWorker::Setup(newer))) => worker.secrets.replace(&newer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // The end, or a supervisor that makes no sense: there is nobody to work for.
                 Ok(None) | Err(_) => {

@@ -12,6 +12,7 @@ mod groups;
 mod leave;
 mod preload;
 mod request;
+mod secrets;
 mod threads;
 
 use std::os::fd::OwnedFd;
@@ -39,6 +40,7 @@ pub struct Worker {
     pub listener: OwnedFd,
     pub control: control::Control,
     pub groups: groups::Groups,
+    pub secrets: secrets::Secrets,
     /// No more requests are taken.
     pub draining: AtomicBool,
     /// Requests taken up and not yet finished.
@@ -161,6 +163,7 @@ fn come_up(
     let worker = Arc::new(Worker {
         listener,
         groups: groups::Groups::new(main, setup.group.global_reachable),
+        secrets: secrets::Secrets::of(&setup),
         draining: AtomicBool::new(false),
         running: AtomicUsize::new(0),
         alive: AtomicUsize::new(0),

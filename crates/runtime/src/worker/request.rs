@@ -141,7 +141,7 @@ pub fn handle(
     };
     let prologue = &request.prologue;
     if desk.sub.is_none() {
-        if !knows_key(worker, &prologue.key) {
+        if !worker.secrets.know(&prologue.key) {
             process_log::occasionally("WSGI0306: a request without this group's key was dropped");
             return Handled::Done;
         }
@@ -293,15 +293,6 @@ fn facts(prologue: &Prologue<'_>) -> Facts {
         expects_continue: prologue.flags.has(Flags::EXPECTS_CONTINUE),
         interim: !prologue.flags.has(Flags::HTTP_1_0),
     }
-}
-
-/// Whether the request carries the secret of this group. All are compared, however early one fits.
-fn knows_key(worker: &Worker, key: &[u8; 16]) -> bool {
-    let own = os::random::equal(&worker.setup.group.key, key);
-    let earlier = &worker.setup.earlier_keys;
-    earlier
-        .iter()
-        .fold(own, |known, old| known | os::random::equal(old, key))
 }
 
 /// Answers 500 to what is no proper request.
