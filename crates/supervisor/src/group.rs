@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use os::listener::Listener;
-use wire::control::Leaving;
+use wire::control::{Leaving, WorkerSetup};
 use wire::group::ServerFacts;
 use wire::response::Level;
 
@@ -31,6 +31,9 @@ use crate::worker::{self, Event, Phase, Worker};
 const EARLIER_KEYS: usize = 8;
 /// So many deaths in a row of workers that had just become ready are no accident.
 const HOPELESS: u32 = 4;
+/// Workers in a row that may ask to be replaced when they have just become ready, as they do when a
+/// script is written again and again, before their successors have to wait.
+const MAX_HASTY: u32 = 50;
 /// A worker that was ready for so long has proved that its kind works.
 const PROVEN: Duration = Duration::from_secs(1);
 /// Longest that a worker may take until it is ready where `startup-timeout` does not say.
@@ -88,8 +91,10 @@ pub struct Group {
     loads: Backoff,
     /// The last worker that became ready ended at once.
     short_lived: bool,
-    /// Why there is nobody to serve requests, as last logged.
-    trouble: Option<String>,
+    /// Workers in a row that asked to be replaced when they had just become ready.
+    hasty: u32,
+    /// Why there is nobody to serve requests, as last logged, under this id.
+    trouble: Option<(&'static str, String)>,
     /// The configuration has it no more, or the server ends.
     ending: bool,
 }
@@ -118,6 +123,7 @@ impl Group {
             lives: Backoff::default(),
             loads: Backoff::default(),
             short_lived: false,
+            hasty: 0,
             trouble: None,
             ending: false,
         };
@@ -147,6 +153,19 @@ impl Group {
             self.earlier_keys.retain(|key| *key != config.key);
             self.earlier_keys.truncate(EARLIER_KEYS);
         }
+        // Those who run as somebody else from now on are not to serve what comes from now on.
+        if self.config.identity == config.identity {
+            for worker in &self.workers {
+                let mut group = self.config.clone();
+                group.key = config.key;
+                worker.tell_secrets(WorkerSetup {
+                    group,
+                    server: (*self.server).clone(),
+                    generation: worker.generation,
+                    earlier_keys: self.earlier_keys.iter().copied().collect(),
+                });
+            }
+        }
         if let Some(listener) = listener {
             self.unlink();
             self.listener = listener;
@@ -161,6 +180,7 @@ impl Group {
         self.lives.reset();
         self.loads.reset();
         self.short_lived = false;
+        self.hasty = 0;
         self.trouble = None;
         self.ending = false;
         if asked {
@@ -205,10 +225,14 @@ impl Group {
     }
 
     /// Logs why there is nobody to serve requests; the same reason once in a row.
-    fn trouble(&mut self, id: &str, sentence: String) {
-        if self.trouble.as_ref() != Some(&sentence) {
+    fn trouble(&mut self, id: &'static str, sentence: String) {
+        let known = self
+            .trouble
+            .as_ref()
+            .is_some_and(|(_, said)| *said == sentence);
+        if !known {
             self.note(Level::Error, id, &sentence);
-            self.trouble = Some(sentence);
+            self.trouble = Some((id, sentence));
         }
     }
 
@@ -334,16 +358,18 @@ impl Group {
         !served && (self.ending || hopeless)
     }
 
-    /// What those are told who are turned away.
+    /// What those are told who are turned away. It is logged for each of them, so it refers to the
+    /// reason and does not repeat it.
     fn regret(&self) -> String {
         let name = self.config.name.text();
-        if self.ending {
-            return format!("process group '{name}' is no longer configured");
-        }
-        match &self.trouble {
-            Some(why) => format!("process group '{name}' has no worker: {why}"),
-            None => format!("process group '{name}' has no worker at the moment"),
-        }
+        let why = match (&self.trouble, self.ending) {
+            (_, true) => {
+                return format!("WSGI0345: process group '{name}' is no longer configured")
+            }
+            (Some((id, _)), false) => id,
+            (None, false) => "WSGI0339",
+        };
+        format!("WSGI0345: process group '{name}' has no worker: {why} in the error log says why")
     }
 
     fn heard(&mut self, id: u64, events: Vec<Event>, now: Duration) {
@@ -404,6 +430,16 @@ impl Group {
         };
         let text = format!("worker {pid} is to be replaced: {why}");
         self.note(Level::Info, "", &text);
+        let at_once = |w: &Worker| w.pid() == pid && w.ready_for(now).is_none_or(|t| t < PROVEN);
+        if self.workers.iter().any(at_once) {
+            self.hasty += 1;
+            if self.hasty > MAX_HASTY {
+                self.loads.failed(now);
+                return;
+            }
+        } else {
+            self.hasty = 0;
+        }
         match reason {
             Leaving::LoadFailed => self.loads.failed(now),
             // The script may be mended now.
@@ -421,7 +457,11 @@ impl Group {
         } else if worker.is_starting() {
             if worker.generation == self.generation {
                 // The number would make each of a row of failures look new.
-                self.trouble("WSGI0338", format!("a worker {exit} before it was ready"));
+                let python = String::from_utf8_lossy(&worker.python);
+                let text = format!(
+                    "{python} {exit} before the worker was ready; what it wrote stands above"
+                );
+                self.trouble("WSGI0338", text);
                 self.failed(now);
             }
         } else {

@@ -8,7 +8,7 @@ use os::process::{Child, Exit};
 use os::signal::{SIGKILL, SIGTERM};
 use os::socket::{self, Wait};
 use os::spawn::{Command, Failure};
-use wire::control::{FromWorker, Leaving, ToWorker, MAX_MESSAGE};
+use wire::control::{FromWorker, Leaving, ToWorker, WorkerSetup, MAX_MESSAGE};
 
 use crate::journal::Journal;
 use crate::relay::{Pipe, Relay};
@@ -65,6 +65,8 @@ pub struct Worker {
     /// Unique in the group, in order of starting.
     pub id: u64,
     pub generation: u32,
+    /// The program it was started from.
+    pub python: Vec<u8>,
     pub phase: Phase,
     /// Why it asked to be replaced.
     pub leaving: Option<Leaving>,
@@ -98,11 +100,13 @@ impl Worker {
         // The setup is one packet: there must be room for the largest.
         socket::set_buffers(own.as_fd(), 2 * MAX_MESSAGE as u32, 0)?;
         socket::send(own.as_fd(), &[IoSlice::new(setup)], None, Wait::Never)?;
-        let child = command([null.as_fd(), log, log, listener, theirs.as_fd()]).spawn()?;
+        let command = command([null.as_fd(), log, log, listener, theirs.as_fd()]);
+        let child = command.spawn()?;
         let pid = child.pid();
         Ok(Self {
             id,
             generation,
+            python: command.program,
             phase: Phase::Starting { since: now },
             leaving: None,
             leaving_count: 0,
@@ -260,6 +264,14 @@ impl Worker {
             FromWorker::Unusable(sentence) => Some(Event::Unusable(
                 sentence.text().chars().take(2048).collect(),
             )),
+        }
+    }
+
+    /// Hands a worker that runs on the secrets of the configuration that has come: requests that
+    /// carry the new one reach it until its successors are ready.
+    pub fn tell_secrets(&self, setup: WorkerSetup) {
+        if !self.is_on_its_way_out() {
+            self.tell(&ToWorker::Setup(Box::new(setup)));
         }
     }
 

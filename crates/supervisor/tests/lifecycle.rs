@@ -72,7 +72,10 @@ fn a_new_configuration_is_served_before_the_old_one_leaves() {
     group.place.env = vec![("MODE".into(), "slow0.3".into())];
     group.key = [2; 16];
     supervisor.configure(&[group]).unwrap();
-    // The old one serves for as long as the new one is not ready.
+    // The old one serves for as long as the new one is not ready, and knows the new secret.
+    assert_eq!(supervisor.pid("shop"), old);
+    let setup = supervisor.ask("shop", "setup");
+    assert!(setup.contains(&"02".repeat(16)) && setup.contains(&"01".repeat(16)));
     assert_eq!(supervisor.pid("shop"), old);
     let new = eventually("the new generation", || {
         Some(supervisor.pid("shop")).filter(|&pid| pid != old)

@@ -31,6 +31,7 @@ impl Group {
             self.starts.reset();
             self.lives.reset();
             self.short_lived = false;
+            self.hasty = 0;
         }
         let serving = self.count(|w| w.is_ready() && !w.is_to_go(generation));
         self.let_predecessors_go(serving, now);
@@ -187,7 +188,7 @@ impl Group {
 
     fn enforce_limits(&mut self, now: Duration) {
         let (startup, shutdown) = (self.startup_limit(), self.shutdown_limit());
-        let (mut late, mut killed, mut silent) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut late, mut killed, mut silent) = (0, Vec::new(), Vec::new());
         for worker in &mut self.workers {
             if worker.has_fallen_silent(now) {
                 if !worker.is_on_its_way_out() {
@@ -197,7 +198,7 @@ impl Group {
             }
             match worker.phase {
                 Phase::Starting { since } if now >= since + startup => {
-                    late.push(worker.pid());
+                    late += 1;
                     worker.stop(shutdown, now);
                 }
                 Phase::Draining { until } if now >= until => worker.stop(shutdown, now),
@@ -208,12 +209,10 @@ impl Group {
                 _ => {}
             }
         }
-        for pid in late {
+        for _ in 0..late {
             let seconds = startup.as_secs();
-            let text = format!("worker {pid} was not ready within {seconds} s and is ended");
-            self.note(Level::Error, "WSGI0342", &text);
-            self.trouble
-                .get_or_insert_with(|| format!("a worker was not ready within {seconds} s"));
+            let text = format!("a worker was not ready within {seconds} s and is ended");
+            self.trouble("WSGI0342", text);
             self.failed(now);
         }
         for pid in silent {
@@ -231,7 +230,10 @@ impl Group {
 
     /// Whether something is forgiven once a worker has been ready for a while.
     fn is_on_trial(&self) -> bool {
-        self.starts.failures() > 0 || self.lives.failures() > 0 || self.short_lived
+        self.starts.failures() > 0
+            || self.lives.failures() > 0
+            || self.short_lived
+            || self.hasty > 0
     }
 
     /// When [`Group::steer`] has something to do that no descriptor announces.

@@ -105,6 +105,9 @@ while True:
         time.sleep(1000)
     if not message:
         os._exit(0)
+    if message[8] == 1:
+        SETUP = message
+        continue
     if message[8] == 2:
         DRAINING.append(1)
         # Threads in accept can't be called back from Python: leave the socket to others by ending
