@@ -14,6 +14,7 @@ use crate::config::expand::RequestFacts;
 use crate::config::Settings;
 
 use super::environ::{self, Facts, Redirected};
+use super::forwarded::{self, Trust};
 
 /// What templates such as `%{SERVER}` may ask of a request.
 #[derive(Clone, Copy)]
@@ -131,6 +132,15 @@ pub fn gather<'a>(
         scheme: request.scheme(),
         redirected: request.previous().map(|before| redirected(request, before)),
         is_https: connection.is_https(),
+        forwarded: forwarded::read(
+            &Trust {
+                headers: settings.trusted_proxy_headers,
+                proxies: settings.trusted_proxies,
+                peer: request.useragent_ip(),
+            },
+            request.headers_in().iter(),
+            request.subprocess_env().iter(),
+        ),
         passes_all_authorization: request.passes_authorization(),
         passes_authorization: settings.pass_authorization,
         process_group: &settings.process_group,

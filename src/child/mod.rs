@@ -18,6 +18,7 @@ pub mod dial;
 pub mod dispatch;
 pub mod environ;
 pub mod facts;
+pub mod forwarded;
 pub mod handler;
 pub mod mapping;
 pub mod refusal;

@@ -4,11 +4,15 @@
 
 use std::net::IpAddr;
 
-/// What a forwarding header tells about.
+/// What a forwarding header tells about, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Category {
+    /// The addresses the request came from and through, the client's first.
+    Chain,
     /// The client's address.
     Client,
+    /// Client, host and scheme at once, for each proxy on the way: `Forwarded` (RFC 7239).
+    Standard,
     /// The Host header.
     Host,
     /// The server's name.
@@ -17,16 +21,19 @@ pub enum Category {
     Port,
     /// Where the application is mounted.
     Script,
-    /// http or https.
+    /// `http` or `https`.
     Scheme,
+    /// `on` (https) or `off`.
+    Encrypted,
 }
 
 /// Every header that is understood, under its name in environ. Others may be listed and do
 /// nothing, as in mod_wsgi.
 pub const KNOWN_HEADERS: &[(&str, Category)] = &[
-    ("HTTP_X_FORWARDED_FOR", Category::Client),
+    ("HTTP_X_FORWARDED_FOR", Category::Chain),
     ("HTTP_X_CLIENT_IP", Category::Client),
     ("HTTP_X_REAL_IP", Category::Client),
+    ("HTTP_FORWARDED", Category::Standard),
     ("HTTP_X_FORWARDED_HOST", Category::Host),
     ("HTTP_X_HOST", Category::Host),
     ("HTTP_X_FORWARDED_SERVER", Category::Server),
@@ -36,9 +43,9 @@ pub const KNOWN_HEADERS: &[(&str, Category)] = &[
     ("HTTP_X_FORWARDED_PROTO", Category::Scheme),
     ("HTTP_X_FORWARDED_SCHEME", Category::Scheme),
     ("HTTP_X_SCHEME", Category::Scheme),
-    ("HTTP_X_FORWARDED_HTTPS", Category::Scheme),
-    ("HTTP_X_FORWARDED_SSL", Category::Scheme),
-    ("HTTP_X_HTTPS", Category::Scheme),
+    ("HTTP_X_FORWARDED_HTTPS", Category::Encrypted),
+    ("HTTP_X_FORWARDED_SSL", Category::Encrypted),
+    ("HTTP_X_HTTPS", Category::Encrypted),
 ];
 
 /// A header listed in `WSGITrustedProxyHeaders`, under its name in environ (`HTTP_X_REAL_IP`).
@@ -69,12 +76,14 @@ impl ProxyHeader {
         &self.0
     }
 
+    /// Its index in [`KNOWN_HEADERS`]; `None` when it is not one of them.
+    pub fn known(&self) -> Option<usize> {
+        KNOWN_HEADERS.iter().position(|(key, _)| *key == self.0)
+    }
+
     /// What it tells about; `None` when it is not one of those understood.
     pub fn category(&self) -> Option<Category> {
-        KNOWN_HEADERS
-            .iter()
-            .find(|(key, _)| *key == self.0)
-            .map(|(_, category)| *category)
+        self.known().map(|index| KNOWN_HEADERS[index].1)
     }
 }
 
@@ -177,7 +186,7 @@ mod tests {
     fn a_header_is_kept_under_its_name_in_environ() {
         let header = ProxyHeader::parse(b"X-Forwarded-For").unwrap();
         assert_eq!(header.key(), "HTTP_X_FORWARDED_FOR");
-        assert_eq!(header.category(), Some(Category::Client));
+        assert_eq!(header.category(), Some(Category::Chain));
         assert_eq!(ProxyHeader::parse(b"X-Other").unwrap().category(), None);
         for name in [&b""[..], b"X_Real_IP", b"X Real", b"X-R\xe9al"] {
             assert_eq!(ProxyHeader::parse(name), None);

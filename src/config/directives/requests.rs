@@ -137,19 +137,30 @@ pub const TRUSTED_PROXY_HEADERS: Directive = Directive {
     scope: Scope::FileInfo,
     usage: "WSGITrustedProxyHeaders header ...",
     default: "none: forwarding headers are passed on unchanged and change nothing",
-    effect: Effect::Later,
+    effect: Effect::Now,
     help: "Headers of a proxy that are believed.",
     doc:
         "Headers that say who the client is and how it asked, and that are to be put into environ \
-          as if the client had asked Apache itself. They apply in the order given. Of a kind of \
-          header that is listed, all others are removed; from a client that is no trusted proxy \
-          (see WSGITrustedProxies) all are.\n\n\
-          Known are X-Forwarded-For, X-Client-IP, X-Real-IP; X-Forwarded-Host, X-Host; \
-          X-Forwarded-Server; X-Forwarded-Port; X-Script-Name, X-Forwarded-Script-Name; \
-          X-Forwarded-Proto, X-Forwarded-Scheme, X-Scheme, X-Forwarded-HTTPS, X-Forwarded-SSL \
-          and X-HTTPS. Further lines in the same place add to the list; an inner section replaces \
-          the list of an outer one.\n\n\
-          Without WSGITrustedProxies every client is believed.",
+          as if the client had asked Apache itself. They apply in the order given, later ones over \
+          earlier ones. Of a kind of header that is listed, all others are removed; from a client \
+          that is no trusted proxy (see WSGITrustedProxies) all are.\n\n\
+          Known are:\n\n\
+          * client, REMOTE_ADDR: X-Forwarded-For, X-Client-IP, X-Real-IP\n\n\
+          * host, HTTP_HOST: X-Forwarded-Host, X-Host\n\n\
+          * server, SERVER_NAME: X-Forwarded-Server\n\n\
+          * port, SERVER_PORT: X-Forwarded-Port\n\n\
+          * mount point, SCRIPT_NAME: X-Script-Name, X-Forwarded-Script-Name\n\n\
+          * scheme, wsgi.url_scheme: X-Forwarded-Proto, X-Forwarded-Scheme, X-Scheme (`https` or \
+          `http`); X-Forwarded-HTTPS, X-Forwarded-SSL, X-HTTPS (`on` or `off`)\n\n\
+          * client, host and scheme: Forwarded (RFC 7239), once it is listed\n\n\
+          X-Forwarded-For and Forwarded are read from the right, where the nearest proxy has \
+          written: the client is whom the last trusted proxy names, and the application sees the \
+          list from there on. Lists of the other headers are read at the same hop. A value that \
+          cannot be what it should be (an address such as `unknown`, a port that is no number) \
+          changes nothing.\n\n\
+          Further lines in the same place add to the list; an inner section replaces the list of \
+          an outer one. Without WSGITrustedProxies every client is believed, and the first item \
+          of a list.",
     example: "WSGITrustedProxyHeaders X-Forwarded-For X-Forwarded-Proto",
     setter: Setter::Directory(|dir, line| {
         let mut headers = Vec::new();
@@ -168,10 +179,11 @@ pub const TRUSTED_PROXIES: Directive = Directive {
     scope: Scope::FileInfo,
     usage: "WSGITrustedProxies address[/mask] ...",
     default: "none: every client is believed",
-    effect: Effect::Later,
+    effect: Effect::Now,
     help: "Proxies whose headers are believed.",
     doc: "Addresses and networks, IPv4 or IPv6, from which WSGITrustedProxyHeaders are taken. \
-          Further lines in the same place add to the list; an inner section replaces the list of \
+          Whoever asks is judged by its address as httpd has it, after mod_remoteip if that is \
+          in use. Further lines in the same place add to the list; an inner section replaces the list of \
           an outer one.",
     example: "WSGITrustedProxies 10.0.0.0/8 2001:db8::/32",
     setter: Setter::Directory(|dir, line| {
