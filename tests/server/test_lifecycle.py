@@ -105,7 +105,9 @@ def test_a_graceful_restart_serves_new_code(httpd):
     assert httpd.get("/").text == "First, World!\n"
     httpd.app("v.wsgi", (httpd.apps / "hello.wsgi").read_text().replace("Hello", "Other"))
     httpd.graceful()
-    assert httpd.get("/").text == "Other, World!\n"
+    # The old generation serves until the new one is ready, and not a request longer.
+    waiting.until(lambda: httpd.get("/").text == "Other, World!\n", 5, "the new generation")
+    assert {httpd.get("/").text for _ in range(10)} == {"Other, World!\n"}
 
 
 def test_a_graceful_restart_takes_a_changed_configuration(httpd):

@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from waiting import until
+
 VERSION = """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -128,7 +130,7 @@ def test_off_stops_it(served):
     version(httpd, "two")
     assert httpd.get("/").text == "one"
     httpd.graceful()
-    assert httpd.get("/").text == "two"
+    until(lambda: httpd.get("/").text == "two", 5, "the new generation")
 
 
 def test_it_may_be_switched_off_for_a_directory(served):
