@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use os::listener::Listener;
+use os::signal::{SIGKILL, SIGTERM};
 use wire::control::{Leaving, WorkerSetup};
 use wire::group::ServerFacts;
 use wire::response::Level;
@@ -29,7 +30,10 @@ use crate::worker::{self, Event, Phase, Worker};
 
 /// Keys of earlier generations that workers accept beside the current one.
 const EARLIER_KEYS: usize = 8;
-/// So many deaths in a row of workers that had just become ready are no accident.
+/// Deaths in a row of workers that had just become ready that may be accidents, beside one of each
+/// process of the group.
+const ACCIDENTS: usize = 4;
+/// Waits between further such deaths, until requests are turned away.
 const HOPELESS: u32 = 4;
 /// Workers in a row that may ask to be replaced when they have just become ready, as they do when a
 /// script is written again and again, before their successors have to wait.
@@ -89,8 +93,8 @@ pub struct Group {
     lives: Backoff,
     /// Scripts that failed to load: a worker is good for one attempt.
     loads: Backoff,
-    /// The last worker that became ready ended at once.
-    short_lived: bool,
+    /// Workers in a row that died when they had just become ready.
+    short_lives: usize,
     /// Workers in a row that asked to be replaced when they had just become ready.
     hasty: u32,
     /// Why there is nobody to serve requests, as last logged, under this id.
@@ -122,7 +126,7 @@ impl Group {
             starts: Backoff::default(),
             lives: Backoff::default(),
             loads: Backoff::default(),
-            short_lived: false,
+            short_lives: 0,
             hasty: 0,
             trouble: None,
             ending: false,
@@ -179,7 +183,7 @@ impl Group {
         self.starts.reset();
         self.lives.reset();
         self.loads.reset();
-        self.short_lived = false;
+        self.short_lives = 0;
         self.hasty = 0;
         self.trouble = None;
         self.ending = false;
@@ -452,11 +456,13 @@ impl Group {
         let pid = worker.pid();
         // One that asked to be replaced may leave when it has nothing left to do.
         let asked = worker.leaving.is_some() && exit == os::process::Exit::Status(0);
+        // Somebody did that to it, or the system for want of memory: no fault of its start.
+        let killed = matches!(exit, os::process::Exit::Signal { number, .. }
+            if number == SIGKILL || number == SIGTERM);
         if worker.is_on_its_way_out() || asked {
             self.note(Level::Info, "", &format!("worker {pid} {exit}"));
-        } else if worker.is_starting() {
+        } else if worker.is_starting() && !killed {
             if worker.generation == self.generation {
-                // The number would make each of a row of failures look new.
                 let python = String::from_utf8_lossy(&worker.python);
                 let text = format!(
                     "{python} {exit} before the worker was ready; what it wrote stands above"
@@ -472,13 +478,15 @@ impl Group {
             } else {
                 self.note(Level::Error, "WSGI0339", &text);
             }
-            let lived = worker.ready_for(now).unwrap_or_default();
-            if lived >= PROVEN {
+            if worker.ready_for(now).is_some_and(|lived| lived >= PROVEN) {
                 self.lives.reset();
-                self.short_lived = false;
-            } else if std::mem::replace(&mut self.short_lived, true) {
-                // Once may be an accident, and its successor starts at once.
-                self.lives.failed(now);
+                self.short_lives = 0;
+            } else {
+                self.short_lives += 1;
+                // Accidents have their successors at once.
+                if self.short_lives > ACCIDENTS + self.processes() {
+                    self.lives.failed(now);
+                }
             }
         }
     }

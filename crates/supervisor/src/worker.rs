@@ -270,9 +270,7 @@ impl Worker {
     /// Hands a worker that runs on the secrets of the configuration that has come: requests that
     /// carry the new one reach it until its successors are ready.
     pub fn tell_secrets(&self, setup: WorkerSetup) {
-        if !self.is_on_its_way_out() {
-            self.tell(&ToWorker::Setup(Box::new(setup)));
-        }
+        self.tell(&ToWorker::Setup(Box::new(setup)));
     }
 
     /// Best effort: a worker that does not read its messages is dealt with by its limit.

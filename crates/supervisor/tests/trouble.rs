@@ -86,7 +86,8 @@ fn a_worker_that_is_ready_and_dies_at_once_is_no_fork_bomb() {
     supervisor.refusal("shop");
     std::thread::sleep(Duration::from_secs(1));
     let deaths = supervisor.count_logged("exited with status 9");
-    assert!((3..=8).contains(&deaths), "{deaths}");
+    // Five at once, and then ever more rarely.
+    assert!((7..=13).contains(&deaths), "{deaths}");
 }
 
 #[test]

@@ -30,7 +30,7 @@ impl Group {
         if self.workers.iter().any(proven) {
             self.starts.reset();
             self.lives.reset();
-            self.short_lived = false;
+            self.short_lives = 0;
             self.hasty = 0;
         }
         let serving = self.count(|w| w.is_ready() && !w.is_to_go(generation));
@@ -42,7 +42,7 @@ impl Group {
         self.workers.iter().filter(|worker| which(worker)).count()
     }
 
-    fn processes(&self) -> usize {
+    pub(super) fn processes(&self) -> usize {
         usize::try_from(self.config.processes.max(1)).unwrap_or(usize::MAX)
     }
 
@@ -232,7 +232,7 @@ impl Group {
     fn is_on_trial(&self) -> bool {
         self.starts.failures() > 0
             || self.lives.failures() > 0
-            || self.short_lived
+            || self.short_lives > 0
             || self.hasty > 0
     }
 
