@@ -331,6 +331,15 @@ pub fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<Peer> {
     })
 }
 
+/// Whether the other end of a connected unix stream socket has yet to receive something that was
+/// sent to it.
+pub fn has_unreceived(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut outstanding: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ (SIOCOUTQ) writes one integer through the pointer.
+    checked(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &mut outstanding) })?;
+    Ok(outstanding > 0)
+}
+
 /// Which directions to close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -406,6 +415,17 @@ mod tests {
         let mut buffer = [0; 8];
         assert_eq!(peek(b.as_fd(), &mut buffer, Wait::AsSet).unwrap(), 2);
         assert_eq!(recv(b.as_fd(), &mut buffer, Wait::Never).unwrap(), 2);
+    }
+
+    #[test]
+    fn what_the_other_end_has_not_received_is_outstanding() {
+        let (a, b) = stream_pair().unwrap();
+        assert!(!has_unreceived(a.as_fd()).unwrap());
+        send(a.as_fd(), &[IoSlice::new(b"ab")], None, Wait::AsSet).unwrap();
+        peek(b.as_fd(), &mut [0; 2], Wait::Never).unwrap();
+        assert!(has_unreceived(a.as_fd()).unwrap());
+        recv(b.as_fd(), &mut [0; 2], Wait::Never).unwrap();
+        assert!(!has_unreceived(a.as_fd()).unwrap());
     }
 
     #[test]
