@@ -434,7 +434,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "connect-timeout",
         value: "seconds",
         default: "15",
-        effect: Later,
+        effect: Now,
         doc: "Time Apache tries to reach the group; then the client gets 503.",
         set: |options, value| {
             options.connect_timeout = Some(value.seconds()?);
@@ -445,7 +445,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "socket-timeout",
         value: "seconds",
         default: "0: Apache's Timeout",
-        effect: Later,
+        effect: Now,
         doc: "Time a single read or write between Apache and the process may take; the client \
               gets 504 when it passes before the response has begun.",
         set: |options, value| {
@@ -480,7 +480,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "response-buffer-size",
         value: "bytes, 0 or 65536 and more",
         default: "0: 8388608",
-        effect: Later,
+        effect: Now,
         doc: "How much of a response Apache may hold before it is flushed to the client.",
         set: |options, value| {
             options.response_buffer_size = Some(value.bytes(65536)?);
@@ -491,7 +491,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "response-flush-delay",
         value: "milliseconds",
         default: "5",
-        effect: Later,
+        effect: Now,
         doc: "How long Apache waits for more of the response before it flushes what it has.",
         set: |options, value| {
             options.response_flush_delay = Some(value.milliseconds()?);
@@ -502,7 +502,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "header-buffer-size",
         value: "bytes, 0 or 8192 and more",
         default: "0: 32768",
-        effect: Later,
+        effect: Now,
         doc: "Longest single response header; a longer one is answered with 500.",
         set: |options, value| {
             options.header_buffer_size = Some(value.bytes(8192)?);

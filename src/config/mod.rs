@@ -33,7 +33,7 @@ pub mod system;
 pub mod words;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use directive::{apply, Directive, Effect, Scope, Target, DIRECTIVES};
 pub use error::Invalid;

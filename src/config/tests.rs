@@ -24,7 +24,7 @@ pub struct Configuration {
     /// Directory sections, in order, with the argument.
     pub directories: Vec<(String, DirGiven)>,
     pub reading: Reading,
-    pub machine: Machine,
+    pub(in crate::config) machine: Machine,
     line: u32,
     host: Option<usize>,
     directory: Option<usize>,

@@ -48,7 +48,7 @@ pub const MAP_HEAD_TO_GET: Directive = Directive {
     scope: Scope::FileInfo,
     usage: "WSGIMapHEADToGET On|Off|Auto",
     default: "Auto",
-    effect: Effect::Later,
+    effect: Effect::Now,
     help: "Show HEAD requests to the application as GET.",
     doc: "An application that answers HEAD without a body gives output filters (mod_deflate) \
           nothing to work on, and the headers differ from those of GET. `Auto` shows HEAD as GET \
@@ -72,7 +72,7 @@ pub const ERROR_OVERRIDE: Directive = Directive {
     scope: Scope::FileInfo,
     usage: "WSGIErrorOverride On|Off",
     default: "Off",
-    effect: Effect::Later,
+    effect: Effect::Now,
     help: "Replace the application's error pages by Apache's.",
     doc:
         "`On` drops the body of a response whose status is 400 or more and lets Apache answer with \
@@ -89,7 +89,7 @@ pub const ENABLE_SENDFILE: Directive = Directive {
     scope: Scope::FileInfo,
     usage: "WSGIEnableSendfile On|Off",
     default: "Off",
-    effect: Effect::Later,
+    effect: Effect::Now,
     help: "Let the kernel copy files of wsgi.file_wrapper.",
     doc: "Whether files that the application returns with `wsgi.file_wrapper` may be sent with \
           sendfile(2).",
