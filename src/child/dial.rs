@@ -99,6 +99,10 @@ impl Peer for Connection {
             to_client: interest.to_client && client.is_some_and(|fd| fd.can_write()),
         })
     }
+
+    fn unread(&self) -> Option<bool> {
+        socket::has_unreceived(self.socket.as_fd()).ok()
+    }
 }
 
 fn wanted(fd: BorrowedFd<'_>, read: bool, write: bool) -> Option<Wanted<'_>> {

@@ -43,3 +43,96 @@ pub fn process_group<'a>(
     }
     Ok(group)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::resolved::Overrides;
+    use crate::config::tests::Configuration;
+    use std::borrow::Cow;
+
+    /// A request about which nothing is known: the groups of these tests are fixed names.
+    struct Nothing;
+
+    impl crate::config::expand::RequestFacts for Nothing {
+        fn server_hostname(&self) -> Cow<'_, [u8]> {
+            Cow::Borrowed(b"shop.example.com")
+        }
+        fn host(&self) -> Option<Cow<'_, [u8]>> {
+            None
+        }
+        fn port(&self) -> u16 {
+            80
+        }
+        fn script_name(&self) -> Cow<'_, [u8]> {
+            Cow::Borrowed(b"")
+        }
+        fn env(&self, _: &[u8]) -> Option<Cow<'_, [u8]>> {
+            None
+        }
+    }
+
+    /// The group of a request to host `at` of `lines`, in the first directory section.
+    fn group(lines: &str, at: Option<usize>) -> Result<String, (u16, &'static str)> {
+        let read = Configuration::of(lines);
+        let settled = read.settle();
+        let server = at.map_or(&read.main, |at| &read.hosts[at].given);
+        let merged = server.merged_over(&read.main);
+        let dir = read.directories.first().map(|(_, dir)| dir.clone());
+        let dir = dir.unwrap_or_default();
+        let settings = Settings::resolve(&dir, &merged, Overrides::default(), &Nothing);
+        let host = Host {
+            id: at,
+            name: at.and_then(|at| read.hosts[at].name).map(str::as_bytes),
+        };
+        match process_group(&settings, &settled.groups, host) {
+            Ok(group) => Ok(String::from_utf8_lossy(&group.name).into_owned()),
+            Err(refusal) => Err((refusal.status(), refusal.id())),
+        }
+    }
+
+    #[test]
+    fn a_request_goes_to_the_group_that_is_named() {
+        let lines = "WSGIDaemonProcess shop\nWSGIProcessGroup shop";
+        assert_eq!(group(lines, None), Ok("shop".into()));
+        let lines = "WSGIDaemonProcess shop\n<Directory /srv>\nWSGIProcessGroup shop\n</Directory>";
+        assert_eq!(group(lines, None), Ok("shop".into()));
+    }
+
+    #[test]
+    fn a_group_that_is_missing_unknown_or_forbidden_is_an_error_of_its_own() {
+        for (lines, id) in [
+            ("WSGIDaemonProcess shop", "WSGI0365"),
+            (
+                "WSGIDaemonProcess shop\nWSGIProcessGroup %{GLOBAL}",
+                "WSGI0365",
+            ),
+            ("WSGIDaemonProcess shop\nWSGIProcessGroup shpo", "WSGI0150"),
+            (
+                "WSGIDaemonProcess shop threads=0\nWSGIProcessGroup shop",
+                "WSGI0366",
+            ),
+            (
+                "WSGIDaemonProcess shop\nWSGIProcessGroup shop\nWSGIRestrictProcess blog",
+                "WSGI0149",
+            ),
+        ] {
+            assert_eq!(group(lines, None), Err((500, id)), "{lines}");
+        }
+    }
+
+    #[test]
+    fn a_group_of_a_virtual_host_is_for_hosts_of_the_same_name() {
+        let lines = "<VirtualHost a.example.com *:80>
+            WSGIDaemonProcess shop
+            </VirtualHost>
+            <VirtualHost a.example.com *:443>
+            WSGIProcessGroup shop
+            </VirtualHost>
+            <VirtualHost b.example.com *:80>
+            WSGIProcessGroup shop
+            </VirtualHost>";
+        assert_eq!(group(lines, Some(1)), Ok("shop".into()));
+        assert_eq!(group(lines, Some(2)), Err((500, "WSGI0152")));
+    }
+}

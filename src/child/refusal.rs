@@ -1,7 +1,7 @@
 //! A request that no worker is to see, and why.
 //!
 //! Runs in: an Apache child. Numbers are the C module's where the event is the same; ours begin at
-//! WSGI0340 here and are never used again for something else.
+//! WSGI0360 here and are never used again for something else.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -70,13 +70,13 @@ impl Refusal {
             Refusal::TransferCoding(_) => "WSGI0138",
             Refusal::Chunked => "WSGI0139",
             Refusal::ContentLength(_) => "WSGI0141",
-            Refusal::BodyTooLarge { .. } => "WSGI0344",
+            Refusal::BodyTooLarge { .. } => "WSGI0364",
             Refusal::GroupRestricted(_) => "WSGI0149",
-            Refusal::NoGroup => "WSGI0345",
+            Refusal::NoGroup => "WSGI0365",
             Refusal::GroupUnknown(_) => "WSGI0150",
             Refusal::GroupOfOtherHost(..) => "WSGI0152",
-            Refusal::GroupServesNothing(_) => "WSGI0346",
-            Refusal::EnvironTooLarge => "WSGI0347",
+            Refusal::GroupServesNothing(_) => "WSGI0366",
+            Refusal::EnvironTooLarge => "WSGI0367",
         }
     }
 }

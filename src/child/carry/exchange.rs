@@ -295,6 +295,14 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
         }
         let head =
             decode_head(self.frames.bytes(&range)).map_err(|why| self.nonsense(why.into()))?;
+        let longest = self.order.limits.header_field;
+        if let Some((name, value)) = head
+            .fields()
+            .find(|(name, value)| name.len() + value.len() > longest)
+        {
+            let trouble = Trouble::long_field(self.order.group, name, value.len(), longest);
+            return Err(Stop::Trouble(trouble));
+        }
         let head = head::check(head).map_err(|why| self.unfit(&why))?;
         let until = Instant::now() + self.order.limits.silence;
         if self.order.error_override && head.status() >= 400 {

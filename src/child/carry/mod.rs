@@ -46,6 +46,8 @@ pub struct Limits {
     pub flush_delay: Duration,
     /// `response-buffer-size=`: bytes that may wait for a flush.
     pub flush_bytes: usize,
+    /// `header-buffer-size=`: longest single header field, name and value.
+    pub header_field: usize,
 }
 
 /// A request ready to be carried.

@@ -54,8 +54,9 @@ pub trait Peer {
         limit: Duration,
     ) -> io::Result<Interest>;
 
-    /// Bytes sent that the worker has not taken from the socket yet, where the system tells.
-    fn unread(&self) -> Option<usize> {
+    /// Whether something that was sent is still in the socket, not taken by the worker; `None` where
+    /// the system does not tell.
+    fn unread(&self) -> Option<bool> {
         None
     }
 }

@@ -1,7 +1,7 @@
 //! What can go wrong between child and worker, as values that know status, number and sentence.
 //!
 //! Runs in: an Apache child. Numbers are the C module's where the event is the same; ours begin at
-//! WSGI0300 and are never used again for something else.
+//! WSGI0360 and are never used again for something else.
 
 use std::io;
 use std::time::Duration;
@@ -25,8 +25,9 @@ pub struct Trouble {
 /// What is known about a request when a worker falls silent or dies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Known {
-    /// Bytes of the request that no worker has taken from the socket.
-    pub unread: Option<usize>,
+    /// Whether the request is still in the socket, unread: a worker takes it out when the application
+    /// is about to run.
+    pub unread: Option<bool>,
     /// Something has come from the worker.
     pub answered: bool,
     /// The application has asked for the request body.
@@ -50,12 +51,12 @@ impl Known {
             "a worker had taken the request up".into()
         } else {
             match self.unread {
-                Some(1..) => "no worker had taken the request up, so all threads of the group are \
-                              busy or stuck"
-                    .into(),
-                Some(0) => {
-                    "a worker had taken the request up and the application was running".into()
+                Some(true) => {
+                    "the application had not begun with it: all threads of the group are \
+                               busy or stuck, or the script was still being loaded"
+                        .into()
                 }
+                Some(false) => "the application was running".into(),
                 None => "nothing had come from a worker".into(),
             }
         }
@@ -189,7 +190,7 @@ impl Trouble {
         Trouble::new(
             502,
             format!(
-                "WSGI0340: A worker of process group '{group}' sent what is no response: {why}. The \
+                "WSGI0360: A worker of process group '{group}' sent what is no response: {why}. The \
                  connection to it was dropped."
             ),
         )
@@ -206,14 +207,28 @@ impl Trouble {
         )
     }
 
+    /// A header field longer than `header-buffer-size=`.
+    pub fn long_field(group: &[u8], field: &[u8], len: usize, limit: usize) -> Trouble {
+        let group = name(group);
+        let field = field[..field.len().min(100)].escape_ascii();
+        Trouble::new(
+            500,
+            format!(
+                "WSGI0144: Response header line too long from process group '{group}': {field} has \
+                 {len} bytes, header-buffer-size= allows {limit}."
+            ),
+        )
+    }
+
     /// The application raised after its head had gone, or sent less than it declared.
     pub fn ended_broken(group: &[u8], body: u64) -> Trouble {
         let group = name(group);
         Trouble {
             status: 500,
-            level: Level::Error,
+            // The worker has logged what happened, as a record of the application.
+            level: Level::Info,
             text: format!(
-                "WSGI0341: The application in process group '{group}' failed after {body} bytes of its \
+                "WSGI0361: The application in process group '{group}' failed after {body} bytes of its \
                  response body; the client is made to see that the response is not complete."
             ),
         }
@@ -225,7 +240,7 @@ impl Trouble {
         Trouble::new(
             502,
             format!(
-                "WSGI0342: The application in process group '{group}' declared a Content-Length of \
+                "WSGI0362: The application in process group '{group}' declared a Content-Length of \
                  {declared} and sent {sent} bytes; the client is made to see that the response is not \
                  complete."
             ),
@@ -251,7 +266,7 @@ impl Trouble {
         Trouble::new(
             502,
             format!(
-                "WSGI0343: A worker of process group '{group}' passed a descriptor that cannot be sent: \
+                "WSGI0363: A worker of process group '{group}' passed a descriptor that cannot be sent: \
                  {why}."
             ),
         )

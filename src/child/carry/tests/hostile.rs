@@ -46,7 +46,7 @@ fn frames_out_of_order_are_refused() {
             play(Script::sending(&lines), &mut client, order()),
             Outcome::Broken
         );
-        assert!(client.said("WSGI0340") && client.broken == 1);
+        assert!(client.said("WSGI0360") && client.broken == 1);
     }
 }
 

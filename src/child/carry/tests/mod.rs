@@ -316,6 +316,7 @@ fn limits() -> Limits {
         client: Duration::from_millis(30),
         flush_delay: Duration::from_millis(1),
         flush_bytes: 8 << 20,
+        header_field: 32 << 10,
     }
 }
 

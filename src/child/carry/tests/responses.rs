@@ -87,7 +87,7 @@ fn a_body_is_cut_at_its_length_and_a_short_one_is_broken() {
         .end();
     let mut client = FakeClient::default();
     assert_eq!(play(short.said(), &mut client, order()), Outcome::Broken);
-    assert!(client.said("WSGI0342") && client.broken == 1);
+    assert!(client.said("WSGI0362") && client.broken == 1);
 
     // HEAD, 204 and 304 keep the length and have no body.
     for (status, head_only) in [(200, true), (204, false), (304, false)] {
@@ -112,7 +112,7 @@ fn an_application_that_fails_half_way_breaks_the_response() {
     let lines = Lines::default().head(200, &[]).data(b"hel").broken_end();
     let mut client = FakeClient::default();
     assert_eq!(play(lines.said(), &mut client, order()), Outcome::Broken);
-    assert!(client.said("WSGI0341"));
+    assert!(client.said("WSGI0361"));
     assert_eq!(
         (&client.body[..], client.ended, client.broken),
         (&b"hel"[..], 0, 1)
@@ -235,11 +235,25 @@ fn a_descriptor_that_is_no_readable_file_breaks_the_response() {
         let mut client = FakeClient::default();
         let outcome = play(lines.said().with_file(descriptor), &mut client, order());
         assert_eq!(outcome, Outcome::Broken);
-        assert!(client.said("WSGI0343"), "{:?}", client.reports);
+        assert!(client.said("WSGI0363"), "{:?}", client.reports);
     }
     let mut client = FakeClient::default();
     assert_eq!(play(lines.said(), &mut client, order()), Outcome::Broken);
-    assert!(client.said("WSGI0340"));
+    assert!(client.said("WSGI0360"));
+}
+
+#[test]
+fn a_header_field_has_a_bound_of_its_own() {
+    let long = "v".repeat(33_000);
+    for (value, status) in [(&long[..32_000], None), (&long[..], Some(500))] {
+        let lines = Lines::default().head(200, &[("X", value)]).end();
+        let mut client = FakeClient::default();
+        match (play(lines.said(), &mut client, order()), status) {
+            (Outcome::Complete(_), None) => {}
+            (Outcome::Status(500), Some(500)) => assert!(client.said("WSGI0144")),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]
