@@ -54,6 +54,7 @@ class Worker:
         def place():
             os.dup2(fds[0], 3)
             os.dup2(fds[1], 4)
+            os.closerange(5, 1024)
 
         self.process = subprocess.Popen(
             [python, "-c", BOOTSTRAP, RUNTIME, " " * 64], stdin=subprocess.DEVNULL, stdout=writer,
