@@ -76,6 +76,17 @@ pub fn reopen_for_appending(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     )
 }
 
+/// Makes standard output and standard error what `fd` is. Whoever has them open through other
+/// descriptors keeps those.
+pub fn redirect_output(fd: BorrowedFd<'_>) -> io::Result<()> {
+    for standard in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+        // SAFETY: touches no memory. Both numbers are by convention nobody's own, so that what is
+        // closed by this has no owner who could be surprised.
+        uninterrupted(|| checked(unsafe { libc::dup2(fd.as_raw_fd(), standard) }))?;
+    }
+    Ok(())
+}
+
 /// Whether calls on `fd`, and on all that share its open file description, may block.
 pub fn set_blocking(fd: BorrowedFd<'_>, blocking: bool) -> io::Result<()> {
     // SAFETY: F_GETFL reads flags and touches no memory.

@@ -237,6 +237,9 @@ impl Supervisor {
         }
         let server = Rc::new(server);
         if let Some(log) = log {
+            // Else a log that was moved away would be held open, and not be given back to the disk.
+            // What fails here is the place of last words only.
+            let _ = os::descriptor::redirect_output(log.as_fd());
             self.log = Journal::new(log, style);
         }
         let now = os::clock::monotonic();

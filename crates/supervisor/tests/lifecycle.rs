@@ -272,3 +272,20 @@ fn what_a_worker_writes_is_in_the_log_escaped_and_under_its_number() {
     let end = format!("[wsgi:error] [pid {pid}:tid {pid}] hello \\x1b[31m there");
     assert!(line.ends_with(&end), "{line}");
 }
+
+#[test]
+fn a_log_that_was_moved_away_is_let_go_with_the_next_configuration() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    let group = supervisor.group("shop", "");
+    supervisor.configure(std::slice::from_ref(&group)).unwrap();
+    let (log, moved) = (supervisor.path("error.log"), supervisor.path("error.log.1"));
+    std::fs::rename(&log, &moved).unwrap();
+    std::fs::File::create(&log).unwrap();
+    supervisor.configure(&[group]).unwrap();
+    let open: Vec<_> = std::fs::read_dir(format!("/proc/{}/fd", supervisor.process.pid()))
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .collect();
+    assert!(open.contains(&log) && !open.contains(&moved), "{open:?}");
+}
