@@ -63,11 +63,18 @@ fuzz_target!(|input: &[u8]| {
 
     for (name, added) in [
         ("X-Forwarded-For", "203.0.113.9"),
-        ("Forwarded", "for=203.0.113.9;proto=https;host=\"a.example\";x=\"\\\\\""),
+        (
+            "Forwarded",
+            "for=203.0.113.9;proto=https;host=\"a.example\";x=\"\\\\\"",
+        ),
     ] {
         let listed = [name.to_owned()];
         let value = [text, b", ", added.as_bytes()].concat();
-        let alone = read_from(&listed, &[(name.as_bytes(), added.as_bytes())], Some(&subnets));
+        let alone = read_from(
+            &listed,
+            &[(name.as_bytes(), added.as_bytes())],
+            Some(&subnets),
+        );
         let behind = read_from(&listed, &[(name.as_bytes(), &value)], Some(&subnets));
         assert_eq!(behind, alone);
         assert_eq!(alone.remote_addr.as_deref(), Some("203.0.113.9"));
