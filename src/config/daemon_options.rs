@@ -212,10 +212,11 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
     DaemonOption {
         name: "display-name",
         value: "text",
-        default: "that of the Python executable",
+        default: "`(wsgi:NAME)`",
         effect: Now,
         doc: "Name of the processes in the list of ps. `%{GROUP}` gives `(wsgi:NAME)` with the \
-              name of the group.",
+              name of the group, and so does leaving the option out; mod_wsgi shows Apache's own \
+              command line then.",
         set: |options, value| {
             options.display_name = value.text();
             Ok(())

@@ -34,7 +34,7 @@ pub struct ProcessGroup {
     /// Threads of each process; 0 is a process that serves no requests.
     pub threads: u32,
     /// Title in the process list; `None` leaves the executable's.
-    pub display_name: Option<Vec<u8>>,
+    pub display_name: Vec<u8>,
     /// What surrounds the processes.
     pub surroundings: Surroundings,
     /// Their Python.
@@ -227,8 +227,8 @@ impl ProcessGroup {
         let interpreter = interpreter(global, &given.name, None, base);
         let user = options.user.as_ref().unwrap_or(&apache.user);
         let display_name = match options.display_name.as_deref() {
-            Some(b"%{GROUP}") => Some([b"(wsgi:", &given.name[..], b")"].concat()),
-            other => other.map(<[u8]>::to_vec),
+            None | Some(b"%{GROUP}") => [b"(wsgi:", &given.name[..], b")"].concat(),
+            Some(other) => other.to_vec(),
         };
         let home_of_user = user.uid != apache.user.uid && !user.home.is_empty();
         let chdir = (options.home.is_none() && home_of_user).then(|| user.home.clone());
@@ -404,7 +404,7 @@ mod tests {
         );
         assert_eq!((group.identity.uid, group.identity.gid), (33, 33));
         assert_eq!(group.identity.groups, [33]);
-        assert_eq!(group.display_name, None);
+        assert_eq!(group.display_name, b"(wsgi:shop)");
         assert_eq!(group.surroundings.home, None);
         assert_eq!(group.surroundings.chdir, None);
         let seconds = |seconds| Some(Duration::from_secs(seconds));
@@ -530,8 +530,8 @@ mod tests {
     #[test]
     fn the_title_may_name_the_group() {
         let title = |text: &str| group(&format!("WSGIDaemonProcess shop {text}")).display_name;
-        assert_eq!(title("display-name=%{GROUP}").unwrap(), b"(wsgi:shop)");
-        assert_eq!(title("display-name='my shop'").unwrap(), b"my shop");
+        assert_eq!(title("display-name=%{GROUP}"), b"(wsgi:shop)");
+        assert_eq!(title("display-name='my shop'"), b"my shop");
     }
 
     #[test]

@@ -92,7 +92,7 @@ pub fn message(
         python: python(group),
         limits: limits(group),
         timeouts: timeouts(group, timeout),
-        display_name: group.display_name.clone().unwrap_or_default().into(),
+        display_name: group.display_name.clone().into(),
         preload: group
             .preload
             .iter()

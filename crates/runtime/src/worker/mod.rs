@@ -150,10 +150,8 @@ fn come_up(
             "threads=0: service processes are not there yet".to_owned(),
         ));
     }
-    if !setup.group.display_name.is_empty() {
-        // Without /proc only the thread's name changes: no reason to stop.
-        let _ = title::set(&setup.group.display_name);
-    }
+    // Without /proc only the thread's name changes: no reason to stop.
+    let _ = title::set(&setup.group.display_name);
     let mut signals =
         signal::Arrivals::install(&[signal::SIGTERM, signal::SIGINT, signal::SIGUSR1])
             .and_then(|arrivals| signal::accept_kicks().map(|()| arrivals))
