@@ -87,6 +87,16 @@ pub fn redirect_output(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes to standard error without the lock that std keeps around it: a process forked by
+/// another thread would find that lock taken for ever.
+pub fn write_to_standard_error(bytes: &[u8]) -> io::Result<usize> {
+    uninterrupted(|| {
+        // SAFETY: `bytes` is readable for its length.
+        checked(unsafe { libc::write(libc::STDERR_FILENO, bytes.as_ptr().cast(), bytes.len()) })
+    })
+    .map(|written| written as usize)
+}
+
 /// Whether calls on `fd`, and on all that share its open file description, may block.
 pub fn set_blocking(fd: BorrowedFd<'_>, blocking: bool) -> io::Result<()> {
     // SAFETY: F_GETFL reads flags and touches no memory.
