@@ -20,6 +20,7 @@ def configure(settings):
             sys.setswitchinterval(settings["switch_interval"])
         if settings["locale"] is not None:
             _set_locale(settings["locale"])
+    os.register_at_fork(after_in_child=native.forked)
     public = module.build(settings)
     sys.modules["mod_wsgi"] = public
     streams.install(settings)

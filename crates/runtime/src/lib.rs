@@ -9,7 +9,9 @@
 //! | [`python`] | the door to Python, the only unsafe code |
 //! | [`worker`] | the process: threads, the connections they take, coming up and leaving |
 //! | [`process_log`] | descriptor 2 |
+//! | [`fork`] | what a process forked by the application must leave alone |
 
+pub mod fork;
 pub mod process_log;
 pub mod python;
 pub mod worker;

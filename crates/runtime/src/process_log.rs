@@ -7,11 +7,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use os::descriptor::write_to_standard_error;
 use os::poll::{poll_uninterrupted, Wanted};
 
 /// Bytes that a pipe takes in one piece: PIPE_BUF.
@@ -57,9 +58,11 @@ fn has_room() -> bool {
 
 fn put(bytes: &[u8]) {
     for piece in bytes.chunks(ATOMIC) {
-        if !has_room() || io::stderr().write_all(piece).is_err() {
-            LEFT_OUT.fetch_add(piece.len() as u64, Ordering::Relaxed);
-        }
+        let written = match has_room() {
+            true => write_to_standard_error(piece).unwrap_or(0),
+            false => 0,
+        };
+        LEFT_OUT.fetch_add((piece.len() - written) as u64, Ordering::Relaxed);
     }
 }
 

@@ -272,3 +272,41 @@ def test_stack_size_is_obeyed(worker, script):
         return [b"x"]
     """)
     assert worker(stack_size=64 << 20).get(path).body == b"x"
+
+
+def test_a_newer_configuration_brings_a_secret(worker, script):
+    path = script(HELLO)
+    w = worker()
+    assert w.get(path).body == b"hello"
+    w.control.send(wire.setup(key=b"n" * 16, earlier_keys=[w.key]))
+    assert w.get(path, key=b"n" * 16).body == b"hello"
+    assert w.get(path).body == b"hello"
+
+
+def test_a_process_the_application_forks_leaves_the_request_alone(worker, script):
+    path = script("""
+    import multiprocessing, os, sys
+    def work(environ):
+        print("printed in the child")
+        environ["wsgi.errors"].write("and by wsgi.errors\\n")
+        try:
+            environ["wsgi.input"].read()
+        except OSError:
+            os._exit(3)
+    def application(environ, start_response):
+        write = start_response("200 OK", [])
+        context = multiprocessing.get_context("fork")
+        child = context.Process(target=work, args=(environ,))
+        child.start()
+        child.join()
+        # A child that returns where its parent does.
+        if os.fork() == 0:
+            return [b"twice"]
+        os.wait()
+        return [b"%d" % child.exitcode]
+    """)
+    w = worker(threads=1)
+    answer = w.get(path, flags=0)
+    assert (answer.body, answer.log, answer.complete) == (b"3", "", True)
+    eventually(lambda: w.log == "printed in the child\nand by wsgi.errors\n")
+    assert w.get(path, flags=0).body == b"3"

@@ -346,7 +346,7 @@ fn send(gil: Gil<'_>, exchange: &Exchange, bytes: &[u8]) -> Result<bool, Raised>
     });
     match sent {
         Ok(()) => Ok(true),
-        Err(Refusal::Gone) => Ok(false),
+        Err(Refusal::Gone | Refusal::Stuck) => Ok(false),
         Err(refusal) => Err(not_begun(gil, refusal)),
     }
 }

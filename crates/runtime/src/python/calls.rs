@@ -174,6 +174,10 @@ fn refuse(gil: Gil<'_>, name: &str, refusal: Refusal) -> Raised {
             Exception::Runtime,
             &format!("{name} was called after the response headers had been sent"),
         ),
+        Refusal::Stuck => gil.raise(
+            Exception::Os,
+            "the client does not take the response, and the time limit has passed",
+        ),
         Refusal::Gone => gil.raise(
             Exception::Os,
             "the client closed its connection before it had got the whole response",

@@ -11,9 +11,9 @@ use wire::response::Level;
 
 use super::object::{Exception, Gil, Object, Raised};
 use super::types::{self, Arguments, Table};
-use crate::process_log;
 use crate::wsgi::exchange::Exchange;
 use crate::wsgi::lines::Lines;
+use crate::{fork, process_log};
 
 /// The request that a thread serves.
 struct Current {
@@ -60,6 +60,9 @@ impl Drop for Serving {
 }
 
 fn current() -> Option<Arc<Exchange>> {
+    if fork::happened() {
+        return None;
+    }
     CURRENT.with(|current| {
         let current = current.borrow();
         current.as_ref().map(|c| Arc::clone(&c.exchange))
@@ -87,6 +90,9 @@ pub fn with_output<R: Send>(
 
 /// Prints on behalf of a request; complete lines are sent at once.
 pub fn print(gil: Gil<'_>, exchange: &Exchange, text: &[u8]) {
+    if fork::happened() {
+        return print_without_request(gil, text);
+    }
     if !text.ends_with(b"\n") {
         if let Some(mut output) = exchange.try_output() {
             let lost = output.print(text);
@@ -108,8 +114,17 @@ pub fn print(gil: Gil<'_>, exchange: &Exchange, text: &[u8]) {
     });
 }
 
+fn print_without_request(gil: Gil<'_>, text: &[u8]) {
+    gil.released(|| {
+        PARTIAL.with(|partial| partial.borrow_mut().0.write(text, process_log::record));
+    });
+}
+
 /// Makes records of partial lines.
 pub fn flush(gil: Gil<'_>, exchange: &Exchange) {
+    if fork::happened() {
+        return;
+    }
     gil.released(|| {
         let mut output = exchange.wait_output();
         let lost = output.flush_lines();
@@ -136,11 +151,7 @@ unsafe extern "C" fn write(
             let bytes = bytes.ok_or_else(|| gil.raise(Exception::Type, "bytes are expected"))?;
             match current() {
                 Some(exchange) => print(gil, &exchange, bytes),
-                None => gil.released(|| {
-                    PARTIAL.with(|partial| {
-                        partial.borrow_mut().0.write(bytes, process_log::record);
-                    });
-                }),
+                None => print_without_request(gil, bytes),
             }
             Ok(gil.none())
         })
@@ -220,7 +231,21 @@ unsafe extern "C" fn request_data(
     }
 }
 
-static METHODS: Table<[ffi::PyMethodDef; 4]> = Table::new([
+unsafe extern "C" fn forked(
+    _: *mut ffi::PyObject,
+    _: *mut *mut ffi::PyObject,
+    _: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by Python, with the GIL.
+    unsafe {
+        types::enter_object("forked", |gil| {
+            fork::note();
+            Ok(gil.none())
+        })
+    }
+}
+
+static METHODS: Table<[ffi::PyMethodDef; 5]> = Table::new([
     types::method(
         c"write",
         write,
@@ -232,6 +257,11 @@ static METHODS: Table<[ffi::PyMethodDef; 4]> = Table::new([
         c"Makes a record of a partial line.",
     ),
     types::method(c"log", log_record, c"Logs a record: level, text."),
+    types::method(
+        c"forked",
+        forked,
+        c"Called in a process that the application forked.",
+    ),
     types::method(
         c"request_data",
         request_data,
@@ -246,7 +276,7 @@ pub fn module(gil: Gil<'_>) -> Result<Object, Raised> {
     unsafe {
         let module = gil.own(ffi::PyModule_New(c"_mod_wsgi.native".as_ptr()))?;
         let table = METHODS.as_ptr().cast::<ffi::PyMethodDef>();
-        for i in 0..4 {
+        for i in 0..5 {
             let method = table.add(i);
             let function = gil.own(ffi::PyCFunction_NewEx(
                 method,

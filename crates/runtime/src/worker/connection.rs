@@ -13,6 +13,7 @@ use os::poll::{poll_uninterrupted, Wanted};
 use os::socket::{self, Direction, Wait};
 use wire::frame::{self, Kind, HEAD_LEN};
 
+use crate::fork;
 use crate::wsgi::outlet::Stream;
 
 /// Requests up to this long, frame head included, are left in the socket until they run.
@@ -148,6 +149,9 @@ impl Connection {
 
 impl Stream for Connection {
     fn send(&self, first: &[u8], second: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
+        if fork::happened() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         let both = [IoSlice::new(first), IoSlice::new(second)];
         let bufs = if second.is_empty() { &both[..1] } else { &both };
         loop {
@@ -164,6 +168,9 @@ impl Stream for Connection {
     }
 
     fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        if fork::happened() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         loop {
             match socket::recv(self.fd.as_fd(), into, Wait::Never) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

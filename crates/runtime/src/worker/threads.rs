@@ -22,8 +22,8 @@ use super::connection::{Connection, Taken};
 use super::groups::Sub;
 use super::request::{handle, Accepted, Desk, Handled, Memory};
 use super::{limit, Worker};
-use crate::process_log;
 use crate::python::interpreter::Seat;
+use crate::{fork, process_log};
 
 /// What Python needs at most for its recursion limit, and threads have by default elsewhere.
 const STACK: usize = 8 << 20;
@@ -99,6 +99,11 @@ struct Alive<'a>(&'a Worker);
 
 impl Drop for Alive<'_> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Requests have a wall of their own; this one is ours. The process is not to be trusted.
+            self.0.ask(Leaving::TimeLimit);
+            self.0.draining.store(true, Ordering::SeqCst);
+        }
         self.0.alive.fetch_sub(1, Ordering::SeqCst);
         self.0.control.wake();
     }
@@ -164,6 +169,10 @@ impl Acceptor {
                 Ok(fd) => {
                     let connection = Arc::new(Connection::new(fd, self.limit));
                     self.take_up(&mut seat, &place, connection);
+                    if fork::happened() {
+                        // The application returned in a process it had forked.
+                        os::process::exit_now(0);
+                    }
                 }
                 Err(error) => self.after_failed_accept(&error),
             }
@@ -328,6 +337,9 @@ impl Twin {
             };
             while let Ok((mut memory, accepted)) = inbox.recv() {
                 handle(&own, &mut seat, desk, &mut memory, &accepted);
+                if fork::happened() {
+                    os::process::exit_now(0);
+                }
                 drop(accepted);
                 if outbox.send(memory).is_err() {
                     break;

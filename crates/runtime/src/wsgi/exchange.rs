@@ -83,6 +83,8 @@ pub enum Refusal {
     HeadSent,
     /// Client or server are gone.
     Gone,
+    /// The client does not take the response, and the time limit has passed.
+    Stuck,
 }
 
 impl Exchange {
@@ -293,10 +295,10 @@ impl Output {
                 self.lost = Some(error.kind());
             }
         }
-        if self.gone() {
-            Err(Refusal::Gone)
-        } else {
-            Ok(())
+        match self.lost {
+            None => Ok(()),
+            Some(io::ErrorKind::TimedOut) => Err(Refusal::Stuck),
+            Some(_) => Err(Refusal::Gone),
         }
     }
 
