@@ -36,6 +36,21 @@ impl<'c> Connection<'c> {
         unsafe { pool::bytes((*self.raw()).local_ip) }
     }
 
+    /// The host of the `Listen` that took this connection, as it was written; `None` where it names
+    /// none.
+    pub fn listener_host(self) -> Option<&'c [u8]> {
+        // SAFETY: a live record; its address is NULL or lives as long as it, and so does the name,
+        // which is not written to.
+        unsafe {
+            let address = (*self.raw()).local_addr;
+            if address.is_null() {
+                None
+            } else {
+                pool::bytes((*address).hostname)
+            }
+        }
+    }
+
     /// The server's port of this connection.
     pub fn local_port(self) -> u16 {
         // SAFETY: a live record.

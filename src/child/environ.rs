@@ -74,6 +74,8 @@ pub struct Facts<'a> {
     pub application_group: &'a [u8],
     pub callable: &'a [u8],
     pub handler: &'a [u8],
+    /// The host of the `Listen` the request came by; empty where it names none.
+    pub listener_host: &'a [u8],
     pub listener_port: u16,
     pub server_pid: u32,
     pub request_id: Option<&'a [u8]>,
@@ -247,8 +249,7 @@ fn write_own(out: &mut Builder<'_>, facts: &Facts<'_>, says_https: bool) -> Resu
     if let Some(mount) = &facts.forwarded.script_name {
         out.known(const { code("mod_wsgi.mount_point") }, mount)?;
     }
-    // httpd has no name for the address it listens on, only the address.
-    out.known(const { code("mod_wsgi.listener_host") }, b"")?;
+    out.known(const { code("mod_wsgi.listener_host") }, facts.listener_host)?;
     let mut number = itoa(facts.listener_port.into());
     out.known(const { code("mod_wsgi.listener_port") }, number.digits())?;
     number = itoa(facts.server_pid);
