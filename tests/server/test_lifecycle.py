@@ -79,10 +79,11 @@ def application(environ, start_response):
 """)
     httpd.serve("long.wsgi")
     with httpd.connect() as connection:
-        connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
+        # A short body of known length would be waited for before the application is asked.
+        connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         assert connection.head().status == 200
         httpd.graceful()
-        connection.send(b"end!")
+        connection.send(b"4\r\nend!\r\n0\r\n\r\n")
         seen = b""
         while len(seen) < 9:
             seen += connection.buffer or connection.socket.recv(100)

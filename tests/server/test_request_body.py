@@ -56,6 +56,19 @@ def test_read_with_a_size_waits_for_all_of_it(site):
         assert connection.response().json["pieces"] == ["abcd", "ef"]
 
 
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+def test_a_short_body_that_comes_slowly_holds_no_thread(servers):
+    site = servers().serve("echo.wsgi", options="threads=1")
+    slow = [site.connect() for _ in range(5)]
+    for connection in slow:
+        connection.send(b"POST /?read HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc")
+    assert site.post("/?read", b"quick").json["length"] == 5
+    for connection in slow:
+        connection.send(b"def")
+        assert connection.response().json["length"] == 6
+        connection.close()
+
+
 def test_readline_keeps_the_line_s_end(site):
     assert site.post("/?readline", b"one\ntwo\r\n\nlast").json["pieces"] == ["one\n", "two\r\n", "\n", "last"]
 

@@ -83,10 +83,11 @@ yield b"first"
 yield environ["wsgi.input"].read(1)
 """)
     with httpd.connect() as connection:
-        connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
+        # A short body of known length would be waited for before the application is asked.
+        connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         assert connection.head().status == 200
         assert (connection.line(), connection.line()) == (b"5", b"first")
-        connection.send(b"!")
+        connection.send(b"1\r\n!\r\n0\r\n\r\n")
         assert (connection.line(), connection.line()) == (b"1", b"!")
 
 
