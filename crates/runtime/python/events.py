@@ -33,15 +33,15 @@ def started(environ, application, data, thread):
     return payload["application_object"]
 
 
-def response(environ_id, data, status, headers, exc_info):
+def response(request_id, data, status, headers, exc_info):
     payload = {
         "response_status": status,
         "response_headers": headers,
         "exception_info": exc_info,
         "request_data": data,
     }
-    if environ_id is not None:
-        payload["request_id"] = environ_id
+    if request_id is not None:
+        payload["request_id"] = request_id
     module.publish(module._event_callbacks, "response_started", payload)
 
 

@@ -75,7 +75,7 @@ def test_idle_workers_drain_at_once(worker, script):
 
 def test_drain_has_an_end(worker, script):
     path = script(HELLO)
-    w = worker(shutdown=300)
+    w = worker()
     with w.send(path, environ={"QUERY_STRING": "60"}):
         time.sleep(0.2)
         begun = time.monotonic()

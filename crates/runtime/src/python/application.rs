@@ -120,9 +120,9 @@ pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -
         request_id,
         application_start,
     } = made;
-    // SAFETY: `data` is dropped last of all, and also when unwinding after `serving`, which is
-    // declared after it.
-    let serving = unsafe { Serving::begin(exchange, &data) };
+    // SAFETY: `data` and `request_id` are dropped last of all, and also when unwinding after
+    // `serving`, which is declared after them.
+    let serving = unsafe { Serving::begin(exchange, &data, request_id.as_ref()) };
     let active = state.parts.active_requests.get(gil);
     if let Some(id) = &request_id {
         if let Err(raised) = active.dict_set(gil, id, &data) {
@@ -178,7 +178,7 @@ pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -
         process_log::record(&record);
     }
     drop(serving);
-    drop(data);
+    drop((data, request_id));
     last
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Runs in: request threads. Costs one look at a list's length where nobody did.
 
+use super::functions;
 use super::object::{Gil, Object, Raised};
 use super::state::State;
 
@@ -42,8 +43,9 @@ pub fn response(
         return Ok(());
     }
     let none = gil.none();
-    let data = super::functions::current_data(gil).unwrap_or_else(|| gil.none());
-    let arguments = [&none, &data, status, headers, exc_info.unwrap_or(&none)];
+    let data = functions::current_data(gil).unwrap_or_else(|| gil.none());
+    let id = functions::current_id(gil);
+    let arguments = [&id, &data, status, headers, exc_info.unwrap_or(&none)];
     state.parts.response.get(gil).call(gil, &arguments)?;
     Ok(())
 }

@@ -20,6 +20,8 @@ struct Current {
     exchange: Arc<Exchange>,
     /// The request's `request_data` dict, borrowed from the frame that serves the request.
     data: *mut ffi::PyObject,
+    /// The request's id, borrowed likewise; null where it has none.
+    id: *mut ffi::PyObject,
 }
 
 /// Partial lines of a thread without request.
@@ -41,12 +43,13 @@ pub struct Serving(());
 
 impl Serving {
     /// # Safety
-    /// `data` outlives the value.
-    pub unsafe fn begin(exchange: &Arc<Exchange>, data: &Object) -> Self {
+    /// `data` and `id` outlive the value.
+    pub unsafe fn begin(exchange: &Arc<Exchange>, data: &Object, id: Option<&Object>) -> Self {
         CURRENT.with(|current| {
             *current.borrow_mut() = Some(Current {
                 exchange: Arc::clone(exchange),
                 data: data.as_ptr(),
+                id: id.map_or(std::ptr::null_mut(), Object::as_ptr),
             });
         });
         Self(())
@@ -74,6 +77,16 @@ pub fn current_data(gil: Gil<'_>) -> Option<Object> {
     let data = CURRENT.with(|current| current.borrow().as_ref().map(|c| c.data));
     // SAFETY: the dict is live while `CURRENT` names it.
     data.map(|data| unsafe { gil.share(data) })
+}
+
+/// The id of the request this thread serves; None where there is none.
+pub fn current_id(gil: Gil<'_>) -> Object {
+    let id = CURRENT.with(|current| current.borrow().as_ref().map(|c| c.id));
+    match id.filter(|id| !id.is_null()) {
+        // SAFETY: the id is live while `CURRENT` names it.
+        Some(id) => unsafe { gil.share(id) },
+        None => gil.none(),
+    }
 }
 
 /// Runs `body` on the answer; without the GIL where another thread is at it.

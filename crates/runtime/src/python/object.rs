@@ -3,7 +3,7 @@
 //! Runs in: any thread inside an interpreter. An [`Object`] never leaves the thread it was made on
 //! (it is not `Send`), with one exception, [`Shared`], for what an interpreter's state holds.
 
-use std::ffi::{c_char, CStr};
+use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
@@ -254,9 +254,7 @@ pub enum Exception {
     System,
     Type,
     Value,
-    StopIteration,
     Attribute,
-    RequestTimeoutBase,
 }
 
 impl Exception {
@@ -269,9 +267,7 @@ impl Exception {
                 Self::System => ffi::PyExc_SystemError,
                 Self::Type => ffi::PyExc_TypeError,
                 Self::Value => ffi::PyExc_ValueError,
-                Self::StopIteration => ffi::PyExc_StopIteration,
                 Self::Attribute => ffi::PyExc_AttributeError,
-                Self::RequestTimeoutBase => ffi::PyExc_BaseException,
             }
         }
     }
@@ -560,9 +556,4 @@ fn status(returned: i32) -> Result<(), Raised> {
     } else {
         Ok(())
     }
-}
-
-/// The C string of a name that a `const` table holds with its NUL.
-pub fn c_name(name: &'static CStr) -> *const c_char {
-    name.as_ptr()
 }

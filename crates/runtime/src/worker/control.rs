@@ -40,8 +40,10 @@ pub struct Control {
 pub struct Leave {
     /// As events tell it.
     pub reason: &'static str,
-    /// For shutdown hooks and for requests that still run.
+    /// For shutdown hooks, and for requests that still run where they are waited for.
     pub limit: Duration,
+    /// Requests that still run may finish within the limit. They have had their time after a drain.
+    pub wait: bool,
 }
 
 impl Control {
@@ -112,6 +114,7 @@ pub fn watch(worker: &Worker, signals: &mut signal::Arrivals, threads: &Threads)
                 return Leave {
                     reason,
                     limit: shutdown,
+                    wait: false,
                 };
             }
         }
@@ -139,6 +142,7 @@ pub fn watch(worker: &Worker, signals: &mut signal::Arrivals, threads: &Threads)
                     return Leave {
                         reason: "shutdown_signal",
                         limit: shutdown,
+                        wait: true,
                     };
                 }
             }
@@ -155,6 +159,7 @@ pub fn watch(worker: &Worker, signals: &mut signal::Arrivals, threads: &Threads)
                     return Leave {
                         reason: "shutdown_signal",
                         limit: Duration::from_millis(milliseconds),
+                        wait: true,
                     }
                 }
                 Ok(Some(ToWorker::Setup(newer))) => worker.secrets.replace(&newer),
@@ -164,6 +169,7 @@ pub fn watch(worker: &Worker, signals: &mut signal::Arrivals, threads: &Threads)
                     return Leave {
                         reason: "shutdown_signal",
                         limit: ORPHAN_LIMIT,
+                        wait: true,
                     }
                 }
             }

@@ -7,6 +7,7 @@
 //! sub-interpreters, so that nobody shares by accident.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use wire::control::WorkerSetup;
@@ -24,6 +25,8 @@ pub struct Groups {
     reserved: bool,
     /// The named group that has the main interpreter.
     main_name: OnceLock<Vec<u8>>,
+    /// The main interpreter knows that name.
+    told: AtomicBool,
     subs: Mutex<HashMap<Vec<u8>, Arc<Sub>>>,
 }
 
@@ -36,7 +39,7 @@ pub struct Sub {
 /// Where a group's requests run.
 pub enum Seating {
     Main,
-    /// In the main interpreter, which has to be told the name first.
+    /// In the main interpreter, which has to be told the name first; telling it twice does no harm.
     MainFrom(Vec<u8>),
     Sub(Arc<Sub>),
     /// There are too many already.
@@ -49,6 +52,7 @@ impl Groups {
             main,
             reserved,
             main_name: OnceLock::new(),
+            told: AtomicBool::new(false),
             subs: Mutex::new(HashMap::new()),
         }
     }
@@ -63,16 +67,12 @@ impl Groups {
             return Seating::Main;
         }
         if !self.reserved {
-            let mut first = false;
-            let owner = self.main_name.get_or_init(|| {
-                first = true;
-                name.to_vec()
-            });
-            if first {
-                return Seating::MainFrom(name.to_vec());
-            }
+            let owner = self.main_name.get_or_init(|| name.to_vec());
             if owner == name {
-                return Seating::Main;
+                return match self.told.load(Ordering::Acquire) {
+                    true => Seating::Main,
+                    false => Seating::MainFrom(name.to_vec()),
+                };
             }
         }
         let mut subs = self.subs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,6 +88,11 @@ impl Groups {
         });
         subs.insert(name.to_vec(), Arc::clone(&sub));
         Seating::Sub(sub)
+    }
+
+    /// The main interpreter has been told its name.
+    pub fn told(&self) {
+        self.told.store(true, Ordering::Release);
     }
 
     /// The sub-interpreters that were made.

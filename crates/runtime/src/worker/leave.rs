@@ -49,7 +49,7 @@ pub fn run(worker: &Worker, seat: &mut Seat, threads: &Threads, leave: Leave) ->
         }
     }
     seat.enter(|gil| hooks(gil, worker.groups.main(), leave.reason, atexit));
-    while worker.running.load(Ordering::SeqCst) > 0 && clock::monotonic() < end {
+    while leave.wait && worker.running.load(Ordering::SeqCst) > 0 && clock::monotonic() < end {
         threads.call_out();
         std::thread::sleep(Duration::from_millis(2));
     }

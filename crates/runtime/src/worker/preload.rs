@@ -19,7 +19,7 @@ pub fn run(worker: &Worker, seat: &mut Seat) -> bool {
         let done = match worker.groups.find(group) {
             Seating::Main => seat.enter(|gil| load(gil, worker, main, None, script)),
             Seating::MainFrom(name) => seat.enter(|gil| {
-                request::assign(gil, main, &name);
+                request::assign(gil, &worker.groups, &name);
                 load(gil, worker, main, None, script)
             }),
             Seating::Sub(sub) => std::thread::scope(|scope| {

@@ -13,7 +13,7 @@ use wire::request::{self, Flags, Prologue, Request};
 use wire::response::{End, Fail, Level, Retry};
 
 use super::connection::{self, Connection};
-use super::groups::{Seating, Sub};
+use super::groups::{Groups, Seating, Sub};
 use super::Worker;
 use crate::process_log;
 use crate::python::application::{self, Task};
@@ -108,14 +108,17 @@ enum Served {
 }
 
 /// Tells the main interpreter which group it serves.
-pub fn assign(gil: Gil<'_>, main: &Interpreter, name: &[u8]) {
-    let Some(state) = main.state() else { return };
+pub fn assign(gil: Gil<'_>, groups: &Groups, name: &[u8]) {
+    let Some(state) = groups.main().state() else {
+        return;
+    };
     let told = gil
         .latin1(name)
         .and_then(|name| state.parts.assign.get(gil).call(gil, &[&name]));
     if let Err(raised) = told {
         process_log::say(&describe(gil, raised));
     }
+    groups.told();
 }
 
 /// Serves one request.
@@ -147,7 +150,7 @@ pub fn handle(
         }
         match worker.groups.find(prologue.application_group) {
             Seating::Main => {}
-            Seating::MainFrom(name) => seat.enter(|gil| assign(gil, desk.interpreter, &name)),
+            Seating::MainFrom(name) => seat.enter(|gil| assign(gil, &worker.groups, &name)),
             Seating::Sub(sub) => return Handled::Elsewhere(sub),
             Seating::Full => {
                 let text = "WSGI0307: too many application groups in one process: see what \
