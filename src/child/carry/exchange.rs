@@ -389,6 +389,9 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     }
 
     fn count_unflushed(&mut self, bytes: usize) -> Result<(), Stop> {
+        if matches!(&self.phase, Phase::Relaying(body) if body.ended) {
+            return Ok(());
+        }
         self.unflushed = self.unflushed.saturating_add(bytes);
         if self.unflushed >= self.order.limits.flush_bytes {
             self.flush()?;

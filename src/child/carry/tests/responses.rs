@@ -243,6 +243,21 @@ fn a_descriptor_that_is_no_readable_file_breaks_the_response() {
 }
 
 #[test]
+fn nothing_is_flushed_behind_the_end() {
+    let limits = Limits {
+        flush_bytes: 3,
+        ..limits()
+    };
+    let mut client = FakeClient::default();
+    let order = Order { limits, ..order() };
+    assert_eq!(
+        play(hello().said(), &mut client, order),
+        Outcome::Complete(END)
+    );
+    assert_eq!((client.flushes, client.ended), (0, 1));
+}
+
+#[test]
 fn a_header_field_has_a_bound_of_its_own() {
     let long = "v".repeat(33_000);
     for (value, status) in [(&long[..32_000], None), (&long[..], Some(500))] {

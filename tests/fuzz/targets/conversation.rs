@@ -1,0 +1,225 @@
+//! A whole conversation with a hostile worker, as an Apache child has it: whatever the worker sends
+//! and however it is cut, the conversation ends, the client gets one response or none, and a
+//! response is complete only when the worker has ended it.
+//!
+//! The module's own files are taken in by their paths: the module itself needs httpd's headers.
+#![no_main]
+#![allow(dead_code)]
+
+#[path = "../../../src/child/carry/mod.rs"]
+mod carry;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use carry::client::{BodyRead, Client, Gone, Then};
+use carry::head::ResponseHead;
+use carry::peer::{Dial, DialError, Interest, Peer, Received};
+use carry::trouble::Trouble;
+use carry::upload::Upload;
+use carry::{carry, Limits, Order, Outcome};
+use libfuzzer_sys::fuzz_target;
+use wire::response::{valid_name, valid_value, BodyFailure, Head, Level};
+
+/// A worker that sends `lines` in pieces, whatever it is told, and goes.
+struct Worker<'a> {
+    lines: &'a [u8],
+    piece: usize,
+    resets: bool,
+    passes_files: bool,
+}
+
+impl Peer for Worker<'_> {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn receive(&mut self, into: &mut [u8]) -> io::Result<Received> {
+        if self.lines.is_empty() && self.resets {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let len = self.lines.len().min(self.piece).min(into.len());
+        let (now, later) = self.lines.split_at(len);
+        into[..len].copy_from_slice(now);
+        self.lines = later;
+        let file = self.passes_files.then(a_file);
+        Ok(Received { len, file })
+    }
+
+    fn wait(
+        &mut self,
+        interest: Interest,
+        _: Option<BorrowedFd<'_>>,
+        _: Duration,
+    ) -> io::Result<Interest> {
+        Ok(interest)
+    }
+}
+
+/// A regular file that is always there.
+fn a_file() -> OwnedFd {
+    static FILE: OnceLock<File> = OnceLock::new();
+    let file = FILE.get_or_init(|| File::open("/proc/self/exe").expect("this program"));
+    file.try_clone().expect("a descriptor").into()
+}
+
+struct Once<'a>(Option<Worker<'a>>);
+
+impl<'a> Dial for Once<'a> {
+    type Peer = Worker<'a>;
+
+    fn dial(&mut self, _: Duration) -> Result<Worker<'a>, DialError> {
+        self.0
+            .take()
+            .ok_or(DialError::Never(io::ErrorKind::NotFound.into()))
+    }
+
+    fn place(&self) -> String {
+        String::new()
+    }
+}
+
+#[derive(Default)]
+struct Browser {
+    body_left: usize,
+    fails: Option<BodyFailure>,
+    headed: bool,
+    declared: Option<u64>,
+    got: u64,
+    ended: bool,
+    broken: bool,
+}
+
+impl Browser {
+    fn take(&mut self, len: u64, then: Then) {
+        assert!(self.headed && !self.ended && !self.broken);
+        self.got += len;
+        self.ended = then == Then::End;
+        assert!(self.declared.is_none_or(|declared| self.got <= declared));
+    }
+}
+
+impl Client for Browser {
+    fn read_body(&mut self, at_most: usize, into: &mut Vec<u8>) -> BodyRead {
+        let len = at_most.min(self.body_left);
+        into.resize(into.len() + len, b'b');
+        self.body_left -= len;
+        match (self.body_left, self.fails) {
+            (0, None) => BodyRead::Last,
+            (0, Some(failure)) => BodyRead::Failed(failure),
+            _ => BodyRead::Some,
+        }
+    }
+
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn interim(&mut self, head: &Head<'_>) {
+        assert!(!self.headed && matches!(head.status, 100 | 102 | 103));
+    }
+
+    fn head(&mut self, head: &ResponseHead<'_>) {
+        use carry::head::Placed::*;
+        assert!(!self.headed && (200..=999).contains(&head.status()));
+        self.headed = true;
+        self.declared = head.content_length;
+        for field in head.fields() {
+            match field {
+                ContentType(value) => assert!(valid_value(&value)),
+                LastModified(value) => assert!(valid_value(value)),
+                WithErrors(name, value)
+                | Beside(name, value)
+                | Instead(name, value)
+                | Joined(name, value) => {
+                    assert!(valid_name(name) && valid_value(value));
+                    assert!(!name.eq_ignore_ascii_case(b"Transfer-Encoding"));
+                    assert!(!name.eq_ignore_ascii_case(b"Content-Length"));
+                    assert!(!name.eq_ignore_ascii_case(b"Connection"));
+                }
+                CloseConnection => {}
+            }
+        }
+    }
+
+    fn error_head(&mut self, head: &ResponseHead<'_>) {
+        assert!(!self.headed && head.status() >= 400);
+    }
+
+    fn data(&mut self, bytes: &[u8], then: Then) -> Result<(), Gone> {
+        self.take(bytes.len() as u64, then);
+        Ok(())
+    }
+
+    fn file(&mut self, _: OwnedFd, _: u64, len: u64, then: Then) -> Result<(), Gone> {
+        self.take(len, then);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Gone> {
+        assert!(self.headed && !self.ended && !self.broken);
+        Ok(())
+    }
+
+    fn break_off(&mut self) {
+        assert!(self.headed && !self.ended && !self.broken);
+        self.broken = true;
+    }
+
+    fn log(&mut self, _: Level, _: &[u8]) {}
+
+    fn report(&mut self, trouble: &Trouble) {
+        assert!(!trouble.text.is_empty());
+    }
+}
+
+// The first byte says what kind of request it is, the second how the worker's bytes are cut.
+fuzz_target!(|input: &[u8]| {
+    let [kind, piece, lines @ ..] = input else {
+        return;
+    };
+    let has = |bit: u8| kind & (1 << bit) != 0;
+    let limits = Limits {
+        connect: Duration::ZERO,
+        successor: Duration::ZERO,
+        silence: Duration::from_secs(60),
+        client: Duration::from_secs(60),
+        flush_delay: Duration::ZERO,
+        flush_bytes: 1000,
+        header_field: 32 << 10,
+    };
+    let order = Order {
+        group: b"shop",
+        message: b"request",
+        upload: if has(0) {
+            Upload::open(has(1))
+        } else {
+            Upload::whole()
+        },
+        head_only: has(2),
+        error_override: has(3),
+        may_redirect: has(4),
+        limits,
+    };
+    let mut browser = Browser {
+        body_left: 100_000,
+        fails: has(5).then_some(BodyFailure::TooLarge),
+        ..Browser::default()
+    };
+    let worker = Worker {
+        lines,
+        piece: usize::from(*piece) + 1,
+        resets: has(6),
+        passes_files: has(7),
+    };
+    match carry(&mut Once(Some(worker)), &mut browser, order) {
+        Outcome::Complete(end) => assert!(browser.ended && !browser.broken && !end.broken),
+        Outcome::Broken => assert!(browser.broken && !browser.ended),
+        Outcome::Status(status) => assert!(status >= 400 && !browser.headed),
+        Outcome::Redirect(location) => assert!(location.starts_with(b"/") && !browser.headed),
+        Outcome::Gone => unreachable!("this client stays"),
+    }
+});
