@@ -22,6 +22,7 @@ pub mod control;
 pub mod frame;
 pub mod group;
 pub mod keys;
+pub mod log_id;
 pub mod request;
 pub mod response;
 

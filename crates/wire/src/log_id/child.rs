@@ -1,0 +1,216 @@
+//! What an Apache child says about one request.
+//!
+//! Runs in: an Apache child (`src/child`); `DEFECT` also in the parent (`src/apache`).
+
+super::events! { CHILD:
+    CONNECT_TIMED_OUT = 116 {
+        level: "error",
+        status: "503",
+        when: "For as long as `connect-timeout=` allows nobody could take the connection to the process group: the listen queue stayed full, or nobody listens.",
+        example: "WSGI0116: Unable to connect to process group 'shop' within 2 s (connect-timeout=): its listen queue stayed full: more requests come than its threads finish (processes=, threads=, listen-backlog=). (Resource temporarily unavailable (os error 11))",
+        mend: "Queue full: find what the threads are waiting for (a database, another service); if they are simply busy, raise `processes=` or `threads=`. Nobody listens: the supervisor is gone, look for 0383 to 0385 above.",
+    }
+    CONNECT_FAILED = 117 {
+        level: "error",
+        status: "503",
+        when: "The socket of the process group cannot be used at all: it is not there, or may not be entered.",
+        example: "WSGI0117: Unable to connect to process group 'shop' on '/run/apache2/wsgi.4711.shop.sock': No such file or directory (os error 2). The group has not been started or its socket was removed; restart Apache.",
+        mend: "See that nothing cleans the directory of WSGISocketPrefix, and that the user of Apache's children can enter it; then restart Apache.",
+    }
+    RESPONSE_STALLED = 118 {
+        level: "error",
+        status: "504 (the response is broken off: its head had gone)",
+        when: "The response had begun, and then nothing came from the application for the length of `socket-timeout=` (or Apache's `Timeout`).",
+        example: "WSGI0118: Process group 'shop' sent nothing for 2 s (socket-timeout= or Timeout); its response had begun, 5 bytes of the body had come.",
+        mend: "Look at what the application waits for between two pieces of its response. A stream that is silent on purpose needs a longer `socket-timeout=`.",
+    }
+    RESPONSE_CUT = 119 {
+        level: "error",
+        status: "502 (the response is broken off: its head had gone)",
+        when: "The worker went away in the middle of a response. The client sees a broken connection, not a short response.",
+        example: "WSGI0119: The response of process group 'shop' broke off after 5 bytes: the worker died or was killed; the client is made to see it.",
+        mend: "The line of the supervisor about the same time (0339) says how the worker ended.",
+    }
+    HANDED_BACK = 124 {
+        level: "error",
+        status: "503",
+        when: "One worker after the other gave the request back before the application had begun with it. It has not been run.",
+        example: "WSGI0124: Process group 'shop' has handed this request back 10 times: its workers leave or die before they take the request up. The request has not been run.",
+        mend: "Lines of the supervisor above say why workers leave: a script that changes again and again, `maximum-requests=` that is too low, a worker that crashes while it starts.",
+    }
+    UPLOAD_FAILED = 126 {
+        level: "error",
+        status: "400, 408 or 413",
+        when: "The request body did not come to its end while the application read it: the client left (then the level is info) or was too slow, the body was too large, or its framing was broken.",
+        example: "WSGI0126: The request body could not be read to its end: it is larger than LimitRequestBody allows.",
+        mend: "Nothing, where clients leave. For larger bodies raise LimitRequestBody, for slow clients Timeout or RequestReadTimeout.",
+    }
+    NO_EXECUTION = 134 {
+        level: "error",
+        status: "403",
+        when: "A script is reached by SetHandler or AddHandler in a directory without `Options ExecCGI`.",
+        example: "WSGI0134: Options ExecCGI is off in this directory: /srv/shop/index.wsgi. Say Options +ExecCGI there, or lead to the script with WSGIScriptAlias.",
+        mend: "Say `Options +ExecCGI` for the directory, or use WSGIScriptAlias.",
+    }
+    SCRIPT_MISSING = 135 {
+        level: "error",
+        status: "404",
+        when: "The script file an alias leads to does not exist, or Apache's user cannot get to it.",
+        example: "WSGI0135: Target WSGI script not found or unable to stat: /srv/shop/shop.wsgi. The user Apache's children run as must be able to enter every directory on the way.",
+        mend: "Correct the path in WSGIScriptAlias, or give Apache's user the right to enter each directory on the way (`namei -l` shows them).",
+    }
+    SCRIPT_IS_DIRECTORY = 136 {
+        level: "error",
+        status: "403",
+        when: "The path an alias leads to is a directory.",
+        example: "WSGI0136: Attempt to invoke directory as WSGI application: /srv/shop/apps. An alias that ends in a slash needs a target that ends in one too.",
+        mend: "Name the script file, or end both the URL and the target of WSGIScriptAlias in a slash.",
+    }
+    PATH_INFO = 137 {
+        level: "error",
+        status: "404",
+        when: "The URL goes on behind the script, and `AcceptPathInfo Off` forbids that.",
+        example: "WSGI0137: AcceptPathInfo off disallows user's path: /cart",
+        mend: "Remove `AcceptPathInfo Off` where the application has URLs of its own below the script.",
+    }
+    TRANSFER_CODING = 138 {
+        level: "error",
+        status: "501",
+        when: "The request body is sent with a transfer coding other than chunked.",
+        example: "WSGI0138: Unexpected value for Transfer-Encoding of 'gzip' supplied; only chunked is known.",
+        mend: "Nothing on the server: the client, or a proxy in front, has to change.",
+    }
+    CHUNKED_REFUSED = 139 {
+        level: "error",
+        status: "411",
+        when: "The request body is chunked, and `WSGIChunkedRequest Off` forbids that.",
+        example: "WSGI0139: Request requires chunked transfer encoding, but optional support for chunked transfer encoding has not been enabled (WSGIChunkedRequest Off).",
+        mend: "Remove `WSGIChunkedRequest Off`, unless the application cannot read a body without Content-Length.",
+    }
+    CONTENT_LENGTH = 141 {
+        level: "error",
+        status: "400",
+        when: "The Content-Length of the request is no number.",
+        example: "WSGI0141: Invalid Content-Length header value of 'many' was supplied.",
+        mend: "Nothing on the server: the client is at fault.",
+    }
+    HEADER_FIELD_TOO_LONG = 144 {
+        level: "error",
+        status: "500",
+        when: "The application set a response header longer than `header-buffer-size=` (32768 bytes).",
+        example: "WSGI0144: Response header line too long from process group 'shop': X-Long has 40008 bytes, header-buffer-size= allows 32768.",
+        mend: "Find out why the header is that long (often a cookie that holds a whole session); or raise `header-buffer-size=`.",
+    }
+    WORKER_SILENT = 145 {
+        level: "error",
+        status: "504",
+        when: "No response began within `socket-timeout=` (or Apache's `Timeout`). The line says how far the request had come.",
+        example: "WSGI0145: Process group 'shop' sent nothing for 2 s (socket-timeout= or Timeout); the application was running.",
+        mend: "\"was running\": see what the application waits for, or raise `socket-timeout=`. \"had not begun\": all threads are taken; see what holds them, or raise `processes=` or `threads=`.",
+    }
+    WORKER_CLOSED = 146 {
+        level: "error",
+        status: "502",
+        when: "The worker died while the application ran, before its response began. The request is not sent again: nobody knows what it has done already.",
+        example: "WSGI0146: A worker of process group 'shop' closed the connection without a response: it died or was killed while the request ran. The request is not sent again.",
+        mend: "The line of the supervisor about the same time (0339) says how the worker ended: signal 11 is a fault in a C extension, SIGKILL often the system for want of memory.",
+    }
+    CONNECTION_FAILED = 147 {
+        level: "error",
+        status: "502",
+        when: "The system refused something about the connection to the worker.",
+        example: "WSGI0147: The connection to process group 'shop' failed: Too many open files (os error 24).",
+        mend: "The error in the line says what is short; often a limit of descriptors or memory of the system.",
+    }
+    HEAD_UNFIT = 148 {
+        level: "error",
+        status: "502",
+        when: "What came from the worker as head of the response may not reach a client. Applications cannot bring this about: start_response refuses such heads.",
+        example: "WSGI0148: A worker of process group 'shop' sent a malformed response head: a header name or value has a control character in it.",
+        mend: "See that all three files of the module are of the same build; if they are, report it.",
+    }
+    GROUP_RESTRICTED = 149 {
+        level: "error",
+        status: "500",
+        when: "WSGIRestrictProcess does not list the process group the request is to go to.",
+        example: "WSGI0149: Daemon process called 'shop' cannot be accessed by this WSGI application: WSGIRestrictProcess does not list it.",
+        mend: "Add the group to WSGIRestrictProcess, or choose a listed one with WSGIProcessGroup.",
+    }
+    GROUP_UNKNOWN = 150 {
+        level: "error",
+        status: "500",
+        when: "WSGIProcessGroup, or process-group= of an alias, names a group that no WSGIDaemonProcess defines. Apache said so when it started too (0389).",
+        example: "WSGI0150: process group \"shpo\" is not defined. Did you mean \"shop\"?",
+        mend: "Correct the name, or define the group.",
+    }
+    GROUP_OF_OTHER_HOST = 152 {
+        level: "error",
+        status: "500",
+        when: "The process group is defined inside a virtual host with another ServerName.",
+        example: "WSGI0152: Daemon process called 'shop' cannot be accessed by this WSGI application: it is defined inside of a <VirtualHost> with another ServerName (/etc/apache2/sites-enabled/shop.conf:3). Define it outside of <VirtualHost>.",
+        mend: "Move the WSGIDaemonProcess out of the virtual host.",
+    }
+    RESPONSE_MALFORMED = 360 {
+        level: "error",
+        status: "502",
+        when: "A worker sent bytes that are no response. The connection was dropped.",
+        example: "WSGI0360: A worker of process group 'shop' sent what is no response: a length exceeds the rest of its message. The connection to it was dropped.",
+        mend: "See that all three files of the module are of the same build. An application that writes to descriptors it has not opened does this too.",
+    }
+    RESPONSE_BROKEN_OFF = 361 {
+        level: "info",
+        status: "500 (the response is broken off: its head had gone)",
+        when: "The application raised after its response had begun. The exception itself is logged by the worker (0174).",
+        example: "WSGI0361: The application in process group 'shop' failed after 5 bytes of its response body; the client is made to see that the response is not complete.",
+        mend: "See the traceback above it.",
+    }
+    RESPONSE_SHORT = 362 {
+        level: "error",
+        status: "502 (the response is broken off: its head had gone)",
+        when: "A worker ended a response with less than its Content-Length and did not say so itself (0301).",
+        example: "WSGI0362: The application in process group 'shop' declared a Content-Length of 50 and sent 3 bytes; the client is made to see that the response is not complete.",
+        mend: "Correct the Content-Length the application sets, or leave it out.",
+    }
+    NOT_A_FILE = 363 {
+        level: "error",
+        status: "502",
+        when: "A worker passed a descriptor that is no regular file.",
+        example: "WSGI0363: A worker of process group 'shop' passed a descriptor that cannot be sent: it is no regular file.",
+        mend: "See that all three files of the module are of the same build; if they are, report it.",
+    }
+    BODY_TOO_LARGE = 364 {
+        level: "error",
+        status: "413",
+        when: "The request declares a body larger than LimitRequestBody. The application is not called.",
+        example: "WSGI0364: The request body of 2000000 bytes is larger than LimitRequestBody allows (1000000 bytes).",
+        mend: "Raise LimitRequestBody for this place if such bodies are meant to be accepted.",
+    }
+    NO_GROUP = 365 {
+        level: "error",
+        status: "500",
+        when: "No process group is set for the request.",
+        example: "WSGI0365: No process group is set for this request, so it would run inside of Apache, which this version does not do yet. Define a group with WSGIDaemonProcess and name it with WSGIProcessGroup in the <Directory> of the script, or with process-group= of its WSGIScriptAlias.",
+        mend: "Add the two lines it names. A WSGIProcessGroup in a `<Directory>` holds for scripts in that directory only.",
+    }
+    GROUP_SERVES_NOTHING = 366 {
+        level: "error",
+        status: "500",
+        when: "The request is to go to a group that is defined with `threads=0`.",
+        example: "WSGI0366: Process group 'shop' is defined with threads=0 and serves no requests.",
+        mend: "Give the group threads, or the request another group.",
+    }
+    ENVIRON_TOO_LARGE = 367 {
+        level: "error",
+        status: "400",
+        when: "Headers and variables of the request exceed what can be sent to a worker. httpd's own limits are reached earlier unless they were raised.",
+        example: "WSGI0367: The headers and variables of the request do not fit into 16 MiB and 4096 entries.",
+        mend: "Lower LimitRequestFields and LimitRequestFieldSize to what the site needs.",
+    }
+    DEFECT = 368 {
+        level: "crit",
+        status: "500",
+        when: "The module has a defect and noticed it. What was being done failed; the process goes on.",
+        example: "WSGI0368: a defect of mod_wsgi stopped a handler at src/child/handler.rs:50: index out of bounds. What was being done has failed, the process goes on; please report this line.",
+        mend: "Report the line.",
+    }
+}

@@ -1,0 +1,91 @@
+//! What Apache's parent says about the configuration and the supervisor.
+//!
+//! Runs in: the Apache parent (`src/parent`), when a configuration is checked or brought into force
+//! and when the supervisor ends.
+
+super::events! { PARENT:
+    COMPANION_MISSING = 380 {
+        level: "error",
+        status: "",
+        when: "Apache is started or checked, and the supervisor or the Python runtime does not lie beside the module. Apache does not start.",
+        example: "WSGI0380: mod_wsgi-supervisor is not beside the module (looked in /usr/lib/apache2/modules). Install it there: process groups cannot run without it.",
+        mend: "Run scripts/install, or copy all three files of one build into the same directory.",
+    }
+    SOCKET_PATH_TOO_LONG = 381 {
+        level: "error",
+        status: "",
+        when: "Apache is started or checked, and the path of a group's socket has more bytes than the system allows. Apache does not start.",
+        example: "WSGI0381: the socket of process group \"shop\" would be /srv/a/very/long/path/wsgi.4711.shop.sock, which has 120 bytes; the system allows 107. Choose a shorter path with WSGISocketPrefix.",
+        mend: "Set WSGISocketPrefix to a short path, such as /run/apache2/wsgi.",
+    }
+    SUPERVISOR_SLOW_TO_END = 382 {
+        level: "warn",
+        status: "",
+        when: "Apache stops, and the supervisor has not ended in the time it was given.",
+        example: "WSGI0382: the supervisor (pid 4711) has not ended within 10 s; it is left to end by itself.",
+        mend: "Look whether it is still there after a minute, and what it waits for; if so, report it.",
+    }
+    SUPERVISOR_GIVEN_UP = 383 {
+        level: "alert",
+        status: "503 for all process groups",
+        when: "The supervisor ended again and again. It is not started any more.",
+        example: "WSGI0383: the supervisor (pid 4711) ended with status or signal 9, for the 6th time within 60 s. It is not started again: process groups answer 503 until Apache is restarted.",
+        mend: "Find out what ends it (the lines 0384 above have signal or status; the system's log tells of a lack of memory), then restart Apache.",
+    }
+    SUPERVISOR_DIED = 384 {
+        level: "crit",
+        status: "502 for requests that were running",
+        when: "The supervisor ended although nobody asked it to. It is started again, with all groups.",
+        example: "WSGI0384: the supervisor (pid 4711) ended with status or signal 9; starting it and all process groups again.",
+        mend: "Find out what ended it: a person, or the system for want of memory. Otherwise report it.",
+    }
+    SUPERVISOR_NOT_RESTARTED = 385 {
+        level: "alert",
+        status: "503 for all process groups",
+        when: "The supervisor ended and could not be started again.",
+        example: "WSGI0385: the supervisor cannot be started from /usr/lib/apache2/modules/mod_wsgi-supervisor: Cannot allocate memory (os error 12). Process groups answer 503 until Apache is restarted.",
+        mend: "Mend what the line names and restart Apache.",
+    }
+    NO_SECRET = 386 {
+        level: "error",
+        status: "",
+        when: "The system has no random bytes for the key of a process group. Apache does not start.",
+        example: "WSGI0386: the system gives no secret: Function not implemented (os error 38)",
+        mend: "The system call getrandom is missing or forbidden: look at the sandbox Apache runs in.",
+    }
+    NOT_STARTED = 387 {
+        level: "error",
+        status: "",
+        when: "Apache starts, and the supervisor cannot be started or refuses the configuration. Apache does not start.",
+        example: "WSGI0387: the supervisor refused the configuration: process group 'shop': cannot listen on /run/nowhere/wsgi.4711.shop.sock: No such file or directory.",
+        mend: "Mend what the line names and start Apache again.",
+    }
+    NOT_IN_FORCE = 388 {
+        level: "error",
+        status: "503 for groups that changed",
+        when: "Apache was restarted with a new configuration, and the supervisor could not bring it into force. Apache runs on.",
+        example: "WSGI0388: the new configuration of process groups is not in force: the supervisor did not answer within 30 s. Their requests get 503 until a restart succeeds.",
+        mend: "Mend what the line names and restart Apache once more.",
+    }
+    GROUP_OUT_OF_REACH = 389 {
+        level: "warn",
+        status: "",
+        when: "Apache is started or checked, and a line of the configuration uses a process group that is not defined, or that it may not use.",
+        example: "WSGI0389: /etc/apache2/sites-enabled/shop.conf:7 uses process group \"shpo\", which is not defined. Did you mean \"shop\"? Requests that go there get 500.",
+        mend: "Correct the name, define the group, or define it outside of the virtual host.",
+    }
+    WITHOUT_EFFECT = 390 {
+        level: "warn",
+        status: "",
+        when: "Apache is started or checked, and the configuration has directives this version accepts and does not act upon yet.",
+        example: "WSGI0390: Accepted and checked, but without effect in this version: WSGIImportScript (the first at /etc/apache2/sites-enabled/shop.conf:9).",
+        mend: "Nothing, if the site does not depend on them; see docs/directives for each.",
+    }
+    CONFIGURATION_REFUSED = 391 {
+        level: "error",
+        status: "",
+        when: "Apache is started or checked, and the configuration as a whole cannot be served. Apache does not start; at a restart it ends, as with any error in its configuration: check with `apache2ctl configtest` first.",
+        example: "WSGI0391: /etc/apache2/sites-enabled/shop.conf:3: WSGIDaemonProcess shop: there is no user \"usr1\".",
+        mend: "Mend the line it names.",
+    }
+}

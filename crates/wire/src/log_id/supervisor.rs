@@ -1,0 +1,118 @@
+//! What the supervisor says about groups and workers.
+//!
+//! Runs in: the supervisor (`crates/supervisor`).
+
+super::events! { SUPERVISOR:
+    LOG_LINES_LOST = 330 {
+        level: "warn",
+        status: "",
+        when: "An error log could not be written as fast as workers wrote; lines were left out rather than hold up requests.",
+        example: "WSGI0330: 84 lines were lost because this log could not be written fast enough",
+        mend: "See whether the disk is full or slow, or the program behind a piped log is stuck; and what writes so much.",
+    }
+    OPTIONS_WITHOUT_EFFECT = 331 {
+        level: "warn",
+        status: "",
+        when: "A group starts whose WSGIDaemonProcess has options that this version accepts and does not act upon yet.",
+        example: "WSGI0331: process group 'shop': cpu-time-limit: no effect yet",
+        mend: "Nothing, if the site does not depend on them; see docs/directives/WSGIDaemonProcess-options.md.",
+    }
+    SOCKET_NOT_REMOVED = 332 {
+        level: "warn",
+        status: "",
+        when: "A group ended, and the file of its socket could not be removed.",
+        example: "WSGI0332: process group 'shop': cannot remove its socket /run/apache2/wsgi.4711.shop.sock: Read-only file system (os error 30)",
+        mend: "Remove the file by hand once its directory can be written again.",
+    }
+    WORKER_NOT_STARTED = 333 {
+        level: "error",
+        status: "503 while no other worker runs",
+        when: "A process was made for a worker, and something on the way to its Python failed: the user, a limit, a directory, the program itself.",
+        example: "WSGI0333: process group 'shop': a worker could not be started: chdir /srv/shop: Permission denied (os error 13)",
+        mend: "Mend what the line names. It is tried again by itself.",
+    }
+    SERVED_AGAIN = 334 {
+        level: "notice",
+        status: "",
+        when: "A group that could not be served has a worker again.",
+        example: "WSGI0334: process group 'shop': is served again",
+        mend: "Nothing.",
+    }
+    WORKER_GAVE_UP = 335 {
+        level: "error",
+        status: "503 while no other worker runs",
+        when: "A worker's Python started and then found that it cannot serve.",
+        example: "WSGI0335: process group 'shop': threads=0: service processes are not there yet",
+        mend: "Mend what the line names. It is tried again by itself.",
+    }
+    CONVERSATION_BROKEN = 336 {
+        level: "error",
+        status: "502 for requests that were running",
+        when: "A worker wrote into its conversation with the supervisor what does not belong there. It is killed and replaced.",
+        example: "WSGI0336: process group 'shop': worker 4711 broke off its conversation with an unknown message; killed",
+        mend: "Look for code in the application that writes to descriptors it has not opened (descriptor 4 is the conversation).",
+    }
+    DESCRIPTORS_CLOSED = 337 {
+        level: "warn",
+        status: "",
+        when: "An application closed descriptors that are not its own; daemons do that when they detach. The worker is replaced.",
+        example: "WSGI0337: process group 'shop': worker 4711 has closed the descriptors it was given and is replaced. Applications must not close descriptors they have not opened",
+        mend: "Find the loop in the application that closes all descriptors (`os.closerange`, python-daemon).",
+    }
+    ENDED_WHILE_STARTING = 338 {
+        level: "error",
+        status: "503 while no other worker runs",
+        when: "A worker ended before it was ready: its Python could not start, or the script ended the process while it was loaded.",
+        example: "WSGI0338: process group 'shop': /srv/shop/venv/bin/python was killed by signal 11 before the worker was ready; what it wrote stands above",
+        mend: "Read what stands above it. Try by hand, as the group's user: `sudo -u USER /srv/shop/venv/bin/python -c 'import the_application'`.",
+    }
+    WORKER_DIED = 339 {
+        level: "error",
+        status: "502 for requests that were running",
+        when: "A worker that served requests ended without being asked to. A successor is started at once.",
+        example: "WSGI0339: process group 'shop': worker 4711 was killed by signal 11; a successor is started",
+        mend: "Signal 11 or 6: a fault in a C extension, often one that does not work in sub-interpreters (try `WSGIApplicationGroup %{GLOBAL}`). Signal 9: somebody, or the system for want of memory (see its log). A status: the application called os._exit.",
+    }
+    NO_PROCESS = 340 {
+        level: "error",
+        status: "503 while no other worker runs",
+        when: "The system makes no more processes.",
+        example: "WSGI0340: process group 'shop': no process could be made: Resource temporarily unavailable (os error 11)",
+        mend: "Raise the limit of processes of Apache's service (TasksMax= in systemd), or find what uses them up. It is tried again by itself.",
+    }
+    PYTHON_UNUSABLE = 341 {
+        level: "error",
+        status: "503 while no other worker runs",
+        when: "The Python of a group cannot run the group's application: python-home names no environment, it cannot be read by the group's user, its base installation is gone, or it is too old.",
+        example: "WSGI0341: process group 'shop': python-home=/srv/shop/venv: there is no such directory",
+        mend: "The line says what is wrong and, where there is one, the command that mends it. It is tried again by itself.",
+    }
+    START_TIMED_OUT = 342 {
+        level: "error",
+        status: "503 while no other worker runs",
+        when: "A worker was not ready within `startup-timeout=`.",
+        example: "WSGI0342: process group 'shop': a worker was not ready within 60 s and is ended",
+        mend: "See what the script waits for while it is loaded, or raise `startup-timeout=`.",
+    }
+    WORKER_KILLED = 343 {
+        level: "warn",
+        status: "502 for requests that still ran",
+        when: "A worker that was asked to leave did not, within `shutdown-timeout=`.",
+        example: "WSGI0343: process group 'shop': worker 4711 did not leave in time and is killed",
+        mend: "Look for a shutdown hook or a C extension that does not come back.",
+    }
+    PARENT_GONE = 344 {
+        level: "notice",
+        status: "",
+        when: "Apache's parent was killed. Supervisor and workers leave with it.",
+        example: "WSGI0344: the Apache parent is gone: all workers are ended",
+        mend: "Start Apache again; find out who killed it.",
+    }
+    NOBODY_SERVES = 345 {
+        level: "error",
+        status: "503 with Retry-After",
+        when: "A request came for a group that has no worker at the moment, or is no longer configured. The supervisor itself answers, so that nobody waits.",
+        example: "WSGI0345: process group 'shop' has no worker: WSGI0341 in the error log says why",
+        mend: "Look for the number it names further up.",
+    }
+}

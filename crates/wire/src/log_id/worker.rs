@@ -1,0 +1,217 @@
+//! What the Python runtime in a worker says.
+//!
+//! Runs in: a worker (`crates/runtime`; its Python parts get these constants as the module
+//! `_mod_wsgi.log_id`).
+
+super::events! { WORKER:
+    LOCALE = 79 {
+        level: "warn",
+        status: "",
+        when: "The system does not know the `locale=` of a group. The worker goes on.",
+        example: "WSGI0079: locale=xx_XX.UTF-8 can't be set: unsupported locale setting; the C locale stays",
+        mend: "`locale -a` lists what is there; C.UTF-8 always is.",
+    }
+    CALLABLE_MISSING = 89 {
+        level: "error",
+        status: "500",
+        when: "The script was loaded and defines no `application` (or what WSGICallableObject names).",
+        example: "WSGI0089: /srv/shop/shop.wsgi defines no callable named 'application', in sub-interpreter 'localhost:8000|' of process group 'shop'. It does define app: WSGICallableObject chooses another name.",
+        mend: "Say `from shop import app as application` in the script, or `WSGICallableObject app`.",
+    }
+    SCRIPT_UNREADABLE = 105 {
+        level: "error",
+        status: "500",
+        when: "A request needs the script, and the worker cannot read or compile it.",
+        example: "WSGI0105: /srv/shop/shop.wsgi can't be read, in the main interpreter of process group 'shop': Permission denied",
+        mend: "Mend the syntax error that is shown, or let the group's user read the file.",
+    }
+    SCRIPT_UNREADABLE_AT_START = 106 {
+        level: "error",
+        status: "500 once a request needs it",
+        when: "The same as 0105, when a script is loaded as its worker starts.",
+        example: "WSGI0106: /srv/shop/shop.wsgi can't be read, in the main interpreter of process group 'shop': Permission denied",
+        mend: "Mend the syntax error that is shown, or let the group's user read the file.",
+    }
+    SCRIPT_EXITED = 107 {
+        level: "error",
+        status: "500",
+        when: "The script called sys.exit() while it was loaded; frameworks do that at the end of a server of their own, such as app.run().",
+        example: "WSGI0107: SystemExit(3) raised at /srv/shop/shop.wsgi line 2 while /srv/shop/shop.wsgi was loaded, in the main interpreter of process group 'shop'. A script must define its application and return. A call that starts a server of its own, such as app.run(), belongs under `if __name__ == '__main__':`.",
+        mend: "Put the call it names under `if __name__ == '__main__':`.",
+    }
+    SCRIPT_EXITED_AT_START = 108 {
+        level: "error",
+        status: "500 once a request needs it",
+        when: "The same as 0107, when a script is loaded as its worker starts.",
+        example: "WSGI0108: SystemExit(3) raised at /srv/shop/shop.wsgi line 2 while /srv/shop/shop.wsgi was loaded, in the main interpreter of process group 'shop'. A script must define its application and return. A call that starts a server of its own, such as app.run(), belongs under `if __name__ == '__main__':`.",
+        mend: "Put the call it names under `if __name__ == '__main__':`.",
+    }
+    SCRIPT_RAISED = 109 {
+        level: "error",
+        status: "500",
+        when: "The script raised while it was loaded for a request. The traceback follows.",
+        example: "WSGI0109: ModuleNotFoundError raised while /srv/shop/shop.wsgi was loaded, in the main interpreter of process group 'shop'",
+        mend: "The last line of the traceback says what is wrong. A missing module: is it installed in the environment of python-home=, and is its directory in python-path= or home=?",
+    }
+    SCRIPT_RAISED_AT_START = 110 {
+        level: "error",
+        status: "500 once a request needs it",
+        when: "The same as 0109, when a script is loaded as its worker starts.",
+        example: "WSGI0110: ModuleNotFoundError raised while /srv/shop/shop.wsgi was loaded, in the main interpreter of process group 'shop'",
+        mend: "The last line of the traceback says what is wrong. A missing module: is it installed in the environment of python-home=, and is its directory in python-path= or home=?",
+    }
+    CALLBACK_RAISED = 112 {
+        level: "error",
+        status: "",
+        when: "A function the application subscribed to mod_wsgi's events raised. The traceback follows.",
+        example: "WSGI0112: a callback for request_finished raised",
+        mend: "Mend the function.",
+    }
+    APPLICATION_RAISED = 174 {
+        level: "error",
+        status: "500, or a broken response once it had begun",
+        when: "The application raised. The traceback follows.",
+        example: "WSGI0174: RuntimeError raised by /srv/shop/shop.wsgi, in the main interpreter of process group 'shop'",
+        mend: "Mend the application.",
+    }
+    APPLICATION_EXITED = 175 {
+        level: "error",
+        status: "500, or a broken response once it had begun",
+        when: "The application called sys.exit() during a request. Only the request ends.",
+        example: "WSGI0175: SystemExit raised by /srv/shop/shop.wsgi, in the main interpreter of process group 'shop'",
+        mend: "Take the call out, or return a response instead.",
+    }
+    CALLBACK_EXITED = 190 {
+        level: "error",
+        status: "",
+        when: "A function the application subscribed to mod_wsgi's events called sys.exit(). It is ignored.",
+        example: "WSGI0190: a callback for the event request_finished called sys.exit(): ignored",
+        mend: "Take the call out.",
+    }
+    WORKER_DEFECT = 300 {
+        level: "error",
+        status: "500",
+        when: "The runtime has a defect and noticed it. What was being done failed.",
+        example: "WSGI0300: internal error at crates/runtime/src/worker/request.rs:120: index out of bounds",
+        mend: "Report the line.",
+    }
+    LENGTH_NOT_REACHED = 301 {
+        level: "error",
+        status: "200, the response is broken off",
+        when: "The application set a Content-Length and sent less. The connection is broken so that the client sees it.",
+        example: "WSGI0301: the application declared a Content-Length and sent 47 bytes less; the client sees a broken response",
+        mend: "Correct the Content-Length the application sets, or leave it out: it is added where it is known.",
+    }
+    NOT_STARTED_BY_HAND = 302 {
+        level: "error",
+        status: "",
+        when: "The runtime was loaded by something else than the supervisor.",
+        example: "WSGI0302: this program is started by mod_wsgi and not by hand (descriptor 4: Bad file descriptor (os error 9))",
+        mend: "Let Apache start it.",
+    }
+    NOT_COME_UP = 303 {
+        level: "error",
+        status: "503 while no other worker runs",
+        when: "A worker cannot get ready. The supervisor's line (0335) has the same reason.",
+        example: "WSGI0303: the worker can't come up: threads=0: service processes are not there yet",
+        mend: "Mend what the line names. It is tried again by itself.",
+    }
+    LEFT_UNFINISHED = 304 {
+        level: "error",
+        status: "502 for requests that still ran",
+        when: "A worker that was asked to leave has reached its limit, and ends although requests or shutdown hooks still run.",
+        example: "WSGI0304: the worker leaves although shutdown hooks or requests still run after 5s",
+        mend: "Raise `graceful-timeout=` or `shutdown-timeout=` if such requests are meant to end; look for a hook that does not come back.",
+    }
+    REQUEST_MALFORMED = 305 {
+        level: "error",
+        status: "500",
+        when: "What came as a request cannot be understood.",
+        example: "WSGI0305: the request can't be understood: a length exceeds the rest of its message",
+        mend: "See that all three files of the module are of the same build.",
+    }
+    KEY_UNKNOWN = 306 {
+        level: "error",
+        status: "503",
+        when: "A request came without the secret of this group. At most one such line a second.",
+        example: "WSGI0306: a request without this group's key was dropped",
+        mend: "Somebody else than this Apache connects to the group's socket: find out who.",
+    }
+    TOO_MANY_INTERPRETERS = 307 {
+        level: "error",
+        status: "500",
+        when: "One worker would need more sub-interpreters than it keeps.",
+        example: "WSGI0307: too many application groups in one process: see what WSGIApplicationGroup expands to",
+        mend: "Do not make WSGIApplicationGroup depend on what clients can choose freely, such as %{HOST}.",
+    }
+    NO_THREAD = 308 {
+        level: "error",
+        status: "500",
+        when: "The system, or Python, has no further thread for the worker.",
+        example: "WSGI0308: a thread can't be started: Resource temporarily unavailable (os error 11)",
+        mend: "Lower `threads=`, or raise the limits of the service (TasksMax= in systemd) and of the user.",
+    }
+    NOT_ACCEPTED = 309 {
+        level: "error",
+        status: "",
+        when: "A worker cannot take connections, mostly because the application has used up its descriptors. At most one such line a second; it goes on by itself.",
+        example: "WSGI0309: a request thread can't take a connection, and tries again: Too many open files (os error 24)",
+        mend: "Find files or sockets the application does not close; or raise the limit of open files of Apache's service (LimitNOFILE= in systemd).",
+    }
+    STRANGER = 310 {
+        level: "error",
+        status: "",
+        when: "Another user than Apache's connected to the group's socket. At most one such line a second.",
+        example: "WSGI0310: a connection of user 1000 was dropped: only Apache's, 33, may connect",
+        mend: "Find out who it was; see socket-user= if that user is meant to connect.",
+    }
+    CONNECTION_DROPPED = 311 {
+        level: "error",
+        status: "",
+        when: "A connection brought no request in time, or what cannot be one. At most one such line a second.",
+        example: "WSGI0311: a connection to the process group was dropped: it sent nothing for 1 s",
+        mend: "Somebody else than this Apache connects to the group's socket, or the files of the module are of different builds.",
+    }
+    NO_INTERPRETER = 312 {
+        level: "error",
+        status: "500",
+        when: "Python cannot make the sub-interpreter of an application group.",
+        example: "WSGI0312: no requests are served in sub-interpreter 'shop' of process group 'shop': MemoryError",
+        mend: "The reason stands behind it. Where one application has the group to itself, `WSGIApplicationGroup %{GLOBAL}` needs no sub-interpreter.",
+    }
+    ENDED_BY_DEFECT = 313 {
+        level: "error",
+        status: "502 for requests that were running",
+        when: "The defect of 0300 was outside of any request, and the worker ends. A successor is started.",
+        example: "WSGI0313: the worker ends after an internal error: index out of bounds",
+        mend: "Report the line, and 0300 above it.",
+    }
+    REQUEST_MET_DEFECT = 314 {
+        level: "error",
+        status: "500",
+        when: "A request met the defect of 0300, which is in the log of the process group.",
+        example: "WSGI0314: internal error in mod_wsgi, see the log of its process group",
+        mend: "Report line 0300.",
+    }
+    PATH_NOT_ADDED = 315 {
+        level: "warn",
+        status: "",
+        when: "A directory of `python-path=` or WSGIPythonPath cannot be added to sys.path.",
+        example: "WSGI0315: python-path: /srv/lib can't be added to sys.path: PermissionError(13, 'Permission denied')",
+        mend: "Correct the directory, or a .pth file in it.",
+    }
+    RELOAD_HOOK_RAISED = 316 {
+        level: "error",
+        status: "",
+        when: "The script's own reload_required() raised. The script is not reloaded.",
+        example: "WSGI0316: reload_required() of /srv/shop/shop.wsgi raised; the script is not reloaded",
+        mend: "Mend the function.",
+    }
+    LOG_BYTES_LOST = 317 {
+        level: "error",
+        status: "",
+        when: "The worker's log pipe stayed full, and text was left out rather than hold up requests.",
+        example: "WSGI0317: 8192 bytes of log were left out: nobody read them",
+        mend: "The supervisor could not keep up: see 0330, and whether the machine is overloaded.",
+    }
+}
