@@ -63,20 +63,20 @@ impl Refusal {
     /// The number an administrator can search for.
     pub fn id(&self) -> &'static str {
         match self {
-            Refusal::NoExecution(_) => "WSGI0134",
-            Refusal::ScriptMissing(_) => "WSGI0135",
-            Refusal::ScriptIsDirectory(_) => "WSGI0136",
-            Refusal::PathInfo(_) => "WSGI0137",
-            Refusal::TransferCoding(_) => "WSGI0138",
-            Refusal::Chunked => "WSGI0139",
-            Refusal::ContentLength(_) => "WSGI0141",
-            Refusal::BodyTooLarge { .. } => "WSGI0364",
-            Refusal::GroupRestricted(_) => "WSGI0149",
-            Refusal::NoGroup => "WSGI0365",
-            Refusal::GroupUnknown(_) => "WSGI0150",
-            Refusal::GroupOfOtherHost(..) => "WSGI0152",
-            Refusal::GroupServesNothing(_) => "WSGI0366",
-            Refusal::EnvironTooLarge => "WSGI0367",
+            Refusal::NoExecution(_) => NO_EXECUTION,
+            Refusal::ScriptMissing(_) => SCRIPT_MISSING,
+            Refusal::ScriptIsDirectory(_) => SCRIPT_IS_DIRECTORY,
+            Refusal::PathInfo(_) => PATH_INFO,
+            Refusal::TransferCoding(_) => TRANSFER_CODING,
+            Refusal::Chunked => CHUNKED_REFUSED,
+            Refusal::ContentLength(_) => CONTENT_LENGTH,
+            Refusal::BodyTooLarge { .. } => BODY_TOO_LARGE,
+            Refusal::GroupRestricted(_) => GROUP_RESTRICTED,
+            Refusal::NoGroup => NO_GROUP,
+            Refusal::GroupUnknown(_) => GROUP_UNKNOWN,
+            Refusal::GroupOfOtherHost(..) => GROUP_OF_OTHER_HOST,
+            Refusal::GroupServesNothing(_) => GROUP_SERVES_NOTHING,
+            Refusal::EnvironTooLarge => ENVIRON_TOO_LARGE,
         }
     }
 }

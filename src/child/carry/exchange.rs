@@ -10,15 +10,13 @@
 //! nothing, and a connect that never waits needs the socket non-blocking anyway. `poll` before the
 //! first receive, because an answer cannot be there yet; later the socket is read first.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use wire::frame::Kind;
 use wire::response::{decode_head, BodyFailure, End, Fail, File as Stretch, Log, Retry};
 
+use super::body::{sendable, Body};
 use super::client::{Client, Gone, Then};
 use super::frames::{Filled, Frames, Piece};
 use super::head;
@@ -69,36 +67,6 @@ enum Phase {
     Relaying(Body),
     /// Nothing more goes to the client; the worker may finish until then.
     Discarding(Outcome, Instant),
-}
-
-/// The response body as it is relayed.
-struct Body {
-    declared: Option<u64>,
-    /// Bytes given to the client.
-    sent: u64,
-    /// Bytes past the declared length.
-    dropped: u64,
-    /// The length may stay unmet: HEAD, 204, 304.
-    may_be_short: bool,
-    /// The end has been sent with the last bytes.
-    ended: bool,
-}
-
-impl Body {
-    /// How many of `len` further bytes are within the declared length.
-    fn admit(&mut self, len: u64) -> u64 {
-        let left = self
-            .declared
-            .map_or(u64::MAX, |all| all - self.sent.min(all));
-        let admitted = len.min(left);
-        self.sent += admitted;
-        self.dropped += len - admitted;
-        admitted
-    }
-
-    fn is_short(&self) -> bool {
-        !self.may_be_short && self.declared.is_some_and(|all| self.sent < all)
-    }
 }
 
 /// One conversation.
@@ -606,18 +574,4 @@ fn is_lost(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
     )
-}
-
-/// A descriptor that can be sent as a file, with its size: a regular file, open for reading. A pipe
-/// or a device could keep the child waiting for ever.
-fn sendable(file: OwnedFd) -> Result<(OwnedFd, u64), String> {
-    let file = File::from(file);
-    let facts = file.metadata().map_err(|error| error.to_string())?;
-    if !facts.is_file() {
-        return Err("it is no regular file".into());
-    }
-    // An empty read fails on a descriptor that is not open for reading, and touches nothing else.
-    file.read_at(&mut [], 0)
-        .map_err(|error| error.to_string())?;
-    Ok((file.into(), facts.len()))
 }

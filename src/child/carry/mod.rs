@@ -13,6 +13,7 @@
 //! - every wait has a limit, and the worker's log records do not push it back;
 //! - a request that application code may have seen is never sent twice.
 
+pub mod body;
 pub mod client;
 pub mod exchange;
 pub mod frames;

@@ -92,7 +92,7 @@ impl Trouble {
         Trouble::new(
             503,
             format!(
-                "WSGI0116: Unable to connect to process group '{group}' within {} \
+                "{CONNECT_TIMED_OUT}: Unable to connect to process group '{group}' within {} \
                  (connect-timeout=): {why}. ({error})",
                 seconds(limit)
             ),
@@ -114,7 +114,7 @@ impl Trouble {
         };
         Trouble::new(
             503,
-            format!("WSGI0117: Unable to connect to process group '{group}' on '{place}': {error}. {mend}"),
+            format!("{CONNECT_FAILED}: Unable to connect to process group '{group}' on '{place}': {error}. {mend}"),
         )
     }
 
@@ -134,7 +134,7 @@ impl Trouble {
         Trouble::new(
             503,
             format!(
-                "WSGI0124: Process group '{group}' has handed this request back {times} times: {why}. \
+                "{HANDED_BACK}: Process group '{group}' has handed this request back {times} times: {why}. \
                  The request has not been run."
             ),
         )
@@ -144,9 +144,9 @@ impl Trouble {
     pub fn silent(group: &[u8], limit: Duration, known: Known) -> Trouble {
         let group = name(group);
         let (number, status) = if known.head {
-            ("WSGI0118", 504)
+            (RESPONSE_STALLED, 504)
         } else {
-            ("WSGI0145", 504)
+            (WORKER_SILENT, 504)
         };
         Trouble::new(
             status,
@@ -166,13 +166,13 @@ impl Trouble {
             502,
             if known.head {
                 format!(
-                    "WSGI0119: The response of process group '{group}' broke off after {} bytes: the \
+                    "{RESPONSE_CUT}: The response of process group '{group}' broke off after {} bytes: the \
                      worker died or was killed; the client is made to see it.{error}",
                     known.body
                 )
             } else {
                 format!(
-                    "WSGI0146: A worker of process group '{group}' closed the connection without a \
+                    "{WORKER_CLOSED}: A worker of process group '{group}' closed the connection without a \
                      response: it died or was killed while the request ran. The request is not \
                      sent again.{error}"
                 )
@@ -190,7 +190,7 @@ impl Trouble {
         Trouble::new(
             502,
             format!(
-                "WSGI0360: A worker of process group '{group}' sent what is no response: {why}. The \
+                "{RESPONSE_MALFORMED}: A worker of process group '{group}' sent what is no response: {why}. The \
                  connection to it was dropped."
             ),
         )
@@ -202,7 +202,7 @@ impl Trouble {
         Trouble::new(
             502,
             format!(
-                "WSGI0148: A worker of process group '{group}' sent a malformed response head: {why}."
+                "{HEAD_UNFIT}: A worker of process group '{group}' sent a malformed response head: {why}."
             ),
         )
     }
@@ -214,7 +214,7 @@ impl Trouble {
         Trouble::new(
             500,
             format!(
-                "WSGI0144: Response header line too long from process group '{group}': {field} has \
+                "{HEADER_FIELD_TOO_LONG}: Response header line too long from process group '{group}': {field} has \
                  {len} bytes, header-buffer-size= allows {limit}."
             ),
         )
@@ -228,7 +228,7 @@ impl Trouble {
             // The worker has logged what happened, as a record of the application.
             level: Level::Info,
             text: format!(
-                "WSGI0361: The application in process group '{group}' failed after {body} bytes of its \
+                "{RESPONSE_BROKEN_OFF}: The application in process group '{group}' failed after {body} bytes of its \
                  response body; the client is made to see that the response is not complete."
             ),
         }
@@ -240,7 +240,7 @@ impl Trouble {
         Trouble::new(
             502,
             format!(
-                "WSGI0362: The application in process group '{group}' declared a Content-Length of \
+                "{RESPONSE_SHORT}: The application in process group '{group}' declared a Content-Length of \
                  {declared} and sent {sent} bytes; the client is made to see that the response is not \
                  complete."
             ),
@@ -266,7 +266,7 @@ impl Trouble {
         Trouble::new(
             502,
             format!(
-                "WSGI0363: A worker of process group '{group}' passed a descriptor that cannot be sent: \
+                "{NOT_A_FILE}: A worker of process group '{group}' passed a descriptor that cannot be sent: \
                  {why}."
             ),
         )
@@ -296,7 +296,7 @@ impl Trouble {
         Trouble {
             status,
             level,
-            text: format!("WSGI0126: The request body could not be read to its end: {text}."),
+            text: format!("{UPLOAD_FAILED}: The request body could not be read to its end: {text}."),
         }
     }
 
@@ -305,7 +305,7 @@ impl Trouble {
         let group = name(group);
         Trouble::new(
             502,
-            format!("WSGI0147: The connection to process group '{group}' failed: {error}."),
+            format!("{CONNECTION_FAILED}: The connection to process group '{group}' failed: {error}."),
         )
     }
 }
