@@ -9,6 +9,8 @@ use std::ffi::{c_char, c_int, c_void};
 use std::panic::{catch_unwind, AssertUnwindSafe, PanicHookInfo};
 use std::ptr;
 
+use wire::log_id::DEFECT;
+
 use super::log::{Log, MainLog};
 
 /// What C is told when the body panicked. A type without it cannot be returned to C.
@@ -70,12 +72,12 @@ fn describe(inside: &str, panic: &PanicHookInfo<'_>) -> String {
         .unwrap_or("no message");
     match panic.location() {
         Some(at) => format!(
-            "WSGI0300: a defect of mod_wsgi stopped {inside} at {}:{}: {what}. What was being done \
+            "{DEFECT}: a defect of mod_wsgi stopped {inside} at {}:{}: {what}. What was being done \
              has failed, the process goes on; please report this line.",
             at.file(),
             at.line()
         ),
-        None => format!("WSGI0300: a defect of mod_wsgi stopped {inside}: {what}."),
+        None => format!("{DEFECT}: a defect of mod_wsgi stopped {inside}: {what}."),
     }
 }
 

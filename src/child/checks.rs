@@ -104,6 +104,8 @@ fn length(value: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use wire::log_id;
+
     use super::*;
 
     fn sound() -> Checked<'static> {
@@ -162,12 +164,12 @@ mod tests {
         request.transfer_encoding = Some(b"gzip");
         assert_eq!(status(&request), Err(501));
         request.refuses_path_info = true;
-        assert_eq!(check(&request).unwrap_err().id(), "WSGI0137");
+        assert_eq!(check(&request).unwrap_err().id(), log_id::PATH_INFO);
         request.script = Script::Directory;
         assert_eq!(status(&request), Err(403));
         request.script = Script::Missing;
         assert_eq!(status(&request), Err(404));
         request.may_execute = false;
-        assert_eq!(check(&request).unwrap_err().id(), "WSGI0134");
+        assert_eq!(check(&request).unwrap_err().id(), log_id::NO_EXECUTION);
     }
 }

@@ -50,6 +50,9 @@ mod tests {
     use crate::config::resolved::Overrides;
     use crate::config::tests::Configuration;
     use std::borrow::Cow;
+    use wire::log_id::{
+        LogId, GROUP_OF_OTHER_HOST, GROUP_RESTRICTED, GROUP_SERVES_NOTHING, GROUP_UNKNOWN, NO_GROUP,
+    };
 
     /// A request about which nothing is known: the groups of these tests are fixed names.
     struct Nothing;
@@ -73,7 +76,7 @@ mod tests {
     }
 
     /// The group of a request to host `at` of `lines`, in the first directory section.
-    fn group(lines: &str, at: Option<usize>) -> Result<String, (u16, &'static str)> {
+    fn group(lines: &str, at: Option<usize>) -> Result<String, (u16, LogId)> {
         let read = Configuration::of(lines);
         let settled = read.settle();
         let server = at.map_or(&read.main, |at| &read.hosts[at].given);
@@ -102,19 +105,22 @@ mod tests {
     #[test]
     fn a_group_that_is_missing_unknown_or_forbidden_is_an_error_of_its_own() {
         for (lines, id) in [
-            ("WSGIDaemonProcess shop", "WSGI0365"),
+            ("WSGIDaemonProcess shop", NO_GROUP),
             (
                 "WSGIDaemonProcess shop\nWSGIProcessGroup %{GLOBAL}",
-                "WSGI0365",
+                NO_GROUP,
             ),
-            ("WSGIDaemonProcess shop\nWSGIProcessGroup shpo", "WSGI0150"),
+            (
+                "WSGIDaemonProcess shop\nWSGIProcessGroup shpo",
+                GROUP_UNKNOWN,
+            ),
             (
                 "WSGIDaemonProcess shop threads=0\nWSGIProcessGroup shop",
-                "WSGI0366",
+                GROUP_SERVES_NOTHING,
             ),
             (
                 "WSGIDaemonProcess shop\nWSGIProcessGroup shop\nWSGIRestrictProcess blog",
-                "WSGI0149",
+                GROUP_RESTRICTED,
             ),
         ] {
             assert_eq!(group(lines, None), Err((500, id)), "{lines}");
@@ -133,6 +139,6 @@ mod tests {
             WSGIProcessGroup shop
             </VirtualHost>";
         assert_eq!(group(lines, Some(1)), Ok("shop".into()));
-        assert_eq!(group(lines, Some(2)), Err((500, "WSGI0152")));
+        assert_eq!(group(lines, Some(2)), Err((500, GROUP_OF_OTHER_HOST)));
     }
 }

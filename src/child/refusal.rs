@@ -1,10 +1,15 @@
 //! A request that no worker is to see, and why.
 //!
-//! Runs in: an Apache child. Numbers are the C module's where the event is the same; ours begin at
-//! WSGI0360 here and are never used again for something else.
+//! Runs in: an Apache child.
 
 use std::borrow::Cow;
 use std::fmt;
+
+use wire::log_id::{
+    LogId, BODY_TOO_LARGE, CHUNKED_REFUSED, CONTENT_LENGTH, ENVIRON_TOO_LARGE, GROUP_OF_OTHER_HOST,
+    GROUP_RESTRICTED, GROUP_SERVES_NOTHING, GROUP_UNKNOWN, NO_EXECUTION, NO_GROUP, PATH_INFO,
+    SCRIPT_IS_DIRECTORY, SCRIPT_MISSING, TRANSFER_CODING,
+};
 
 use crate::config::error::show;
 
@@ -61,7 +66,7 @@ impl Refusal {
     }
 
     /// The number an administrator can search for.
-    pub fn id(&self) -> &'static str {
+    pub fn id(&self) -> LogId {
         match self {
             Refusal::NoExecution(_) => NO_EXECUTION,
             Refusal::ScriptMissing(_) => SCRIPT_MISSING,

@@ -8,6 +8,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use wire::log_id::COMPANION_MISSING;
+
 /// Name of the supervisor's program.
 const SUPERVISOR: &str = "mod_wsgi-supervisor";
 /// Name of the Python side.
@@ -46,7 +48,7 @@ impl fmt::Display for Missing {
             .collect();
         write!(
             f,
-            "WSGI0380: {} is not beside the module (looked in {}). Install it there: process groups \
+            "{COMPANION_MISSING}: {} is not beside the module (looked in {}). Install it there: process groups \
              cannot run without it.",
             self.name,
             directories.join(", ")

@@ -2,7 +2,7 @@
 //!
 //! Runs in: the Apache parent, on its only thread, while a configuration is checked or brought into
 //! force. No thread, no signal handler, no Python, no `static` here: httpd throws this image away
-//! and loads it anew at every restart. Log ids from WSGI0380 to WSGI0399 are used here.
+//! and loads it anew at every restart.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use wire::group::ServerFacts;
+use wire::log_id::{
+    CONFIGURATION_REFUSED, GROUP_OUT_OF_REACH, NOT_IN_FORCE, NOT_STARTED, NO_SECRET, WITHOUT_EFFECT,
+};
 
 use crate::apache::hooks::{Configured, Refused};
 use crate::apache::log::Log;
@@ -58,13 +61,17 @@ pub fn check(
             hostname: server.name(),
         })
         .collect();
-    let mut settled = config::settle(
+    let settled = config::settle(
         reading,
         &servers,
         &main.global,
         &machine.apache_identity(),
         &machine,
     );
+    let refused = settled.refusals.iter();
+    let mut refusals: Vec<String> = refused
+        .map(|sentence| format!("{CONFIGURATION_REFUSED}: {sentence}"))
+        .collect();
     if !settled.groups.all().is_empty() {
         let names = socket_names(configured, main);
         let too_long = settled
@@ -72,19 +79,19 @@ pub fn check(
             .all()
             .iter()
             .filter_map(|group| names.check(group).err());
-        settled.refusals.extend(too_long);
+        refusals.extend(too_long);
         if let Err(missing) = companions() {
-            settled.refusals.push(missing);
+            refusals.push(missing);
         }
     }
     if process::purpose() == Purpose::CheckConfiguration {
         warn(configured, reading, &settled.warnings);
     }
-    for refusal in &settled.refusals {
+    for refusal in &refusals {
         // By the start-up log: that is the terminal while there is one.
         configured.scratch.error(refusal);
     }
-    if settled.refusals.is_empty() {
+    if refusals.is_empty() {
         Ok(settled)
     } else {
         Err(Refused)
@@ -95,10 +102,14 @@ pub fn check(
 /// brought into force, because only then the error log is open.
 pub fn warn(configured: &Configured<'_>, reading: &Reading, warnings: &[String]) {
     for warning in warnings {
-        configured.main.warning(warning);
+        configured
+            .main
+            .warning(format!("{GROUP_OUT_OF_REACH}: {warning}"));
     }
     if let Some(sentence) = reading.without_effect_sentence() {
-        configured.main.warning(sentence);
+        configured
+            .main
+            .warning(format!("{WITHOUT_EFFECT}: {sentence}"));
     }
 }
 
@@ -129,8 +140,9 @@ pub fn start(
     let mut doors = HashMap::new();
     let mut messages = Vec::with_capacity(groups.len());
     for group in groups {
-        let key = os::random::bytes16()
-            .map_err(|error| refused(format!("WSGI0386: the system gives no secret: {error}")))?;
+        let key = os::random::bytes16().map_err(|error| {
+            refused(format!("{NO_SECRET}: the system gives no secret: {error}"))
+        })?;
         let door = Door {
             socket_path: names.path(group),
             key,
@@ -148,10 +160,10 @@ pub fn start(
     let limit = plan::time_to_stop(groups);
     match supervisor::serve(configured.pool, &files.supervisor, configuration, limit) {
         Ok(()) => Ok(doors),
-        Err(failure) if first => Err(refused(format!("WSGI0387: {failure}."))),
+        Err(failure) if first => Err(refused(format!("{NOT_STARTED}: {failure}."))),
         Err(failure) => {
             configured.main.error(format!(
-                "WSGI0388: the new configuration of process groups is not in force: {failure}. \
+                "{NOT_IN_FORCE}: the new configuration of process groups is not in force: {failure}. \
                  Their requests get 503 until a restart succeeds."
             ));
             Ok(doors)

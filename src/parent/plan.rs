@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wire::codec::Bytes;
 use wire::group::{self, Group};
+use wire::log_id::SOCKET_PATH_TOO_LONG;
 
 use crate::config::process_group::ProcessGroup;
 
@@ -35,7 +36,7 @@ impl SocketNames {
             return Ok(());
         }
         Err(format!(
-            "WSGI0381: the socket of process group \"{}\" would be {}, which has {} bytes; the \
+            "{SOCKET_PATH_TOO_LONG}: the socket of process group \"{}\" would be {}, which has {} bytes; the \
              system allows {}. Choose a shorter path with WSGISocketPrefix.",
             String::from_utf8_lossy(&group.name),
             String::from_utf8_lossy(&path),

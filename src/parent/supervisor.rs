@@ -14,6 +14,9 @@ use std::time::Duration;
 use os::process::Child;
 use os::spawn::Command;
 use os::{clock, descriptor, signal, socket};
+use wire::log_id::{
+    SUPERVISOR_DIED, SUPERVISOR_GIVEN_UP, SUPERVISOR_NOT_RESTARTED, SUPERVISOR_SLOW_TO_END,
+};
 
 use super::conversation::{self, Configuration, Trouble};
 use crate::apache::log::{Level, Log, MainLog};
@@ -157,7 +160,7 @@ fn end(limit: Duration) {
         process::reap(companion.pid, limit);
     } else {
         let sentence = format!(
-            "WSGI0382: the supervisor (pid {}) has not ended within {} s; it is left to end by \
+            "{SUPERVISOR_SLOW_TO_END}: the supervisor (pid {}) has not ended within {} s; it is left to end by \
              itself.",
             companion.pid,
             limit.as_secs()
@@ -184,7 +187,7 @@ fn watch(pool: Pool<'_>, pid: u32, program: &Path, configuration: Configuration)
         deaths.push(now);
         if deaths.len() > MOST_RESTARTS {
             let sentence = format!(
-                "WSGI0383: the supervisor (pid {pid}) {how}, for the {}th time within {} s. It is \
+                "{SUPERVISOR_GIVEN_UP}: the supervisor (pid {pid}) {how}, for the {}th time within {} s. It is \
                  not started again: process groups answer 503 until Apache is restarted.",
                 deaths.len(),
                 RESTART_WINDOW.as_secs()
@@ -193,7 +196,7 @@ fn watch(pool: Pool<'_>, pid: u32, program: &Path, configuration: Configuration)
             return None;
         }
         MainLog.critical(format!(
-            "WSGI0384: the supervisor (pid {pid}) {how}; starting it and all process groups again."
+            "{SUPERVISOR_DIED}: the supervisor (pid {pid}) {how}; starting it and all process groups again."
         ));
         match begin(&program, &configuration) {
             Ok(successor) => {
@@ -204,7 +207,7 @@ fn watch(pool: Pool<'_>, pid: u32, program: &Path, configuration: Configuration)
                 MainLog.log(
                     Level::Alert,
                     format!(
-                        "WSGI0385: {failure}. Process groups answer 503 until Apache is restarted."
+                        "{SUPERVISOR_NOT_RESTARTED}: {failure}. Process groups answer 503 until Apache is restarted."
                     ),
                 );
                 None

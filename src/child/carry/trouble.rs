@@ -1,11 +1,15 @@
 //! What can go wrong between child and worker, as values that know status, number and sentence.
 //!
-//! Runs in: an Apache child. Numbers are the C module's where the event is the same; ours begin at
-//! WSGI0360 and are never used again for something else.
+//! Runs in: an Apache child.
 
 use std::io;
 use std::time::Duration;
 
+use wire::log_id::{
+    CONNECTION_FAILED, CONNECT_FAILED, CONNECT_TIMED_OUT, HANDED_BACK, HEADER_FIELD_TOO_LONG,
+    HEAD_UNFIT, NOT_A_FILE, RESPONSE_BROKEN_OFF, RESPONSE_CUT, RESPONSE_MALFORMED, RESPONSE_SHORT,
+    RESPONSE_STALLED, UPLOAD_FAILED, WORKER_CLOSED, WORKER_SILENT,
+};
 use wire::response::{BodyFailure, Level, Retry};
 use wire::Malformed;
 
@@ -296,7 +300,9 @@ impl Trouble {
         Trouble {
             status,
             level,
-            text: format!("{UPLOAD_FAILED}: The request body could not be read to its end: {text}."),
+            text: format!(
+                "{UPLOAD_FAILED}: The request body could not be read to its end: {text}."
+            ),
         }
     }
 
@@ -305,7 +311,9 @@ impl Trouble {
         let group = name(group);
         Trouble::new(
             502,
-            format!("{CONNECTION_FAILED}: The connection to process group '{group}' failed: {error}."),
+            format!(
+                "{CONNECTION_FAILED}: The connection to process group '{group}' failed: {error}."
+            ),
         )
     }
 }
