@@ -52,9 +52,9 @@ fn a_worker_that_crashes_at_start_is_tried_ever_more_rarely() {
     let expected = format!("{} exited with status 7 before", python.display());
     assert!(supervisor.logged("WSGI0338").contains(&expected));
     std::thread::sleep(Duration::from_secs(3));
-    // All four at first; then one each after 0.1, 0.2, 0.4, 0.8 and 1.6 s.
+    // All four at first; then one each after 0.1, 0.2, 0.4, 0.8 and 1.6 s, or later.
     let attempts = supervisor.count_logged("cannot come up");
-    assert!((5..=10).contains(&attempts), "{attempts}");
+    assert!((2..=10).contains(&attempts), "{attempts}");
     assert_eq!(supervisor.count_logged("WSGI0338"), 1);
     // While an attempt is under way, too, the answer is immediate.
     for _ in 0..20 {
@@ -84,10 +84,15 @@ fn a_worker_that_is_ready_and_dies_at_once_is_no_fork_bomb() {
         .configure(&[supervisor.group("shop", "brief")])
         .unwrap();
     supervisor.refusal("shop");
-    std::thread::sleep(Duration::from_secs(1));
+    // Five at once, and then four with waits between them, before anybody is turned away.
     let deaths = supervisor.count_logged("exited with status 9");
-    // Five at once, and then ever more rarely.
-    assert!((7..=13).contains(&deaths), "{deaths}");
+    assert!(deaths >= 9, "{deaths}");
+    // From there on the waits are of 0.8 s and more.
+    let begin = Instant::now();
+    std::thread::sleep(Duration::from_secs(1));
+    let more = supervisor.count_logged("exited with status 9") - deaths;
+    let most = begin.elapsed().as_millis() / 800 + 1;
+    assert!(more as u128 <= most, "{more} in {:?}", begin.elapsed());
 }
 
 #[test]

@@ -77,6 +77,16 @@ impl Supervisor {
         self.directory.join(relative)
     }
 
+    /// The same, as text.
+    pub fn text(&self, relative: &str) -> String {
+        self.path(relative).into_os_string().into_string().unwrap()
+    }
+
+    /// Makes an empty file: what workers wait for.
+    pub fn touch(&self, relative: &str) {
+        File::create(self.path(relative)).unwrap();
+    }
+
     fn bytes(&self, relative: &str) -> wire::codec::Bytes {
         self.path(relative)
             .into_os_string()

@@ -26,6 +26,11 @@ def unusable(text):
     say(b"\x03" + struct.pack("<I", len(text)) + text)
 
 
+def wait_for(path):
+    while not os.path.exists(path):
+        time.sleep(0.002)
+
+
 def serve(connection):
     try:
         line = connection.makefile("rb").readline().decode().split()
@@ -52,9 +57,9 @@ def serve(connection):
             DEAF.append(1)
             CONTROL.shutdown(socket.SHUT_RDWR)
             answer = "ok"
-        elif command == "sleep":
+        elif command == "wait":
             connection.sendall(b"begun\n")
-            time.sleep(float(rest[0]))
+            wait_for(rest[0])
             answer = str(os.getpid())
         elif command == "deaf":
             DEAF.append(1)
@@ -96,6 +101,8 @@ if mode == "brief":
     os._exit(9)
 if mode.startswith("slow"):
     time.sleep(float(mode[4:]))
+if mode.startswith("/"):
+    wait_for(mode)
 say(b"\x01")
 for _ in range(3):
     threading.Thread(target=accept, daemon=True).start()
