@@ -187,6 +187,7 @@ fn come_up(
         }
     };
     worker.control.send(&FromWorker::Ready(()));
+    threads.open();
     let leaving = control::watch(&worker, &mut signals, &threads);
     leave::run(&worker, seat, &threads, leaving)
 }

@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Barrier, OnceLock};
 use std::time::Duration;
 
 use os::{clock, signal, socket};
@@ -43,9 +43,17 @@ struct Spot {
 /// All request threads.
 pub struct Threads {
     spots: Vec<Arc<Spot>>,
+    /// Where all of them wait at first, and the main thread comes last.
+    gate: Arc<Barrier>,
 }
 
 impl Threads {
+    /// Lets them take requests. To be called once, when the supervisor has been told that the worker
+    /// is ready: a request that ends the process would else make it look like one that never came up.
+    pub fn open(&self) {
+        self.gate.wait();
+    }
+
     /// Interrupts those that block in accept, so that they look whether to go on. One may just be
     /// about to block: to be called until all have left.
     pub fn call_out(&self) {
@@ -78,20 +86,22 @@ fn spawn(
 /// Starts as many threads as the group has.
 pub fn start(worker: &Arc<Worker>) -> io::Result<Threads> {
     let mut spots = Vec::new();
+    let gate = Arc::new(Barrier::new(worker.setup.group.threads as usize + 1));
     for number in 1..=worker.setup.group.threads {
         let spot = Arc::new(Spot::default());
         spots.push(Arc::clone(&spot));
-        let own = Arc::clone(worker);
+        let (own, entrance) = (Arc::clone(worker), Arc::clone(&gate));
         worker.alive.fetch_add(1, Ordering::SeqCst);
         spawn(worker, format!("wsgi-{number}"), move || {
             let _ended = Alive(&own);
+            entrance.wait();
             Acceptor::new(&own, number).serve(&spot);
         })
         .inspect_err(|_| {
             worker.alive.fetch_sub(1, Ordering::SeqCst);
         })?;
     }
-    Ok(Threads { spots })
+    Ok(Threads { spots, gate })
 }
 
 /// Counts the thread out, also when it unwinds.
