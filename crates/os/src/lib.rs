@@ -5,6 +5,7 @@
 //! Nothing here knows about WSGI, Apache or Python.
 
 pub mod accounts;
+pub mod backlog;
 pub mod clock;
 pub mod descriptor;
 pub mod listener;
@@ -12,6 +13,7 @@ pub mod poll;
 pub mod process;
 pub mod random;
 pub mod rlimit;
+pub mod shared;
 pub mod signal;
 pub mod socket;
 pub mod spawn;

@@ -225,6 +225,16 @@ pub fn ids() -> Ids {
     }
 }
 
+/// Memory of a process that is not swapped out (RSS), in bytes, as it is now. `None` where there is
+/// no such process, or no `/proc`.
+pub fn resident_memory(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    // SAFETY: touches no memory.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    pages.checked_mul(u64::try_from(size).ok()?)
+}
+
 /// Ends the process without running destructors, atexit functions or the C library's flushing.
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: _exit does not return and runs nothing of ours.
@@ -255,6 +265,13 @@ mod tests {
         let mut child = shell("kill -9 $$");
         let exit = child.wait(LIMIT).unwrap().unwrap();
         assert_eq!(exit.to_string(), "was killed by SIGKILL (signal 9)");
+    }
+
+    #[test]
+    fn memory_in_use_is_told_of_processes_that_are_there() {
+        let own = resident_memory(id()).unwrap();
+        assert!((100_000..100_000_000_000).contains(&own), "{own}");
+        assert_eq!(resident_memory(u32::MAX), None);
     }
 
     #[test]
