@@ -66,6 +66,18 @@ conversation! {
         3 => Commit(()),
         /// Apache stops: end everything and leave.
         4 => Stop(()),
+        /// Between `Begin` and `Commit`: where to answer those who ask how things are.
+        5 => Status(StatusDoor),
+    }
+}
+
+crate::message! {
+    /// The status socket.
+    pub struct StatusDoor {
+        /// An absolute path of at most 107 bytes.
+        pub path: Bytes,
+        /// Owner of the file: the user Apache's children run as.
+        pub uid: u32,
     }
 }
 
@@ -201,6 +213,10 @@ mod tests {
             ToSupervisor::Group(Box::new(group())),
             ToSupervisor::Commit(()),
             ToSupervisor::Stop(()),
+            ToSupervisor::Status(StatusDoor {
+                path: "/run/wsgi.1.status.sock".into(),
+                uid: 33,
+            }),
         ] {
             assert_eq!(
                 ToSupervisor::decode(&message.encode().unwrap()),

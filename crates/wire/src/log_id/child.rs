@@ -213,4 +213,11 @@ super::events! { CHILD:
         example: "WSGI0368: a defect of mod_wsgi stopped a handler at src/child/handler.rs:50: index out of bounds. What was being done has failed, the process goes on; please report this line.",
         mend: "Report the line.",
     }
+    STATUS_UNKNOWN = 369 {
+        level: "error",
+        status: "503",
+        when: "Somebody asked for the status of process groups, and the supervisor did not tell.",
+        example: "WSGI0369: The supervisor does not tell how process groups are: nobody listens at /run/apache2/wsgi.4711.status.sock. Look for lines of the supervisor in the error log.",
+        mend: "Look for 0346 and 0382 to 0388 above. A supervisor that is there and does not answer within a second is stuck or starved of CPU: see what it does (`ps`, `strace -p`).",
+    }
 }

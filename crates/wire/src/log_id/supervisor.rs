@@ -115,4 +115,11 @@ super::events! { SUPERVISOR:
         example: "WSGI0345: process group 'shop' has no worker: WSGI0341 in the error log says why",
         mend: "Look for the number it names further up.",
     }
+    STATUS_SOCKET_FAILED = 346 {
+        level: "warn",
+        status: "503 for requests of `wsgi-status`",
+        when: "The socket by which Apache's children ask the supervisor how things are cannot be made. Everything else goes on.",
+        example: "WSGI0346: there is no status socket, so nobody can see how process groups are: /run/apache2/wsgi.4711.status.sock exists and is not a socket",
+        mend: "See what lies at that path, and who may write to the directory of WSGISocketPrefix; then reload Apache.",
+    }
 }
