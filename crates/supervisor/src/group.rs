@@ -7,6 +7,7 @@
 //! looks at the state alone, so it may be called at any time, and whatever was missed or failed is
 //! made up for the next time.
 
+mod reporting;
 mod steering;
 
 use std::collections::VecDeque;
@@ -18,6 +19,10 @@ use os::listener::Listener;
 use os::signal::{SIGKILL, SIGTERM};
 use wire::control::{Leaving, WorkerSetup};
 use wire::group::ServerFacts;
+use wire::log_id::{
+    LogId, CONVERSATION_BROKEN, ENDED_WHILE_STARTING, NOBODY_SERVES, OPTIONS_WITHOUT_EFFECT,
+    SERVED_AGAIN, SOCKET_NOT_REMOVED, WORKER_DIED, WORKER_GAVE_UP, WORKER_NOT_STARTED,
+};
 use wire::response::Level;
 
 use crate::backoff::Backoff;
@@ -27,6 +32,9 @@ use crate::journal::Journal;
 use crate::launch::Environment;
 use crate::relay::{Pipe, Relay};
 use crate::worker::{self, Event, Phase, Worker};
+
+pub use reporting::Budget;
+use reporting::History;
 
 /// Keys of earlier generations that workers accept beside the current one.
 const EARLIER_KEYS: usize = 8;
@@ -98,7 +106,8 @@ pub struct Group {
     /// Workers in a row that asked to be replaced when they had just become ready.
     hasty: u32,
     /// Why there is nobody to serve requests, as last logged, under this id.
-    trouble: Option<(&'static str, String)>,
+    trouble: Option<(LogId, String)>,
+    history: History,
     /// The configuration has it no more, or the server ends.
     ending: bool,
 }
@@ -129,6 +138,7 @@ impl Group {
             short_lives: 0,
             hasty: 0,
             trouble: None,
+            history: History::default(),
             ending: false,
         };
         group.tell_inert_options();
@@ -210,26 +220,23 @@ impl Group {
             let options = options.join(", ");
             self.note(
                 Level::Warning,
-                "WSGI0331",
+                OPTIONS_WITHOUT_EFFECT,
                 &format!("{options}: no effect yet"),
             );
         }
     }
 
     /// Writes `id: process group 'name': text`; lines without an id are mere progress.
-    fn note(&self, level: Level, id: &str, text: &str) {
+    fn note(&self, level: Level, id: impl Into<Option<LogId>>, text: &str) {
         let name = self.config.name.text();
-        let id = if id.is_empty() {
-            String::new()
-        } else {
-            format!("{id}: ")
-        };
+        let id = id.into().map_or_else(String::new, |id| format!("{id}: "));
+        self.history.remember(level, &id, text);
         self.log
             .note(level, &format!("{id}process group '{name}': {text}"));
     }
 
     /// Logs why there is nobody to serve requests; the same reason once in a row.
-    fn trouble(&mut self, id: &'static str, sentence: String) {
+    fn trouble(&mut self, id: LogId, sentence: String) {
         let known = self
             .trouble
             .as_ref()
@@ -255,7 +262,7 @@ impl Group {
         if let Err(error) = self.listener.unlink() {
             let path = self.config.socket_path.text();
             let text = format!("cannot remove its socket {path}: {error}");
-            self.note(Level::Warning, "WSGI0332", &text);
+            self.note(Level::Warning, SOCKET_NOT_REMOVED, &text);
         }
     }
 
@@ -268,7 +275,7 @@ impl Group {
             worker.drain(graceful, now);
         }
         self.unlink();
-        self.note(Level::Info, "", "is no longer configured and ends");
+        self.note(Level::Info, None, "is no longer configured and ends");
     }
 
     /// The server ends: every worker leaves within `limit`, or its own where that is shorter.
@@ -368,12 +375,12 @@ impl Group {
         let name = self.config.name.text();
         let why = match (&self.trouble, self.ending) {
             (_, true) => {
-                return format!("WSGI0345: process group '{name}' is no longer configured")
+                return format!("{NOBODY_SERVES}: process group '{name}' is no longer configured")
             }
-            (Some((id, _)), false) => id,
-            (None, false) => "WSGI0339",
+            (Some((id, _)), false) => *id,
+            (None, false) => WORKER_DIED,
         };
-        format!("WSGI0345: process group '{name}' has no worker: {why} in the error log says why")
+        format!("{NOBODY_SERVES}: process group '{name}' has no worker: {why} in the error log says why")
     }
 
     fn heard(&mut self, id: u64, events: Vec<Event>, now: Duration) {
@@ -384,19 +391,19 @@ impl Group {
             let pid = self.workers[index].pid();
             match event {
                 Event::NotStarted(failure) => {
-                    self.trouble("WSGI0333", format!("a worker {failure}"));
+                    self.trouble(WORKER_NOT_STARTED, format!("a worker {failure}"));
                     self.failed(now);
                 }
                 Event::Ready => {
                     self.workers[index].phase = Phase::Ready { since: now };
-                    self.note(Level::Info, "", &format!("worker {pid} is ready"));
+                    self.note(Level::Info, None, &format!("worker {pid} is ready"));
                     if self.trouble.take().is_some() {
-                        self.note(Level::Notice, "WSGI0334", "is served again");
+                        self.note(Level::Notice, SERVED_AGAIN, "is served again");
                     }
                 }
                 Event::Leaving(reason) => self.leaves(pid, reason, now),
                 Event::Unusable(sentence) => {
-                    self.trouble("WSGI0335", sentence);
+                    self.trouble(WORKER_GAVE_UP, sentence);
                     self.failed(now);
                     let limit = self.shutdown_limit();
                     self.workers[index].stop(limit, now);
@@ -404,10 +411,11 @@ impl Group {
                 Event::Violation(what) => {
                     let text =
                         format!("worker {pid} broke off its conversation with {what}; killed");
-                    self.note(Level::Error, "WSGI0336", &text);
+                    self.note(Level::Error, CONVERSATION_BROKEN, &text);
                 }
                 Event::Ended(exit) => {
                     let worker = self.workers.remove(index);
+                    self.history.past(worker.seen());
                     self.ended(&worker, exit, now);
                     if let Some(relay) = worker.into_log(&self.log) {
                         self.orphans.truncate(MAX_ORPHANS - 1);
@@ -425,15 +433,9 @@ impl Group {
     }
 
     fn leaves(&mut self, pid: u32, reason: Leaving, now: Duration) {
-        let why = match reason {
-            Leaving::Stale => "its script has changed",
-            Leaving::MaximumRequests => "it has served maximum-requests",
-            Leaving::LoadFailed => "its script could not be loaded",
-            Leaving::Signal => "a signal asked for it",
-            Leaving::TimeLimit => "a time limit has passed",
-        };
+        let why = reporting::why(reason);
         let text = format!("worker {pid} is to be replaced: {why}");
-        self.note(Level::Info, "", &text);
+        self.note(Level::Info, None, &text);
         let at_once = |w: &Worker| w.pid() == pid && w.ready_for(now).is_none_or(|t| t < PROVEN);
         if self.workers.iter().any(at_once) {
             self.hasty += 1;
@@ -460,23 +462,27 @@ impl Group {
         let killed = matches!(exit, os::process::Exit::Signal { number, .. }
             if number == SIGKILL || number == SIGTERM);
         if worker.is_on_its_way_out() || asked {
-            self.note(Level::Info, "", &format!("worker {pid} {exit}"));
+            self.history.replacements += 1;
+            self.note(Level::Info, None, &format!("worker {pid} {exit}"));
         } else if worker.is_starting() && !killed {
+            self.history.deaths += 1;
             if worker.generation == self.generation {
                 let python = String::from_utf8_lossy(&worker.python);
                 let text = format!(
                     "{python} {exit} before the worker was ready; what it wrote stands above"
                 );
-                self.trouble("WSGI0338", text);
+                self.trouble(ENDED_WHILE_STARTING, text);
                 self.failed(now);
             }
         } else {
             let service = self.config.threads == 0 && exit == os::process::Exit::Status(0);
             let text = format!("worker {pid} {exit}; a successor is started");
             if service {
-                self.note(Level::Info, "", &text);
+                self.history.replacements += 1;
+                self.note(Level::Info, None, &text);
             } else {
-                self.note(Level::Error, "WSGI0339", &text);
+                self.history.deaths += 1;
+                self.note(Level::Error, WORKER_DIED, &text);
             }
             if worker.ready_for(now).is_some_and(|lived| lived >= PROVEN) {
                 self.lives.reset();

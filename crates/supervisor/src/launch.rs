@@ -55,13 +55,13 @@ pub fn identity(group: &Group) -> Option<Identity> {
 }
 
 /// The process of one worker. `fds` are, from 0 on: nothing to read, the log twice, the listener,
-/// the control socket.
+/// the control socket, the board.
 pub fn worker<'fd>(
     group: &Group,
     server: &ServerFacts,
     interpreter: &Interpreter,
     inherited: &Environment,
-    fds: [BorrowedFd<'fd>; 5],
+    fds: [BorrowedFd<'fd>; 6],
 ) -> Command<'fd> {
     let (env, library_path) = environment(group, interpreter, inherited);
     let mut args = vec![interpreter.program.clone()];

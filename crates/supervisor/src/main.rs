@@ -19,6 +19,7 @@ mod launch;
 mod parent;
 mod path;
 mod relay;
+mod status;
 mod supervisor;
 #[cfg(test)]
 mod testing;

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use os::socket::{self, Wait};
-use wire::control::{FromSupervisor, ToSupervisor};
+use wire::control::{FromSupervisor, StatusDoor, ToSupervisor};
 use wire::group::{Group, ServerFacts};
 
 /// Most groups of a configuration.
@@ -18,6 +18,8 @@ pub struct Configuration {
     pub log: Option<OwnedFd>,
     /// Each with its own error log, where it has one.
     pub groups: Vec<(Group, Option<OwnedFd>)>,
+    /// Where to answer those who ask how things are.
+    pub status: Option<StatusDoor>,
 }
 
 /// What the parent wants.
@@ -65,6 +67,7 @@ impl Parent {
                         server: *server,
                         log: received.fd,
                         groups: Vec::new(),
+                        status: None,
                     }));
                 }
                 Ok(ToSupervisor::Group(group)) => match &mut self.begun {
@@ -75,6 +78,11 @@ impl Parent {
                     // Of a configuration that was refused already.
                     None => {}
                 },
+                Ok(ToSupervisor::Status(door)) => {
+                    if let Some(begun) = &mut self.begun {
+                        begun.status = Some(door);
+                    }
+                }
                 Ok(ToSupervisor::Commit(())) => {
                     if let Some(complete) = self.begun.take() {
                         return Some(Order::Configure(complete));

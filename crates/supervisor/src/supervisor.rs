@@ -10,12 +10,14 @@ use os::listener::Listener;
 use os::poll::{poll, Wanted};
 use os::signal::{self, Arrivals};
 use wire::control::MAX_MESSAGE;
+use wire::log_id::{PARENT_GONE, STATUS_SOCKET_FAILED};
 use wire::response::Level;
 
 use crate::group::{self, Group, Turn};
 use crate::journal::{Journal, Style};
 use crate::launch::{own_environment, Environment};
 use crate::parent::{Configuration, Order, Parent};
+use crate::status::{self, Desk};
 
 /// Longest that workers may take to leave when Apache stops.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
@@ -30,6 +32,7 @@ enum Source {
     Parent,
     Signals,
     Log,
+    Status(status::Source),
     /// By its place in the list, which changes only between turns.
     Group(usize, group::Source),
 }
@@ -40,6 +43,7 @@ pub struct Supervisor {
     parent_gone: bool,
     signals: Arrivals,
     log: Journal,
+    status: Desk,
     groups: Vec<Group>,
     environment: Environment,
     /// The server ends, and this process at the latest then.
@@ -68,6 +72,7 @@ impl Supervisor {
             parent_gone: false,
             signals: Arrivals::install(&[signal::SIGCHLD, signal::SIGTERM, signal::SIGINT])?,
             log: Journal::new(log, style),
+            status: Desk::new(os::clock::monotonic()),
             groups: Vec::new(),
             environment: own_environment(),
             ending: None,
@@ -99,6 +104,7 @@ impl Supervisor {
     }
 
     fn steer(&mut self) {
+        self.status.expire(os::clock::monotonic());
         self.turn(|groups, turn| {
             groups.iter_mut().for_each(|group| group.steer(turn));
             groups.retain(|group| !group.is_over());
@@ -123,6 +129,13 @@ impl Supervisor {
             sources.push(Source::Log);
             wanted.push(Wanted::writable(self.log.as_fd()));
         }
+        self.status.sources(now, &mut |source, fd| {
+            sources.push(Source::Status(source));
+            wanted.push(match source {
+                status::Source::Door => Wanted::readable(fd),
+                status::Source::Visitor(_) => Wanted::writable(fd),
+            });
+        });
         for (index, group) in self.groups.iter().enumerate() {
             group.sources(now, &mut |source, fd| {
                 sources.push(Source::Group(index, source));
@@ -133,7 +146,8 @@ impl Supervisor {
             });
         }
         let moments = self.groups.iter().filter_map(|g| g.next_moment(now));
-        let next = moments.chain(self.ending).min();
+        let status = self.status.next_moment(now);
+        let next = moments.chain(self.ending).chain(status).min();
         match poll(&mut wanted, next.map(|moment| moment.saturating_sub(now))) {
             // A signal; its arrival is found in the next turn.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Vec::new()),
@@ -149,6 +163,7 @@ impl Supervisor {
     fn attend(&mut self, source: Source) {
         match source {
             Source::Log => self.log.flush(),
+            Source::Status(source) => self.status.attend(source, &self.groups),
             Source::Signals => {
                 for number in self.signals.drain() {
                     if number == signal::SIGCHLD {
@@ -183,8 +198,9 @@ impl Supervisor {
             Some(Order::Gone) => {
                 self.parent_gone = true;
                 if self.ending.is_none() {
-                    let text = "WSGI0344: the Apache parent is gone: all workers are ended";
-                    self.log.note(Level::Notice, text);
+                    let text =
+                        format!("{PARENT_GONE}: the Apache parent is gone: all workers are ended");
+                    self.log.note(Level::Notice, &text);
                 }
                 // One that said Stop first has ended in order: what it granted stays granted.
                 self.end(ORPHANED_LIMIT);
@@ -197,6 +213,7 @@ impl Supervisor {
         if self.ending.is_some() {
             return;
         }
+        self.status.close();
         let now = os::clock::monotonic();
         self.ending = Some(now + limit + AFTERMATH);
         for group in &mut self.groups {
@@ -213,6 +230,7 @@ impl Supervisor {
             server,
             log,
             groups,
+            status,
         } = configuration;
         let style = Style {
             threshold: Level::Notice,
@@ -241,6 +259,13 @@ impl Supervisor {
             // What fails here is the place of last words only.
             let _ = os::descriptor::redirect_output(log.as_fd());
             self.log = Journal::new(log, style);
+        }
+        if let Err(error) = self.status.open(status) {
+            let text = format!(
+                "{STATUS_SOCKET_FAILED}: there is no status socket, so nobody can see how process groups are: \
+                 {error}"
+            );
+            self.log.note(Level::Warning, &text);
         }
         let now = os::clock::monotonic();
         for group in &mut self.groups {

@@ -5,9 +5,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use os::process::{Child, Exit};
+use os::shared::Shared;
 use os::signal::{SIGKILL, SIGTERM};
 use os::socket::{self, Wait};
 use os::spawn::{Command, Failure};
+use wire::board::{self, Seen};
 use wire::control::{FromWorker, Leaving, ToWorker, WorkerSetup, MAX_MESSAGE};
 
 use crate::journal::Journal;
@@ -67,6 +69,7 @@ pub struct Worker {
     pub generation: u32,
     /// The program it was started from.
     pub python: Vec<u8>,
+    pub started: Duration,
     pub phase: Phase,
     /// Why it asked to be replaced.
     pub leaving: Option<Leaving>,
@@ -77,19 +80,23 @@ pub struct Worker {
     /// When it is to have ended, once it has closed its end.
     silent_until: Option<Duration>,
     log: Option<Relay>,
+    /// Where it shows what it does. `None` on a system that lacks such memory.
+    board: Option<Shared>,
     ended: bool,
 }
 
 impl Worker {
     /// Starts the process `command` describes, but for its descriptors, and tells it what it is.
+    /// It has so many request threads.
     ///
     /// # Errors
     /// Where no process could be made.
     pub fn start(
         id: u64,
         generation: u32,
-        command: impl for<'fd> FnOnce([BorrowedFd<'fd>; 5]) -> Command<'fd>,
+        command: impl for<'fd> FnOnce([BorrowedFd<'fd>; 6]) -> Command<'fd>,
         listener: BorrowedFd<'_>,
+        threads: u32,
         setup: &[u8],
         now: Duration,
     ) -> io::Result<Self> {
@@ -100,13 +107,17 @@ impl Worker {
         // The setup is one packet: there must be room for the largest.
         socket::set_buffers(own.as_fd(), 2 * MAX_MESSAGE as u32, 0)?;
         socket::send(own.as_fd(), &[IoSlice::new(setup)], None, Wait::Never)?;
-        let command = command([null.as_fd(), log, log, listener, theirs.as_fd()]);
+        // Without it the worker works as well, and shows nothing.
+        let board = Shared::create("wsgi-board", board::cells(threads)).ok();
+        let shown = board.as_ref().map_or(null.as_fd(), AsFd::as_fd);
+        let command = command([null.as_fd(), log, log, listener, theirs.as_fd(), shown]);
         let child = command.spawn()?;
         let pid = child.pid();
         Ok(Self {
             id,
             generation,
             python: command.program,
+            started: now,
             phase: Phase::Starting { since: now },
             leaving: None,
             leaving_count: 0,
@@ -114,6 +125,7 @@ impl Worker {
             control: Some(own),
             silent_until: None,
             log: Some(Relay::new(log_reader, pid)?),
+            board,
             ended: false,
         })
     }
@@ -141,6 +153,12 @@ impl Worker {
             Phase::Ready { since } => Some(now.saturating_sub(since)),
             _ => None,
         }
+    }
+
+    /// What it shows of itself. It says so itself: good for people to look at, and for nothing else.
+    pub fn seen(&self) -> Seen {
+        let cells = self.board.as_ref().and_then(|board| board.copy().ok());
+        board::read(&cells.unwrap_or_default(), os::clock::monotonic_us())
     }
 
     /// The descriptors to watch.

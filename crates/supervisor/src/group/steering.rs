@@ -4,6 +4,9 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use wire::control::{Leaving, ToWorker, WorkerSetup};
+use wire::log_id::{
+    DESCRIPTORS_CLOSED, NO_PROCESS, PYTHON_UNUSABLE, START_TIMED_OUT, WORKER_KILLED,
+};
 use wire::response::Level;
 
 use super::{Group, Python, Turn, PROVEN, STARTUP_LIMIT};
@@ -116,7 +119,7 @@ impl Group {
         match Examination::begin(&question, launch::identity(&self.config)) {
             Ok(examination) => self.python = Python::Examining(Box::new(examination)),
             Err(error) => {
-                self.trouble("WSGI0340", format!("no process could be made: {error}"));
+                self.trouble(NO_PROCESS, format!("no process could be made: {error}"));
                 self.failed(now);
             }
         }
@@ -130,7 +133,7 @@ impl Group {
             None => {}
             Some(Ok(interpreter)) => self.python = Python::Usable(interpreter),
             Some(Err(sentence)) => {
-                self.trouble("WSGI0341", sentence);
+                self.trouble(PYTHON_UNUSABLE, sentence);
                 self.failed(now);
             }
         }
@@ -154,6 +157,7 @@ impl Group {
                     launch::worker(config, server, interpreter, turn.environment, fds)
                 },
                 self.listener.as_fd(),
+                self.config.threads,
                 &setup,
                 turn.now,
             )
@@ -161,6 +165,7 @@ impl Group {
         match started {
             Ok(worker) => {
                 self.next_worker += 1;
+                self.history.starts += 1;
                 let text = format!(
                     "worker {} of generation {} started with {}",
                     worker.pid(),
@@ -168,11 +173,11 @@ impl Group {
                     String::from_utf8_lossy(&interpreter.program)
                 );
                 self.workers.push(worker);
-                self.note(Level::Info, "", &text);
+                self.note(Level::Info, None, &text);
                 true
             }
             Err(error) => {
-                self.trouble("WSGI0340", format!("no process could be made: {error}"));
+                self.trouble(NO_PROCESS, format!("no process could be made: {error}"));
                 self.failed(turn.now);
                 false
             }
@@ -212,7 +217,7 @@ impl Group {
         for _ in 0..late {
             let seconds = startup.as_secs();
             let text = format!("a worker was not ready within {seconds} s and is ended");
-            self.trouble("WSGI0342", text);
+            self.trouble(START_TIMED_OUT, text);
             self.failed(now);
         }
         for pid in silent {
@@ -220,11 +225,11 @@ impl Group {
                 "worker {pid} has closed the descriptors it was given and is replaced. \
                  Applications must not close descriptors they have not opened"
             );
-            self.note(Level::Warning, "WSGI0337", &text);
+            self.note(Level::Warning, DESCRIPTORS_CLOSED, &text);
         }
         for pid in killed {
             let text = format!("worker {pid} did not leave in time and is killed");
-            self.note(Level::Warning, "WSGI0343", &text);
+            self.note(Level::Warning, WORKER_KILLED, &text);
         }
     }
 

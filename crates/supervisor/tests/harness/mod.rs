@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use os::process::{Child, Exit};
 use os::socket::{self, Wait};
-use wire::control::{FromSupervisor, ToSupervisor};
+use wire::control::{FromSupervisor, StatusDoor, ToSupervisor};
 use wire::group::{Group, Identity, Limits, Place, Python, ServerFacts, Timeouts};
+use wire::status::Report;
 
 /// Longest that anything is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -133,6 +134,11 @@ impl Supervisor {
         for group in groups {
             self.send(&ToSupervisor::Group(Box::new(group.clone())), None);
         }
+        let door = StatusDoor {
+            path: self.bytes("status.sock"),
+            uid: os::accounts::effective_uid(),
+        };
+        self.send(&ToSupervisor::Status(door), None);
         self.send(&ToSupervisor::Commit(()), None);
         self.answer()
     }
@@ -188,6 +194,15 @@ impl Supervisor {
             let fail = wire::response::Fail::decode(payload).unwrap();
             Some((fail.status, String::from_utf8_lossy(fail.text).into_owned()))
         })
+    }
+
+    /// What it tells who asks how things are.
+    pub fn status(&self) -> Report {
+        let mut socket = UnixStream::connect(self.path("status.sock")).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut report = Vec::new();
+        socket.read_to_end(&mut report).unwrap();
+        Report::decode(&report).unwrap()
     }
 
     pub fn log(&self) -> String {

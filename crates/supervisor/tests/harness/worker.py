@@ -1,7 +1,7 @@
 """Stands in for a Python with the runtime: speaks as a worker does, and does what it is told.
 
 Started as the interpreter of a group, with the listener as descriptor 3 and the conversation with
-the supervisor as 4. Each connection sends one line and gets one back.
+the supervisor as 4, and the board as 5. Each connection sends one line and gets one back.
 """
 
 import os
@@ -43,6 +43,14 @@ def serve(connection):
             answer = SETUP.hex()
         elif command == "fds":
             answer = FDS
+        elif command == "board":
+            os.pwrite(5, bytes.fromhex(rest[1]), int(rest[0]))
+            answer = "ok"
+        elif command == "noise":
+            size = os.fstat(5).st_size
+            for _ in range(200):
+                os.pwrite(5, os.urandom(size - 8), 8)
+            answer = str(size)
         elif command == "print":
             sys.stderr.write(" ".join(rest) + "\n")
             sys.stderr.flush()

@@ -1,0 +1,193 @@
+//! What a group tells of itself: a history of a few numbers, and how things are now.
+
+use std::cell::RefCell;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use os::backlog::Inquiry;
+use wire::board::Seen;
+use wire::codec::Bytes;
+use wire::control::Leaving;
+use wire::response::Level;
+use wire::status::{self, State, Totals};
+
+use super::Group;
+use crate::worker::{Phase, Worker};
+
+/// Most bytes of a name, a reason or a line in a report.
+const MAX_TEXT: usize = 512;
+
+/// What has happened to the group since the supervisor was started.
+#[derive(Debug, Default)]
+pub struct History {
+    pub starts: u64,
+    pub replacements: u64,
+    pub deaths: u64,
+    /// Of workers that have ended.
+    totals: Totals,
+    last_error: RefCell<Option<(Duration, Bytes)>>,
+}
+
+impl History {
+    /// Keeps a line that goes to the log, if it is one to worry about.
+    pub fn remember(&self, level: Level, id: &str, text: &str) {
+        if level <= Level::Warning {
+            let line = format!("{id}{text}");
+            let now = os::clock::monotonic();
+            *self.last_error.borrow_mut() = Some((now, short(line.as_bytes())));
+        }
+    }
+
+    /// Keeps what a worker that has ended had done.
+    pub fn past(&mut self, seen: Seen) {
+        self.totals = sum(self.totals, totals(&seen));
+    }
+}
+
+/// What may still be told in one report.
+#[derive(Debug)]
+pub struct Budget {
+    pub workers: usize,
+    pub running: usize,
+    /// Something had to be left out.
+    pub is_spent: bool,
+}
+
+fn short(text: &[u8]) -> Bytes {
+    text[..text.len().min(MAX_TEXT)].into()
+}
+
+fn totals(seen: &Seen) -> Totals {
+    Totals {
+        requests: seen.requests,
+        busy: seen.busy,
+        queued: seen.queued,
+    }
+}
+
+/// Workers count themselves, and may count nonsense.
+fn sum(one: Totals, other: Totals) -> Totals {
+    Totals {
+        requests: one.requests.saturating_add(other.requests),
+        busy: one.busy.saturating_add(other.busy),
+        queued: one.queued.saturating_add(other.queued),
+    }
+}
+
+/// Milliseconds.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Group {
+    /// How things are. Reads memory sizes and boards now; `inquiry` asks for the queue.
+    pub fn status(
+        &self,
+        now: Duration,
+        inquiry: Option<&Inquiry>,
+        budget: &mut Budget,
+    ) -> status::Group {
+        let mut all = self.history.totals;
+        let mut workers = Vec::new();
+        for worker in &self.workers {
+            let seen = worker.seen();
+            all = sum(all, totals(&seen));
+            if budget.workers == 0 {
+                budget.is_spent = true;
+                continue;
+            }
+            budget.workers -= 1;
+            workers.push(of_worker(worker, seen, now, budget));
+        }
+        let (state, reason) = self.state(now);
+        let waits = [&self.starts, &self.lives, &self.loads];
+        let next = waits.iter().filter_map(|wait| wait.next(now)).max();
+        let last_error = self.history.last_error.borrow();
+        status::Group {
+            name: short(&self.config.name),
+            generation: self.generation,
+            state,
+            reason: short(reason.as_bytes()),
+            next_start: next.map_or(0, |next| millis(next.saturating_sub(now))),
+            processes: self.config.processes,
+            threads: self.config.threads,
+            uid: self.config.identity.uid,
+            waiting: inquiry.and_then(|inquiry| inquiry.waiting(self.listener.as_fd())),
+            starts: self.history.starts,
+            replacements: self.history.replacements,
+            deaths: self.history.deaths,
+            totals: all,
+            last_error: last_error
+                .as_ref()
+                .map(|(at, line)| (millis(now.saturating_sub(*at)), line.clone())),
+            workers,
+        }
+    }
+
+    fn state(&self, now: Duration) -> (State, String) {
+        let trouble = match &self.trouble {
+            Some((id, sentence)) => format!("{id}: {sentence}"),
+            None => String::new(),
+        };
+        if self.ending {
+            return (State::Draining, "it is no longer configured".into());
+        }
+        if self.workers.iter().any(Worker::is_ready) {
+            return (State::Ready, trouble);
+        }
+        let waits = [&self.starts, &self.lives, &self.loads];
+        let waits = waits.iter().any(|wait| !wait.may_try(now));
+        if waits && !self.workers.iter().any(Worker::is_starting) {
+            (State::BackingOff, trouble)
+        } else {
+            (State::Starting, trouble)
+        }
+    }
+}
+
+fn of_worker(worker: &Worker, seen: Seen, now: Duration, budget: &mut Budget) -> status::Worker {
+    let now_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+    let busy = seen.running.len();
+    budget.is_spent |= busy > budget.running;
+    let shown = busy.min(budget.running);
+    budget.running -= shown;
+    let totals = totals(&seen);
+    let running = seen.running.into_iter().take(shown);
+    let (error, error_at) = seen.error;
+    status::Worker {
+        pid: worker.pid(),
+        generation: worker.generation,
+        state: match worker.phase {
+            Phase::Starting { .. } => State::Starting,
+            Phase::Ready { .. } => State::Ready,
+            Phase::Draining { .. } => State::Draining,
+            Phase::Stopping { .. } | Phase::Killed => State::Stopping,
+        },
+        reason: worker.leaving.map_or("", why).into(),
+        age: millis(now.saturating_sub(worker.started)),
+        resident: os::process::resident_memory(worker.pid()).unwrap_or(0),
+        totals,
+        last_error: (error != 0).then(|| (error, now_us.saturating_sub(error_at) / 1000)),
+        busy: u32::try_from(busy).unwrap_or(u32::MAX),
+        running: running
+            .map(|request| status::Running {
+                thread: request.thread,
+                age: request.age,
+                queue_time: request.queue_time,
+                line: request.line.into(),
+                application_group: request.application_group.into(),
+            })
+            .collect(),
+    }
+}
+
+/// Why a worker is to be replaced, in words.
+pub fn why(reason: Leaving) -> &'static str {
+    match reason {
+        Leaving::Stale => "its script has changed",
+        Leaving::MaximumRequests => "it has served maximum-requests",
+        Leaving::LoadFailed => "its script could not be loaded",
+        Leaving::Signal => "a signal asked for it",
+        Leaving::TimeLimit => "a time limit has passed",
+    }
+}
