@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use os::poll::{poll, Wanted};
+use wire::log_id::LOG_LINES_LOST;
 use wire::response::Level;
 
 /// Most bytes that wait to be written.
@@ -88,7 +89,7 @@ impl Journal {
         }
         if backlog.dropped > 0 {
             let text = format!(
-                "WSGI0330: {} lines were lost because this log could not be written fast enough",
+                "{LOG_LINES_LOST}: {} lines were lost because this log could not be written fast enough",
                 std::mem::take(&mut backlog.dropped)
             );
             let (now, own) = (os::clock::epoch(), os::process::id());
