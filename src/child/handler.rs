@@ -176,6 +176,7 @@ fn message(
         key: entrance.key,
         request_start: u64::try_from(request.time_micros()).unwrap_or(0),
         queue_start: os::clock::epoch_us(),
+        sent: os::clock::monotonic_us(),
         content_length: match length {
             BodyLength::None => None,
             BodyLength::Known(length) => Some(length),

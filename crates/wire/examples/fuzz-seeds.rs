@@ -50,6 +50,7 @@ fn request() -> Vec<u8> {
         key: [7; 16],
         request_start: 1,
         queue_start: 2,
+        sent: 3,
         content_length: Some(4),
         script: b"/srv/shop.wsgi",
         application_group: b"",

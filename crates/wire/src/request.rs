@@ -41,6 +41,9 @@ pub struct Prologue<'a> {
     pub request_start: u64,
     /// When the child sent this message, microseconds since the epoch.
     pub queue_start: u64,
+    /// The same moment by the monotonic clock, which nobody sets and which is one for all processes
+    /// of the machine. Microseconds.
+    pub sent: u64,
     /// Length of the body as the client declared it; `None` when it did not.
     pub content_length: Option<u64>,
     /// Absolute path of the `.wsgi` file.
@@ -73,6 +76,7 @@ impl<'a> Builder<'a> {
         w.raw(&prologue.key);
         w.u64(prologue.request_start);
         w.u64(prologue.queue_start);
+        w.u64(prologue.sent);
         w.u64(prologue.content_length.unwrap_or(u64::MAX));
         for text in [
             prologue.script,
@@ -194,6 +198,7 @@ pub fn decode(payload: &[u8]) -> Result<Request<'_>, Malformed> {
         key: r.bytes16()?,
         request_start: r.u64()?,
         queue_start: r.u64()?,
+        sent: r.u64()?,
         content_length: Some(r.u64()?).filter(|&n| n != u64::MAX),
         script: r.short()?,
         application_group: r.short()?,
@@ -227,6 +232,7 @@ mod tests {
             key: [7; 16],
             request_start: 1,
             queue_start: 2,
+            sent: 3,
             content_length: Some(4),
             script: b"/srv/shop.wsgi",
             application_group: b"",

@@ -51,6 +51,7 @@ fn environ(
         key: [0; 16],
         request_start: 0,
         queue_start: 0,
+        sent: 0,
         content_length: None,
         script: b"",
         application_group: b"",

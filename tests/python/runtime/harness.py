@@ -134,6 +134,7 @@ class Worker:
         }
         more.setdefault("flags", wire.BODY_WHOLE | wire.RELOAD)
         more.setdefault("queue_start", int(time.time() * 1e6))
+        more.setdefault("sent", int(time.monotonic() * 1e6))
         more.setdefault("key", self.key)
         return wire.request(table, script=str(script), **more)
 

@@ -48,9 +48,9 @@ def raw(value):
 
 
 def request(environ, *, key, script, group="", callable="application", body=b"", flags=0,
-            request_start=1_000_000, queue_start=2_000_000, content_length=None):
+            request_start=1_000_000, queue_start=2_000_000, sent=3_000_000, content_length=None):
     """A whole Request frame."""
-    out = struct.pack("<I", flags) + key + struct.pack("<QQ", request_start, queue_start)
+    out = struct.pack("<I", flags) + key + struct.pack("<QQQ", request_start, queue_start, sent)
     out += struct.pack("<Q", 2**64 - 1 if content_length is None else content_length)
     out += short(raw(script)) + short(raw(group)) + short(raw(callable))
     out += struct.pack("<I", len(environ))

@@ -207,6 +207,7 @@ mod tests {
             key: [0; 16],
             request_start: 0,
             queue_start: 0,
+            sent: 0,
             content_length: None,
             script: b"/s",
             application_group: b"",

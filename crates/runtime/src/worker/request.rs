@@ -73,8 +73,9 @@ pub struct Accepted {
     pub len: usize,
     /// The message is still in the socket.
     pub peeked: bool,
-    /// Microseconds since the epoch, when it was taken up.
+    /// When it was taken up: microseconds since the epoch, and of the monotonic clock.
     pub taken_up: u64,
+    pub taken_up_at: u64,
 }
 
 /// The interpreter a thread has its seat in.
@@ -247,7 +248,7 @@ impl Part<'_> {
             request: self.request,
             place: self.desk.place,
             daemon_start: queued,
-            queue_time: queued.saturating_sub(prologue.queue_start),
+            queue_time: self.accepted.taken_up_at.saturating_sub(prologue.sent),
             thread: self.desk.thread,
             pid: self.worker.pid,
         };

@@ -259,6 +259,7 @@ impl Acceptor {
             len,
             peeked,
             taken_up: clock::epoch_us(),
+            taken_up_at: clock::monotonic_us(),
         };
         let desk = Desk {
             interpreter: worker.groups.main(),
