@@ -9,8 +9,10 @@
 //! | [`python`] | the door to Python, the only unsafe code |
 //! | [`worker`] | the process: threads, the connections they take, coming up and leaving |
 //! | [`process_log`] | descriptor 2 |
+//! | [`board`] | what the supervisor can see of it |
 //! | [`fork`] | what a process forked by the application must leave alone |
 
+pub mod board;
 pub mod fork;
 pub mod process_log;
 pub mod python;

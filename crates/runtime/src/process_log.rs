@@ -15,6 +15,8 @@ use std::time::Duration;
 use os::descriptor::write_to_standard_error;
 use os::poll::{poll_uninterrupted, Wanted};
 
+use crate::board;
+
 /// Bytes that a pipe takes in one piece: PIPE_BUF.
 const ATOMIC: usize = 4096;
 /// How long a full pipe is waited for.
@@ -68,6 +70,7 @@ fn put(bytes: &[u8]) {
 
 /// Writes a sentence of ours.
 pub fn say(text: &str) {
+    board::error(text);
     record(text.as_bytes());
 }
 

@@ -20,6 +20,7 @@ use super::input::Input;
 use super::interpreter::{describe, Interpreter};
 use super::object::{Exception, Gil, Object, Raised};
 use super::state::State;
+use crate::board;
 use crate::process_log;
 use crate::wsgi::exchange::{Exchange, Last, Refusal};
 
@@ -274,6 +275,7 @@ fn report(gil: Gil<'_>, task: &Task<'_>, subject: &Subject<'_>, error: &Object) 
 
 /// A record in the request's log; in the process's where nobody would get it.
 pub fn log(gil: Gil<'_>, exchange: &Exchange, level: Level, text: &str) {
+    board::error(text);
     let taken = with_output(gil, exchange, |output| {
         // Longer ones go in pieces, none of which tears a character.
         let mut rest = text;

@@ -24,6 +24,7 @@ use std::time::Duration;
 use os::{descriptor, process, signal, title};
 use wire::control::{FromWorker, Leaving, WorkerSetup};
 
+use crate::board;
 use crate::process_log;
 use crate::python::interpreter::{describe, Interpreter, Seat};
 use crate::python::state::Settings;
@@ -143,6 +144,7 @@ fn come_up(
         control.send(&FromWorker::Unusable(why.as_str().into()));
         why
     };
+    board::open(setup.generation);
     let listener = descriptor::take_inherited(LISTENER)
         .map_err(|error| unusable(format!("descriptor {LISTENER} is no listener: {error}")))?;
     if setup.group.threads == 0 {

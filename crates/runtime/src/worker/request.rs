@@ -15,6 +15,7 @@ use wire::response::{End, Fail, Level, Retry};
 use super::connection::{self, Connection};
 use super::groups::{Groups, Seating, Sub};
 use super::Worker;
+use crate::board::Shown;
 use crate::process_log;
 use crate::python::application::{self, Task};
 use crate::python::interpreter::{describe, Interpreter, Seat};
@@ -161,6 +162,8 @@ pub fn handle(
             }
         }
     }
+    let queue_time = accepted.taken_up.saturating_sub(prologue.queue_start);
+    let mut shown = Shown::begin(desk.thread, &request, queue_time);
     let modified = prologue
         .flags
         .has(Flags::RELOAD)
@@ -194,9 +197,13 @@ pub fn handle(
             Retry::Stale.append(&mut frame);
             accepted.connection.say(&frame);
             worker.stale();
+            shown.withdraw();
             None
         }
-        Ok(Served::Gone) => None,
+        Ok(Served::Gone) => {
+            shown.withdraw();
+            None
+        }
         Err(_panic) => Some(part.after_panic()),
     };
     (*out, *input) = exchange.finish(last);
