@@ -370,6 +370,36 @@ impl<'r> Request<'r> {
         }
     }
 
+    /// Forgets the length of the response body, for one that is answered without.
+    pub fn unset_content_length(self) {
+        // SAFETY: a live record, used by this thread alone.
+        unsafe { (*self.raw()).clength = 0 };
+        self.headers_out().unset(c"Content-Length");
+    }
+
+    /// Whether the conditions of the request (`If-None-Match` and its like) hold for a response with
+    /// the header fields set so far; else the status to answer with.
+    pub fn meets_conditions(self) -> Result<(), u16> {
+        // SAFETY: a live record, used by this thread alone.
+        match unsafe { sys::ap_meets_conditions(self.raw()) } {
+            sys::HOOK_OK => Ok(()),
+            status => Err(u16::try_from(status).unwrap_or(500)),
+        }
+    }
+
+    /// Tells the client that it may ask for ranges of this response, unless something speaks
+    /// against it.
+    pub fn offer_ranges(self) {
+        // SAFETY: a live record, used by this thread alone.
+        unsafe { sys::ap_set_accept_ranges(self.raw()) };
+    }
+
+    /// Bytes of the response body that have passed to the network's filters.
+    pub fn bytes_sent(self) -> u64 {
+        // SAFETY: a live record, used by this thread alone.
+        u64::try_from(unsafe { (*self.raw()).bytes_sent }).unwrap_or(0)
+    }
+
     /// Sets when the content was last changed, from an HTTP date. A date in the future becomes now;
     /// what is no date is left out.
     pub fn set_last_modified(self, date: &[u8]) -> Result<(), InteriorNul> {

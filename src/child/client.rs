@@ -2,8 +2,12 @@
 //!
 //! Runs in: an Apache child, on the thread that serves the request.
 
+use std::fs::File;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use wire::log_id::EARLY_HINTS;
 use wire::response::{BodyFailure, Head, Level};
 
 use crate::apache::body::{Body, Broken, Read, Wait};
@@ -13,7 +17,7 @@ use crate::apache::output::{self, Output};
 use crate::apache::request::Request;
 use crate::config::error::show;
 
-use super::carry::client::{BodyRead, Client, Gone, Then};
+use super::carry::client::{BodyRead, Client, FileSent, Gone, Then};
 use super::carry::head::{interim_fields, Placed, ResponseHead};
 use super::carry::trouble::Trouble;
 
@@ -28,6 +32,10 @@ pub struct HttpdClient<'r> {
     sendfile: bool,
     /// Something of the response has been given to the filters.
     has_begun: bool,
+    /// The end of the response has been given to the filters.
+    has_ended: bool,
+    /// The client's conditions are answered by a status alone: the body stays here.
+    is_muted: bool,
     /// What ended the body early.
     broken: Option<Broken>,
 }
@@ -42,6 +50,8 @@ impl<'r> HttpdClient<'r> {
             output: Output::of(request),
             sendfile,
             has_begun: false,
+            has_ended: false,
+            is_muted: false,
             broken: None,
         }
     }
@@ -49,6 +59,27 @@ impl<'r> HttpdClient<'r> {
     /// What the handler returns where reading the body has failed.
     pub fn body_outcome(&self) -> Option<Outcome> {
         self.broken.map(|broken| Outcome::from_httpd(broken.status))
+    }
+
+    /// Treats the file that is to be the response as httpd treats one of its own: the client may
+    /// have it already, or ask for a part.
+    fn consider_conditions(&mut self) {
+        let request = self.request;
+        if self.has_begun || request.status() != 200 || request.method() != b"GET" {
+            return;
+        }
+        request.offer_ranges();
+        if let Err(status) = request.meets_conditions() {
+            request.set_status(status);
+            request.unset_content_length();
+            self.is_muted = true;
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8], then: output::Then) -> Result<(), Gone> {
+        self.has_ended |= then == output::Then::End;
+        let bytes = if self.is_muted { &[] } else { bytes };
+        self.output.send(bytes, then).map_err(|_| Gone)
     }
 
     /// Where an input filter has answered already, nothing may follow.
@@ -103,7 +134,18 @@ impl Client for HttpdClient<'_> {
         self.request.connection().socket()
     }
 
+    fn is_gone(&self) -> bool {
+        self.request.connection().is_aborted()
+    }
+
+    fn bytes_sent(&self) -> u64 {
+        self.request.bytes_sent()
+    }
+
     fn interim(&mut self, head: &Head<'_>) {
+        if head.status == 103 && self.request.connection().is_secondary() {
+            explain_early_hints(self.request);
+        }
         let fields: Vec<_> = interim_fields(head).collect();
         // Nothing in a checked head is a NUL byte.
         let _ = self.request.send_interim(head.status, &fields);
@@ -148,23 +190,51 @@ impl Client for HttpdClient<'_> {
 
     fn data(&mut self, bytes: &[u8], then: Then) -> Result<(), Gone> {
         self.begin()?;
-        self.output.send(bytes, next(then)).map_err(|_| Gone)
+        self.send(bytes, next(then))
     }
 
-    fn file(&mut self, file: OwnedFd, offset: u64, len: u64, then: Then) -> Result<(), Gone> {
+    fn file(&mut self, file: OwnedFd, offset: u64, len: u64, then: Then) -> Result<FileSent, Gone> {
+        self.consider_conditions();
         self.begin()?;
+        if self.is_muted {
+            self.send(&[], next(then))?;
+            return Ok(FileSent::Whole);
+        }
+        // For ranges httpd wants to see the end together with the file. Otherwise the end waits
+        // until the file is out and has turned out to be whole.
+        let at_once = then == Then::End && self.request.headers_in().get(c"Range").is_some();
+        let witness = file.try_clone().ok();
+        let (first, rest) = match then {
+            Then::More => (output::Then::More, None),
+            Then::End if at_once => (output::Then::End, None),
+            Then::End => (output::Then::Flush, Some(output::Then::End)),
+        };
+        self.has_ended |= at_once;
         self.output
-            .send_file(file, offset, len, self.sendfile, next(then))
-            .map_err(|_| Gone)
+            .send_file(file, offset, len, self.sendfile, first)
+            .map_err(|_| Gone)?;
+        let is_whole = witness
+            .and_then(|file| File::from(file).metadata().ok())
+            .is_none_or(|facts| facts.len() >= offset.saturating_add(len));
+        if !is_whole {
+            return Ok(FileSent::Shrunk);
+        }
+        if let Some(rest) = rest {
+            self.send(&[], rest)?;
+        }
+        Ok(FileSent::Whole)
     }
 
     fn flush(&mut self) -> Result<(), Gone> {
         self.begin()?;
-        self.output.send(&[], output::Then::Flush).map_err(|_| Gone)
+        self.send(&[], output::Then::Flush)
     }
 
     fn break_off(&mut self) {
-        if self.begin().is_ok() {
+        if self.has_ended {
+            // Too late to say it otherwise.
+            self.request.connection().close_after_this();
+        } else if self.begin().is_ok() {
             // Whether or not the client is still there to see it.
             let _ = self.output.break_off();
         }
@@ -176,6 +246,19 @@ impl Client for HttpdClient<'_> {
 
     fn report(&mut self, trouble: &Trouble) {
         write_log(self.request, trouble.level, trouble.text.as_bytes());
+    }
+}
+
+/// mod_http2 drops early hints unless told otherwise, and does not tell us which it does: said once
+/// by each child.
+fn explain_early_hints(request: Request<'_>) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Ordering::Relaxed) {
+        let text = format!(
+            "{EARLY_HINTS}: 103 Early Hints are sent over HTTP/2, where mod_http2 passes them on \
+             only with H2EarlyHints On"
+        );
+        write_log(request, Level::Info, text.as_bytes());
     }
 }
 
@@ -200,6 +283,11 @@ pub fn write_log(request: Request<'_>, level: Level, text: &[u8]) {
     line.extend_from_slice(b"] ");
     let prefix = line.len();
     let text = text.strip_suffix(b"\n").unwrap_or(text);
+    // The lines of a record stay together, whatever other threads of this process log meanwhile.
+    static PIECE: Mutex<()> = Mutex::new(());
+    let _together = text
+        .contains(&b'\n')
+        .then(|| PIECE.lock().unwrap_or_else(PoisonError::into_inner));
     for whole in text.split(|&byte| byte == b'\n') {
         for piece in pieces(whole) {
             line.truncate(prefix);

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use os::poll::{poll_uninterrupted, Wanted};
-use os::socket::{self, Wait};
+use os::socket::{self, Direction, Wait};
 
 use super::carry::peer::{Dial, DialError, Interest, Peer, Received};
 
@@ -69,14 +69,13 @@ impl Peer for Connection {
         client: Option<BorrowedFd<'_>>,
         limit: Duration,
     ) -> io::Result<Interest> {
-        // A socket nothing is awaited of stays out: its data would end every wait at once.
+        // A socket nothing is awaited of stays out: its failure would end every wait at once.
         let worker = wanted(
             self.socket.as_fd(),
             interest.from_worker,
             interest.to_worker,
         );
-        let client =
-            client.and_then(|client| wanted(client, interest.from_client, interest.to_client));
+        let client = client.and_then(|client| client_wanted(client, interest));
         let (worker, client) = match (worker, client) {
             (Some(worker), Some(client)) => {
                 let mut both = [worker, client];
@@ -97,7 +96,14 @@ impl Peer for Connection {
             to_worker: interest.to_worker && worker.is_some_and(|fd| fd.can_write()),
             from_client: interest.from_client && client.is_some_and(|fd| fd.can_read()),
             to_client: interest.to_client && client.is_some_and(|fd| fd.can_write()),
+            client_closed: interest.client_closed && client.is_some_and(|fd| fd.has_hung_up()),
+            client_lost: interest.client_lost && client.is_some_and(|fd| fd.has_failed()),
         })
+    }
+
+    fn end_sending(&mut self) {
+        // Fails only where the worker is gone already, which the next receive tells.
+        let _ = socket::shutdown(self.socket.as_fd(), Direction::Write);
     }
 
     fn unread(&self) -> Option<bool> {
@@ -112,4 +118,12 @@ fn wanted(fd: BorrowedFd<'_>, read: bool, write: bool) -> Option<Wanted<'_>> {
         (true, false) => Some(Wanted::readable(fd)),
         (false, false) => None,
     }
+}
+
+fn client_wanted(client: BorrowedFd<'_>, interest: Interest) -> Option<Wanted<'_>> {
+    let wanted = wanted(client, interest.from_client, interest.to_client);
+    if interest.client_closed {
+        return Some(wanted.unwrap_or(Wanted::failed(client)).or_gone());
+    }
+    wanted.or_else(|| interest.client_lost.then(|| Wanted::failed(client)))
 }

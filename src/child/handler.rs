@@ -165,6 +165,7 @@ fn message(
         (Flags::EXPECTS_CONTINUE, taken.expects_continue),
         (Flags::HTTP_1_0, request.protocol_number() < 1001),
         (Flags::IGNORE_ACTIVITY, settings.ignore_activity),
+        (Flags::EVENTLET, settings.eventlet_compat),
         (Flags::HEAD, facts.method == b"HEAD"),
     ] {
         if holds {

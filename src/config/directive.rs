@@ -285,6 +285,7 @@ pub const DIRECTIVES: &[Directive] = &[
     requests::MAP_HEAD_TO_GET,
     requests::ERROR_OVERRIDE,
     requests::ENABLE_SENDFILE,
+    requests::EVENTLET_COMPAT,
     requests::IGNORE_ACTIVITY,
     requests::PASS_APACHE_REQUEST,
     requests::TRUSTED_PROXY_HEADERS,

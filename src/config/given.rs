@@ -74,6 +74,8 @@ pub struct DirGiven {
     pub error_override: Option<bool>,
     /// `WSGIEnableSendfile`
     pub enable_sendfile: Option<bool>,
+    /// `WSGIEventletCompat`
+    pub eventlet_compat: Option<bool>,
     /// `WSGIIgnoreActivity`
     pub ignore_activity: Option<bool>,
     /// `WSGIPassApacheRequest`
@@ -110,6 +112,7 @@ impl DirGiven {
             map_head_to_get: self.map_head_to_get.or(outer.map_head_to_get),
             error_override: self.error_override.or(outer.error_override),
             enable_sendfile: self.enable_sendfile.or(outer.enable_sendfile),
+            eventlet_compat: self.eventlet_compat.or(outer.eventlet_compat),
             ignore_activity: self.ignore_activity.or(outer.ignore_activity),
             pass_apache_request: self.pass_apache_request.or(outer.pass_apache_request),
             trusted_proxy_headers: inner_or(

@@ -64,6 +64,7 @@ pub struct Settings<'a> {
     pub map_head_to_get: MapHead,
     pub error_override: bool,
     pub enable_sendfile: bool,
+    pub eventlet_compat: bool,
     pub ignore_activity: bool,
     pub pass_apache_request: bool,
     /// Process groups the request may go to, besides [`Settings::process_group_allowed`]; `None`
@@ -119,6 +120,7 @@ impl<'a> Settings<'a> {
                 .unwrap_or(MapHead::Auto),
             error_override: flag(|given| given.error_override, false),
             enable_sendfile: flag(|given| given.enable_sendfile, false),
+            eventlet_compat: flag(|given| given.eventlet_compat, false),
             ignore_activity: flag(|given| given.ignore_activity, false),
             pass_apache_request: flag(|given| given.pass_apache_request, false),
             restrict_process: either(dir, outer, |given| &given.restrict_process)

@@ -44,6 +44,22 @@ impl<'fd> Wanted<'fd> {
         Self::new(fd, libc::POLLRDHUP)
     }
 
+    /// Awaits nothing but a failure of the descriptor, which is told in any case.
+    pub fn failed(fd: BorrowedFd<'fd>) -> Self {
+        Self::new(fd, 0)
+    }
+
+    /// Awaits, besides, that the other end closes its side.
+    pub fn or_gone(mut self) -> Self {
+        self.raw.events |= libc::POLLRDHUP;
+        self
+    }
+
+    /// The connection is closed in both directions, or has failed.
+    pub fn has_failed(&self) -> bool {
+        self.raw.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
+    }
+
     /// A read will not block: data, end of input, or an error.
     pub fn can_read(&self) -> bool {
         self.raw.revents & (libc::POLLIN | libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0

@@ -24,6 +24,8 @@ pub enum Kind {
     BodyEnd = 3,
     /// The body will not be complete: [`crate::response::BodyFailure`] as one byte.
     BodyFailed = 4,
+    /// [`crate::response::Sent`]: how the response went. Nothing follows.
+    Sent = 5,
 
     // worker to child
     /// The application reads its input: send the body; no payload. At most once.
@@ -63,6 +65,7 @@ impl Kind {
             2 => Self::Body,
             3 => Self::BodyEnd,
             4 => Self::BodyFailed,
+            5 => Self::Sent,
             16 => Self::Pull,
             17 => Self::Interim,
             18 => Self::Head,
@@ -97,6 +100,7 @@ impl Kind {
             }
             Self::BodyEnd | Self::Pull => 0,
             Self::BodyFailed | Self::Retry => 1,
+            Self::Sent => 9,
             Self::File => 16,
             Self::End => 256,
         }

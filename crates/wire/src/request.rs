@@ -24,7 +24,9 @@ impl Flags {
     pub const IGNORE_ACTIVITY: u32 = 1 << 4;
     /// The method was HEAD and the application sees it as such: no body need be sent.
     pub const HEAD: u32 = 1 << 5;
-    const ALL: u32 = (1 << 6) - 1;
+    /// `WSGIEventletCompat On`.
+    pub const EVENTLET: u32 = 1 << 6;
+    const ALL: u32 = (1 << 7) - 1;
 
     pub fn has(self, flag: u32) -> bool {
         self.0 & flag != 0

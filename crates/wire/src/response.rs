@@ -9,6 +9,8 @@ pub const MAX_HEADERS: u16 = 1000;
 pub const MAX_HEADER_LINE: usize = 64 * 1024;
 /// Most bytes of all header fields of a response.
 pub const MAX_HEADER_BYTES: usize = 1 << 20;
+/// Most interim responses of one request: three a minute for five hours.
+pub const MAX_INTERIM: u32 = 1000;
 /// Most bytes of text in one log record; a longer one is sent in pieces.
 pub const MAX_LOG_TEXT: usize = 64 * 1024;
 
@@ -282,12 +284,50 @@ impl<'a> Fail<'a> {
     }
 }
 
+/// How the response went, from the child to a worker that asked for it with [`End::awaited`], or
+/// that is not done when the client leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// The client left before it had the whole response.
+    pub aborted: bool,
+    /// Bytes of the response body that were given to the network.
+    pub bytes: u64,
+}
+
+impl Sent {
+    pub fn append(self, out: &mut Vec<u8>) {
+        let done: Result<(), Malformed> = frame::append(out, Kind::Sent, |out| {
+            let mut w = Writer::new(out);
+            w.u8(u8::from(self.aborted));
+            w.u64(self.bytes);
+            Ok(())
+        });
+        debug_assert!(done.is_ok());
+    }
+
+    pub fn decode(payload: &[u8]) -> Result<Self, Malformed> {
+        let mut r = Reader::new(payload);
+        let sent = Self {
+            aborted: match r.u8()? {
+                0 => false,
+                1 => true,
+                _ => return Err(Malformed::Invalid),
+            },
+            bytes: r.u64()?,
+        };
+        r.finish()?;
+        Ok(sent)
+    }
+}
+
 /// The last frame of a complete response. Times are microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct End {
     /// The application raised, or sent fewer bytes than it declared: the client must see that the
     /// response is broken.
     pub broken: bool,
+    /// The worker waits for [`Sent`] before it closes the connection.
+    pub awaited: bool,
     /// From the child's sending to the worker's taking up.
     pub queue_time: u64,
     /// From the call of the application to the end of its iteration.
@@ -302,7 +342,7 @@ impl End {
     pub fn append(self, out: &mut Vec<u8>) {
         let done: Result<(), Malformed> = frame::append(out, Kind::End, |out| {
             let mut w = Writer::new(out);
-            w.u8(u8::from(self.broken));
+            w.u8(u8::from(self.broken) | u8::from(self.awaited) << 1);
             w.u64(self.queue_time);
             w.u64(self.application_time);
             w.u32(self.pid);
@@ -314,12 +354,13 @@ impl End {
 
     pub fn decode(payload: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(payload);
+        let flags = r.u8()?;
+        if flags > 3 {
+            return Err(Malformed::Invalid);
+        }
         let end = Self {
-            broken: match r.u8()? {
-                0 => false,
-                1 => true,
-                _ => return Err(Malformed::Invalid),
-            },
+            broken: flags & 1 != 0,
+            awaited: flags & 2 != 0,
             queue_time: r.u64()?,
             application_time: r.u64()?,
             pid: r.u32()?,
@@ -414,6 +455,7 @@ mod tests {
     fn small_messages_round_trip_and_refuse_what_is_cut_or_longer() {
         let end = End {
             broken: true,
+            awaited: true,
             queue_time: 1,
             application_time: 2,
             pid: 3,
@@ -428,6 +470,25 @@ mod tests {
             assert_eq!(End::decode(&p[..cut]), Err(Malformed::Truncated));
         }
         assert_eq!(End::decode(&[p, &[0]].concat()), Err(Malformed::Trailing));
+        assert_eq!(
+            End::decode(&[&[4], &p[1..]].concat()),
+            Err(Malformed::Invalid)
+        );
+        let sent = Sent {
+            aborted: true,
+            bytes: 7,
+        };
+        out.clear();
+        sent.append(&mut out);
+        let p = payload(&out);
+        assert_eq!(Sent::decode(p), Ok(sent));
+        for cut in 0..p.len() {
+            assert_eq!(Sent::decode(&p[..cut]), Err(Malformed::Truncated));
+        }
+        assert_eq!(
+            Sent::decode(&[&[2], &p[1..]].concat()),
+            Err(Malformed::Invalid)
+        );
         out.clear();
         file.append(&mut out);
         assert_eq!(File::decode(payload(&out)), Ok(file));

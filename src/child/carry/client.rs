@@ -37,6 +37,15 @@ pub enum Then {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gone;
 
+/// How sending a file went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileSent {
+    /// All of the stretch was sent, as far as can be seen.
+    Whole,
+    /// The file has become shorter meanwhile: bytes are missing.
+    Shrunk,
+}
+
 /// The client side of one request.
 pub trait Client {
     /// Appends to `into` what is here of the request body, about `at_most` bytes, without waiting.
@@ -47,6 +56,12 @@ pub trait Client {
     /// The connection's socket, to wait on where a read found nothing. `None` where the request has
     /// no socket of its own (an HTTP/2 stream).
     fn socket(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Whether the client is known to have left, where there is no socket to tell.
+    fn is_gone(&self) -> bool;
+
+    /// Bytes of the response body that have been given to the network.
+    fn bytes_sent(&self) -> u64;
 
     /// Sends an interim response.
     fn interim(&mut self, head: &Head<'_>);
@@ -62,7 +77,7 @@ pub trait Client {
     fn data(&mut self, bytes: &[u8], then: Then) -> Result<(), Gone>;
 
     /// Sends a stretch of a regular file.
-    fn file(&mut self, file: OwnedFd, offset: u64, len: u64, then: Then) -> Result<(), Gone>;
+    fn file(&mut self, file: OwnedFd, offset: u64, len: u64, then: Then) -> Result<FileSent, Gone>;
 
     /// Makes everything so far reach the client.
     fn flush(&mut self) -> Result<(), Gone>;

@@ -14,23 +14,28 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use wire::frame::Kind;
-use wire::response::{decode_head, BodyFailure, End, Fail, File as Stretch, Log, Retry};
+use wire::response::{
+    decode_head, BodyFailure, End, Fail, File as Stretch, Log, Retry, Sent, MAX_INTERIM,
+};
 
 use super::body::{sendable, Body};
-use super::client::{Client, Gone, Then};
+use super::client::{Client, FileSent, Gone, Then};
 use super::frames::{Filled, Frames, Piece};
 use super::head;
 use super::peer::{Interest, Peer};
 use super::trouble::{Again, Known, Nonsense, Trouble};
 use super::{Order, Outcome};
 
-/// Interim responses a worker may send for one request.
-const MOST_INTERIM: u32 = 64;
 /// Longest wait while the client owes something: `RequestReadTimeout` is enforced by the read that
 /// follows, so there has to be one now and then.
 const GLANCE: Duration = Duration::from_secs(1);
 /// Longest nap where the client has no socket to wait on.
 const NAP: Duration = Duration::from_millis(16);
+/// How long a worker may compute in silence before it is looked whether the client is still there:
+/// a quick response costs no look.
+const UNATTENDED: Duration = Duration::from_millis(100);
+/// How often a client without a socket is looked after.
+const LOOK: Duration = Duration::from_millis(500);
 /// How long a worker whose response is not wanted any more may go on writing log records.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Bytes given to a client at once while it may not be reading: less than a socket that is ready
@@ -86,6 +91,21 @@ pub struct Exchange<'x, 'o, P, C> {
     /// Since when it is the worker's turn.
     waited_for: Instant,
     nap: Duration,
+    /// The worker wants to know how the response went.
+    awaited: bool,
+    /// The client has closed its side.
+    leaving: Leaving,
+}
+
+/// What is known and told of a client that closes its side of the connection. It may have left, or
+/// may be waiting for the response with nothing more to say: so the application is told, which can
+/// ask, and the response goes on to be sent, which fails soon where nobody is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// It has closed its side. The worker hears of it once it has all of the request body.
+    Seen,
+    Told,
 }
 
 impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
@@ -103,6 +123,8 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             dry: true,
             waited_for: Instant::now(),
             nap: Duration::from_millis(1),
+            awaited: false,
+            leaving: Leaving::No,
         }
     }
 
@@ -117,14 +139,42 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             },
         };
         match stop {
-            Stop::Turn(turn) => turn,
-            Stop::Gone => Turn::Over(Outcome::Gone),
-            Stop::Trouble(trouble) => Turn::Over(self.end_in(&trouble)),
+            Stop::Turn(turn) => {
+                if self.awaited {
+                    self.tell(false);
+                }
+                turn
+            }
+            Stop::Gone => {
+                self.tell(true);
+                Turn::Over(Outcome::Gone)
+            }
+            Stop::Trouble(trouble) => {
+                let outcome = self.end_in(&trouble);
+                if self.awaited {
+                    self.tell(false);
+                }
+                Turn::Over(outcome)
+            }
         }
     }
 
-    fn end_in(self, trouble: &Trouble) -> Outcome {
-        match self.phase {
+    /// Tells the worker how the response went. Best effort: where the worker has not taken all of
+    /// the request body, these bytes would be taken for a part of it.
+    fn tell(&mut self, aborted: bool) {
+        if self.leaving == Leaving::Told || !self.order.upload.is_settled() {
+            return;
+        }
+        let mut frame = Vec::new();
+        let bytes = self.client.bytes_sent();
+        let aborted = aborted || self.client.is_gone();
+        Sent { aborted, bytes }.append(&mut frame);
+        // A worker that is gone need not know.
+        let _ = self.peer.send(&frame);
+    }
+
+    fn end_in(&mut self, trouble: &Trouble) -> Outcome {
+        match std::mem::replace(&mut self.phase, Phase::Waiting) {
             // What the client gets was decided before; a worker that dies now changes nothing.
             Phase::Discarding(outcome, _) => outcome,
             Phase::Waiting => {
@@ -247,7 +297,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
 
     fn interim(&mut self, range: std::ops::Range<usize>) -> Result<(), Stop> {
         self.interims += 1;
-        if !matches!(self.phase, Phase::Waiting) || self.interims > MOST_INTERIM {
+        if !matches!(self.phase, Phase::Waiting) || self.interims > MAX_INTERIM {
             return Err(self.disorder("it sent an interim response after the head, or too many"));
         }
         let head =
@@ -345,9 +395,11 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             _ => Then::More,
         };
         body.ended = then == Then::End;
+        let mut shrunk = shrunk;
         if admitted > 0 || then == Then::End {
             self.let_client_read()?;
-            self.client.file(file, stretch.offset, admitted, then)?;
+            let sent = self.client.file(file, stretch.offset, admitted, then)?;
+            shrunk |= sent == FileSent::Shrunk;
         }
         if shrunk {
             let why = "the file is shorter than what was to be sent of it";
@@ -369,6 +421,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
 
     fn end(&mut self, end: End) -> Stop {
         let group = self.order.group;
+        self.awaited = end.awaited;
         let Phase::Relaying(body) = &self.phase else {
             return self.disorder("it ended a response that had not begun");
         };
@@ -436,6 +489,16 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             }
             return Err(self.silent());
         }
+        let silent_for = self.waited_for.elapsed();
+        let attends = silent_for >= UNATTENDED;
+        if !attends {
+            left = left.min(UNATTENDED - silent_for);
+        } else if self.client.socket().is_none() {
+            if self.client.is_gone() {
+                return Err(Stop::Gone);
+            }
+            left = left.min(LOOK);
+        }
         let holds_back = self.unflushed > 0;
         if holds_back {
             left = left.min(self.order.limits.flush_delay);
@@ -457,9 +520,21 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
                 to_worker: self.order.upload.awaits_worker(),
                 from_client: owed,
                 to_client: false,
+                client_closed: attends && self.leaving == Leaving::No,
+                client_lost: attends,
             };
             self.wait_for(interest, left)?
         };
+        if ready.client_lost {
+            return Err(Stop::Gone);
+        }
+        if ready.client_closed {
+            self.leaving = Leaving::Seen;
+        }
+        if self.leaving == Leaving::Seen && self.order.upload.is_settled() {
+            self.peer.end_sending();
+            self.leaving = Leaving::Told;
+        }
         if ready.from_worker {
             self.dry = false;
         }
@@ -489,6 +564,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
                 to_worker: self.order.upload.awaits_worker(),
                 from_client: self.order.upload.has_room(),
                 to_client: true,
+                ..Interest::default()
             };
             let ready = self.wait_for(interest, left)?;
             if ready.to_client || ready.is_empty() {

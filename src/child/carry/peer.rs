@@ -18,6 +18,10 @@ pub struct Interest {
     pub from_client: bool,
     /// There is room towards the client.
     pub to_client: bool,
+    /// The client has closed its side: it sends nothing more, and may or may not still be reading.
+    pub client_closed: bool,
+    /// The client's connection has failed: nothing reaches it any more.
+    pub client_lost: bool,
 }
 
 impl Interest {
@@ -53,6 +57,9 @@ pub trait Peer {
         client: Option<BorrowedFd<'_>>,
         limit: Duration,
     ) -> io::Result<Interest>;
+
+    /// Tells the worker that nothing more will be sent to it.
+    fn end_sending(&mut self) {}
 
     /// Whether something that was sent is still in the socket, not taken by the worker; `None` where
     /// the system does not tell.

@@ -113,6 +113,11 @@ impl Upload {
         self.may_be_coming() && self.pending() < READ_AHEAD
     }
 
+    /// Whether nothing is left to be sent to the worker.
+    pub fn is_settled(&self) -> bool {
+        self.pending() == 0 && !self.may_be_coming()
+    }
+
     fn pending(&self) -> usize {
         self.queue.len() - self.sent
     }

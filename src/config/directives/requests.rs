@@ -100,6 +100,25 @@ pub const ENABLE_SENDFILE: Directive = Directive {
     }),
 };
 
+pub const EVENTLET_COMPAT: Directive = Directive {
+    name: "WSGIEventletCompat",
+    scope: Scope::FileInfo,
+    usage: "WSGIEventletCompat On|Off",
+    default: "Off",
+    effect: Effect::Now,
+    help: "Give the list of post hooks the name eventlet gives it, too.",
+    doc: "A function that an application appends to the list `mod_wsgi.posthooks` of environ, as a \
+          tuple `(function, args, kwargs)`, is called as `function(environ, *args, **kwargs)` after \
+          the response has been sent or the client has left. `On` puts the same list into environ \
+          as `eventlet.posthooks`, for applications and middleware that look for it. Off by \
+          default, since some take its presence to mean that they run under eventlet.",
+    example: "WSGIEventletCompat On",
+    setter: Setter::Directory(|dir, line| {
+        dir.eventlet_compat = Some(line.on_off()?);
+        Ok(())
+    }),
+};
+
 pub const IGNORE_ACTIVITY: Directive = Directive {
     name: "WSGIIgnoreActivity",
     scope: Scope::FileInfo,

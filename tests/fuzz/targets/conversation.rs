@@ -15,7 +15,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use carry::client::{BodyRead, Client, Gone, Then};
+use carry::client::{BodyRead, Client, FileSent, Gone, Then};
 use carry::head::ResponseHead;
 use carry::peer::{Dial, DialError, Interest, Peer, Received};
 use carry::trouble::Trouble;
@@ -154,9 +154,17 @@ impl Client for Browser {
         Ok(())
     }
 
-    fn file(&mut self, _: OwnedFd, _: u64, len: u64, then: Then) -> Result<(), Gone> {
+    fn is_gone(&self) -> bool {
+        false
+    }
+
+    fn bytes_sent(&self) -> u64 {
+        self.got
+    }
+
+    fn file(&mut self, _: OwnedFd, _: u64, len: u64, then: Then) -> Result<FileSent, Gone> {
         self.take(len, then);
-        Ok(())
+        Ok(FileSent::Whole)
     }
 
     fn flush(&mut self) -> Result<(), Gone> {

@@ -28,6 +28,7 @@ fuzz_target!(|input: &[u8]| {
             Kind::Retry => drop(response::Retry::decode(payload)),
             Kind::Fail => drop(response::Fail::decode(payload)),
             Kind::End => drop(response::End::decode(payload)),
+            Kind::Sent => drop(response::Sent::decode(payload)),
             Kind::BodyFailed => drop(response::BodyFailure::decode(payload)),
             _ => {}
         }

@@ -142,6 +142,7 @@ pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -
         Verdict::Fail(status) => Last::Fail(status, ""),
         verdict => Last::End(End {
             broken: verdict == Verdict::Broken,
+            awaited: false,
             queue_time: task.queue_time,
             application_time,
             pid: task.pid,

@@ -220,4 +220,11 @@ super::events! { CHILD:
         example: "WSGI0369: The supervisor does not tell how process groups are: nobody listens at /run/apache2/wsgi.4711.status.sock. Look for lines of the supervisor in the error log.",
         mend: "Look for 0346 and 0382 to 0388 above. A supervisor that is there and does not answer within a second is stuck or starved of CPU: see what it does (`ps`, `strace -p`).",
     }
+    EARLY_HINTS = 370 {
+        level: "info",
+        status: "",
+        when: "An application sent 103 Early Hints to an HTTP/2 client. Said once by each of Apache's children.",
+        example: "WSGI0370: 103 Early Hints are sent over HTTP/2, where mod_http2 passes them on only with H2EarlyHints On",
+        mend: "If clients do not see them: `H2EarlyHints On`.",
+    }
 }

@@ -214,4 +214,11 @@ super::events! { WORKER:
         example: "WSGI0317: 8192 bytes of log were left out: nobody read them",
         mend: "The supervisor could not keep up: see 0330, and whether the machine is overloaded.",
     }
+    POST_HOOK_RAISED = 318 {
+        level: "error",
+        status: "",
+        when: "A function in the list mod_wsgi.posthooks of environ raised after the response. The traceback follows; the other hooks are called all the same.",
+        example: "WSGI0318: a post hook of /shop/cart raised",
+        mend: "Mend the function.",
+    }
 }

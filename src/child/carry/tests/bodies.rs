@@ -249,7 +249,13 @@ impl Client for SocketClient {
         self.socket.set_nonblocking(false).unwrap();
         self.socket.write_all(bytes).map_err(|_| Gone)
     }
-    fn file(&mut self, _: OwnedFd, _: u64, _: u64, _: Then) -> Result<(), Gone> {
+    fn is_gone(&self) -> bool {
+        false
+    }
+    fn bytes_sent(&self) -> u64 {
+        0
+    }
+    fn file(&mut self, _: OwnedFd, _: u64, _: u64, _: Then) -> Result<FileSent, Gone> {
         Err(Gone)
     }
     fn flush(&mut self) -> Result<(), Gone> {

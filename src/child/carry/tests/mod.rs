@@ -11,10 +11,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use wire::frame::{self, Kind};
-use wire::response::{append_head, BodyFailure, End, Fail, File, Head, Level, Log, Retry};
+use wire::response::{append_head, BodyFailure, End, Fail, File, Head, Level, Log, Retry, Sent};
 use wire::Malformed;
 
-use super::client::{BodyRead, Client, Gone, Then};
+use super::client::{BodyRead, Client, FileSent, Gone, Then};
 use super::head::{Placed, ResponseHead};
 use super::peer::{Dial, DialError, Interest, Peer, Received};
 use super::trouble::Trouble;
@@ -39,6 +39,8 @@ pub struct Script {
     files: VecDeque<OwnedFd>,
     pub heard: Vec<u8>,
     deaf: bool,
+    /// The client is seen to close its side.
+    client_closes: bool,
 }
 
 impl Script {
@@ -51,6 +53,7 @@ impl Script {
             files: VecDeque::new(),
             heard: Vec::new(),
             deaf: false,
+            client_closes: false,
         }
     }
 
@@ -111,6 +114,8 @@ impl Peer for Script {
             to_worker: interest.to_worker,
             from_client: interest.from_client,
             to_client: interest.to_client,
+            client_closed: interest.client_closed && self.client_closes,
+            client_lost: false,
         };
         if ready.is_empty() {
             std::thread::sleep(limit);
@@ -156,6 +161,9 @@ impl Peer for Played {
         limit: Duration,
     ) -> io::Result<Interest> {
         self.script.wait(interest, client, limit)
+    }
+    fn end_sending(&mut self) {
+        self.script.heard.extend_from_slice(b"<end>");
     }
 }
 
@@ -205,6 +213,7 @@ struct FakeClient {
     logged: Vec<(Level, String)>,
     reports: Vec<Trouble>,
     leaves_after: Option<usize>,
+    gone: bool,
     socket: Option<OwnedFd>,
 }
 
@@ -278,12 +287,20 @@ impl Client for FakeClient {
         self.write(bytes, then)
     }
 
-    fn file(&mut self, file: OwnedFd, offset: u64, len: u64, then: Then) -> Result<(), Gone> {
+    fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    fn bytes_sent(&self) -> u64 {
+        self.body.len() as u64
+    }
+
+    fn file(&mut self, file: OwnedFd, offset: u64, len: u64, then: Then) -> Result<FileSent, Gone> {
         let mut file = std::fs::File::from(file);
         file.seek(io::SeekFrom::Start(offset)).unwrap();
         let mut bytes = Vec::new();
         file.take(len).read_to_end(&mut bytes).unwrap();
-        self.write(&bytes, then)
+        self.write(&bytes, then).map(|()| FileSent::Whole)
     }
 
     fn flush(&mut self) -> Result<(), Gone> {
@@ -436,6 +453,7 @@ impl Lines {
 
 const END: End = End {
     broken: false,
+    awaited: false,
     queue_time: 10,
     application_time: 20,
     pid: 30,

@@ -282,11 +282,75 @@ fn interim_responses_pass_and_have_a_bound() {
         Outcome::Complete(END)
     );
     assert_eq!(client.interims, [103, 102]);
-    let many = (0..1000).fold(Lines::default(), |lines, _| lines.interim(102));
+    let many = (0..1100).fold(Lines::default(), |lines, _| lines.interim(102));
     let mut client = FakeClient::default();
     assert_eq!(
         play(many.said(), &mut client, order()),
         Outcome::Status(502)
     );
-    assert!(client.interims.len() < 100);
+    assert_eq!(client.interims.len(), 1000);
+}
+
+#[test]
+fn a_worker_that_asks_is_told_how_the_response_went() {
+    let mut lines = hello();
+    let end_len = Lines::default().end().0.len();
+    lines.0.truncate(lines.0.len() - end_len);
+    let end = End {
+        awaited: true,
+        ..END
+    };
+    end.append(&mut lines.0);
+    let told = |aborted, bytes| {
+        let mut frame = Vec::new();
+        Sent { aborted, bytes }.append(&mut frame);
+        [MESSAGE, &frame].concat()
+    };
+    let mut client = FakeClient::default();
+    let (outcome, heard) = play_all([lines.said()], &mut client, order());
+    assert_eq!(
+        (outcome, &heard[0]),
+        (Outcome::Complete(end), &told(false, 5))
+    );
+    let mut client = FakeClient {
+        leaves_after: Some(0),
+        ..FakeClient::default()
+    };
+    let (outcome, heard) = play_all([hello().said()], &mut client, order());
+    assert_eq!((outcome, &heard[0]), (Outcome::Gone, &told(true, 0)));
+    // Nobody has asked.
+    let (_, heard) = play_all([hello().said()], &mut FakeClient::default(), order());
+    assert_eq!(heard[0], MESSAGE);
+}
+
+#[test]
+fn the_worker_hears_of_a_client_that_closes_its_side_and_the_response_goes_on() {
+    for upload in [Upload::whole(), Upload::open(false)] {
+        let is_whole = upload.is_settled();
+        let mut script = Script::sending(b"").then(Afterwards::StaysSilent);
+        script.client_closes = true;
+        let mut order = order();
+        order.upload = upload;
+        order.limits.silence = Duration::from_millis(250);
+        let mut client = FakeClient {
+            socket: Some(a_file(b"")),
+            ..FakeClient::default()
+        };
+        let (outcome, heard) = play_all([script], &mut client, order);
+        assert_eq!(outcome, Outcome::Status(504));
+        let end: &[u8] = if is_whole { b"<end>" } else { b"" };
+        assert_eq!(heard[0], [MESSAGE, end].concat());
+    }
+}
+
+#[test]
+fn a_client_without_a_socket_is_looked_after() {
+    let script = Script::sending(b"").then(Afterwards::StaysSilent);
+    let mut order = order();
+    order.limits.silence = Duration::from_secs(10);
+    let mut client = FakeClient {
+        gone: true,
+        ..FakeClient::default()
+    };
+    assert_eq!(play(script, &mut client, order), Outcome::Gone);
 }
