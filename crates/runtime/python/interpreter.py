@@ -7,7 +7,7 @@ module does these things, since applications may see it.
 import os
 import sys
 
-from _mod_wsgi import module, native, streams
+from _mod_wsgi import log_id, module, native, streams
 
 
 def configure(settings):
@@ -44,7 +44,7 @@ def _set_locale(name):
     try:
         locale.setlocale(locale.LC_ALL, "")
     except locale.Error as error:
-        native.log(4, f"WSGI0079: locale={name} can't be set: {error}; the C locale stays")
+        native.log(4, f"{log_id.LOCALE}: locale={name} can't be set: {error}; the C locale stays")
 
 
 def _describe_user(settings):
@@ -69,7 +69,8 @@ def _add_directories(directories):
         try:
             site.addsitedir(directory)
         except Exception as error:
-            native.log(4, f"python-path: {directory} can't be added to sys.path: {error!r}")
+            text = f"python-path: {directory} can't be added to sys.path: {error!r}"
+            native.log(4, f"{log_id.PATH_NOT_ADDED}: {text}")
             break
     added = [entry for entry in sys.path if entry not in before]
     sys.path[:] = added + [entry for entry in sys.path if entry in before]

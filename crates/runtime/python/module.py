@@ -3,7 +3,7 @@
 import sys
 from types import ModuleType
 
-from _mod_wsgi import native
+from _mod_wsgi import log_id, native
 
 
 class RequestTimeout(BaseException):
@@ -124,11 +124,13 @@ def publish(callbacks, event, payload):
         try:
             more = callback(event, **payload)
         except SystemExit:
-            native.log(3, f"WSGI0190: a callback for the event {event} called sys.exit(): ignored")
+            text = f"{log_id.CALLBACK_EXITED}: a callback for the event {event} called sys.exit(): ignored"
+            native.log(3, text)
         except Exception:
             import traceback
 
-            native.log(3, f"WSGI0112: a callback for {event} raised\n{traceback.format_exc()}")
+            text = f"{log_id.CALLBACK_RAISED}: a callback for {event} raised"
+            native.log(3, f"{text}\n{traceback.format_exc()}")
         else:
             if isinstance(more, dict):
                 payload.update(more)

@@ -1,6 +1,6 @@
 """Tells people what went wrong: what happened to whom, where, and what mends it."""
 
-from _mod_wsgi import native
+from _mod_wsgi import log_id, native
 
 
 def _traceback(error):
@@ -21,7 +21,7 @@ def log(text, error):
 
 
 def unreadable(error, path, where, in_request):
-    code = "WSGI0105" if in_request else "WSGI0106"
+    code = log_id.SCRIPT_UNREADABLE if in_request else log_id.SCRIPT_UNREADABLE_AT_START
     if isinstance(error, OSError):
         return f"{code}: {path} can't be read, {where}: {error.strerror or error}"
     return f"{code}: {path} can't be compiled, {where}\n{_traceback(error)}"
@@ -30,7 +30,7 @@ def unreadable(error, path, where, in_request):
 def failed_load(error, path, where, in_request):
     if isinstance(error, SystemExit):
         return _exited(error, path, where, in_request)
-    code = "WSGI0109" if in_request else "WSGI0110"
+    code = log_id.SCRIPT_RAISED if in_request else log_id.SCRIPT_RAISED_AT_START
     name = type(error).__name__
     text = f"{code}: {name} raised while {path} was loaded, {where}"
     hint = _hint(error, where)
@@ -40,7 +40,7 @@ def failed_load(error, path, where, in_request):
 def _exited(error, path, where, in_request):
     import traceback
 
-    code = "WSGI0107" if in_request else "WSGI0108"
+    code = log_id.SCRIPT_EXITED if in_request else log_id.SCRIPT_EXITED_AT_START
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith("<mod_wsgi")]
     place = f" at {own[-1].filename} line {own[-1].lineno}" if own else ""
@@ -73,7 +73,8 @@ def _hint(error, where):
 def application(error, path, where):
     """The application raised."""
     name = type(error).__name__
-    code = "WSGI0175" if isinstance(error, SystemExit) else "WSGI0174"
+    exited = isinstance(error, SystemExit)
+    code = log_id.APPLICATION_EXITED if exited else log_id.APPLICATION_RAISED
     return f"{code}: {name} raised by {path}, {where}\n{_traceback(error)}"
 
 
@@ -84,7 +85,7 @@ def missing(namespace, name, path, where):
         for key, value in namespace.items()
         if callable(value) and not key.startswith("_") and not isinstance(value, type)
     ]
-    text = f"WSGI0089: {path} defines no callable named '{name}', {where}."
+    text = f"{log_id.CALLABLE_MISSING}: {path} defines no callable named '{name}', {where}."
     if found:
         text += f" It does define {', '.join(found[:8])}: WSGICallableObject chooses another name."
     return text

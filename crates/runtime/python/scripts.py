@@ -3,7 +3,7 @@
 import sys
 from types import ModuleType
 
-from _mod_wsgi import report
+from _mod_wsgi import log_id, report
 
 try:
     # hashlib would load OpenSSL.
@@ -50,5 +50,6 @@ def must_reload(namespace, path):
     try:
         return bool(namespace["reload_required"](path))
     except Exception as error:
-        report.log(f"reload_required() of {path} raised; the script is not reloaded", error)
+        text = f"reload_required() of {path} raised; the script is not reloaded"
+        report.log(f"{log_id.RELOAD_HOOK_RAISED}: {text}", error)
         return False

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use os::descriptor::write_to_standard_error;
 use os::poll::{poll_uninterrupted, Wanted};
+use wire::log_id::{LOG_BYTES_LOST, WORKER_DEFECT};
 
 use crate::board;
 
@@ -32,7 +33,10 @@ pub fn record(text: &[u8]) {
     let lost = LEFT_OUT.load(Ordering::Relaxed);
     if lost > 0 && has_room() {
         LEFT_OUT.fetch_sub(lost, Ordering::Relaxed);
-        put(format!("{lost} bytes of log were left out: nobody read them\n").as_bytes());
+        put(
+            format!("{LOG_BYTES_LOST}: {lost} bytes of log were left out: nobody read them\n")
+                .as_bytes(),
+        );
     }
     if text.len() < ATOMIC {
         let mut line = [0; ATOMIC];
@@ -95,6 +99,6 @@ pub fn report_panics() {
             .copied()
             .or_else(|| panic.payload().downcast_ref::<String>().map(String::as_str))
             .unwrap_or("no message");
-        say(&format!("WSGI0300: internal error{place}: {words}"));
+        say(&format!("{WORKER_DEFECT}: internal error{place}: {words}"));
     }));
 }

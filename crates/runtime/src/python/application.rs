@@ -7,6 +7,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use wire::log_id::LENGTH_NOT_REACHED;
 use wire::request::Request;
 use wire::response::{End, File, Level};
 
@@ -139,7 +140,7 @@ pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -
     let ending = respond(gil, task, &subject, application, &call);
     let application_time = os::clock::monotonic_us().saturating_sub(began);
     let last = match conclude(gil, task, &subject, ending) {
-        Verdict::Fail(status) => Last::Fail(status, ""),
+        Verdict::Fail(status) => Last::Fail(status, None),
         verdict => Last::End(End {
             broken: verdict == Verdict::Broken,
             awaited: false,
@@ -225,7 +226,7 @@ fn conclude(gil: Gil<'_>, task: &Task<'_>, subject: &Subject<'_>, ending: Ending
                 return Verdict::Whole;
             };
             let text = format!(
-                "WSGI0301: the application declared a Content-Length and sent {owed} bytes less; \
+                "{LENGTH_NOT_REACHED}: the application declared a Content-Length and sent {owed} bytes less; \
                  the client sees a broken response"
             );
             log(gil, exchange, Level::Error, &text);

@@ -202,7 +202,13 @@ fn load_parts(gil: Gil<'_>) -> Result<Object, Raised> {
     package.set_attr(gil, c"native", &native)?;
 
     let mut last = package.clone_ref(gil);
-    for (name, file, source) in SOURCES {
+    let numbers = wire::log_id::python_source();
+    let numbers = (
+        c"_mod_wsgi.log_id",
+        "<mod_wsgi log_id.py>",
+        numbers.as_str(),
+    );
+    for (name, file, source) in std::iter::once(numbers).chain(SOURCES) {
         let full = gil.text(&name.to_string_lossy())?;
         last = module_type.call(gil, &[&full])?;
         let arguments = [&gil.text(source)?, &gil.text(file)?, &gil.text("exec")?];

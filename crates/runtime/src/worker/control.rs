@@ -13,6 +13,7 @@ use os::poll::{poll, poll_uninterrupted, Wanted};
 use os::socket::{self, Wait};
 use os::{clock, descriptor, signal};
 use wire::control::{FromWorker, Leaving, ToWorker, WorkerSetup, MAX_MESSAGE};
+use wire::log_id::NOT_COME_UP;
 
 use super::threads::Threads;
 use super::{limit, Worker};
@@ -90,7 +91,7 @@ impl Control {
             Ok(Some(_) | None) => None,
             Err(error) => {
                 process_log::say(&format!(
-                    "WSGI0303: the instructions can't be read: {error}"
+                    "{NOT_COME_UP}: the instructions can't be read: {error}"
                 ));
                 None
             }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use os::{clock, process};
+use wire::log_id::LEFT_UNFINISHED;
 
 use super::control::Leave;
 use super::threads::Threads;
@@ -25,7 +26,7 @@ pub fn run(worker: &Worker, seat: &mut Seat, threads: &Threads, leave: Leave) ->
         .spawn(move || {
             std::thread::sleep(leave.limit);
             process_log::say(&format!(
-                "WSGI0304: the worker leaves although shutdown hooks or requests still run after \
+                "{LEFT_UNFINISHED}: the worker leaves although shutdown hooks or requests still run after \
                  {:?}",
                 leave.limit
             ));

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use os::{descriptor, process, signal, title};
 use wire::control::{FromWorker, Leaving, WorkerSetup};
+use wire::log_id::{ENDED_BY_DEFECT, NOT_COME_UP, NOT_STARTED_BY_HAND};
 
 use crate::board;
 use crate::process_log;
@@ -99,7 +100,7 @@ pub fn run(seat: Seat) -> ! {
     if let Err(panic) = ended {
         let words = panic_text(&*panic);
         process_log::say(&format!(
-            "WSGI0300: the worker ends after an internal error: {words}"
+            "{ENDED_BY_DEFECT}: the worker ends after an internal error: {words}"
         ));
     }
     process::exit_now(1)
@@ -113,7 +114,7 @@ fn live(mut seat: Seat) {
         Ok(fd) => control::Control::new(fd),
         Err(error) => {
             process_log::say(&format!(
-                "WSGI0302: this program is started by mod_wsgi and not by hand (descriptor \
+                "{NOT_STARTED_BY_HAND}: this program is started by mod_wsgi and not by hand (descriptor \
                  {CONTROL}: {error})"
             ));
             return;
@@ -122,16 +123,18 @@ fn live(mut seat: Seat) {
     let control = match control {
         Ok(control) => control,
         Err(error) => {
-            process_log::say(&format!("WSGI0303: the worker can't come up: {error}"));
+            process_log::say(&format!("{NOT_COME_UP}: the worker can't come up: {error}"));
             return;
         }
     };
     let Some(setup) = control.receive_setup() else {
-        process_log::say("WSGI0303: the worker got no instructions from the supervisor");
+        process_log::say(&format!(
+            "{NOT_COME_UP}: the worker got no instructions from the supervisor"
+        ));
         return;
     };
     if let Err(why) = come_up(&mut seat, control, setup) {
-        process_log::say(&format!("WSGI0303: the worker can't come up: {why}"));
+        process_log::say(&format!("{NOT_COME_UP}: the worker can't come up: {why}"));
     }
 }
 

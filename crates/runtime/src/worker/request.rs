@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use wire::control::Leaving;
 use wire::frame::HEAD_LEN;
+use wire::log_id::{KEY_UNKNOWN, REQUEST_MALFORMED, REQUEST_MET_DEFECT, TOO_MANY_INTERPRETERS};
 use wire::request::{self, Flags, Prologue, Request};
 use wire::response::{End, Fail, Level, Retry};
 
@@ -139,7 +140,7 @@ pub fn handle(
     let request = match request::decode(&message[HEAD_LEN..accepted.len]) {
         Ok(request) => request,
         Err(why) => {
-            let text = format!("WSGI0305: the request can't be understood: {why}");
+            let text = format!("{REQUEST_MALFORMED}: the request can't be understood: {why}");
             refuse(accepted, &text);
             return Handled::Done;
         }
@@ -147,7 +148,9 @@ pub fn handle(
     let prologue = &request.prologue;
     if desk.sub.is_none() {
         if !worker.secrets.know(&prologue.key) {
-            process_log::occasionally("WSGI0306: a request without this group's key was dropped");
+            process_log::occasionally(&format!(
+                "{KEY_UNKNOWN}: a request without this group's key was dropped"
+            ));
             return Handled::Done;
         }
         match worker.groups.find(prologue.application_group) {
@@ -155,9 +158,11 @@ pub fn handle(
             Seating::MainFrom(name) => seat.enter(|gil| assign(gil, &worker.groups, &name)),
             Seating::Sub(sub) => return Handled::Elsewhere(sub),
             Seating::Full => {
-                let text = "WSGI0307: too many application groups in one process: see what \
-                            WSGIApplicationGroup expands to";
-                refuse(accepted, text);
+                let text = format!(
+                    "{TOO_MANY_INTERPRETERS}: too many application groups in one process: see what \
+                     WSGIApplicationGroup expands to"
+                );
+                refuse(accepted, &text);
                 return Handled::Done;
             }
         }
@@ -280,7 +285,7 @@ impl Part<'_> {
             return Served::Gone;
         }
         application::log(gil, self.exchange, Level::Error, report);
-        Served::Answered(Last::Fail(500, ""))
+        Served::Answered(Last::Fail(500, None))
     }
 
     /// The hook for panics has put the reason into the process's log.
@@ -293,8 +298,8 @@ impl Part<'_> {
                 ..End::default()
             });
         }
-        let text = "WSGI0300: internal error in mod_wsgi, see the log of its process group";
-        Last::Fail(500, text)
+        let text = "internal error in mod_wsgi, see the log of its process group";
+        Last::Fail(500, Some((REQUEST_MET_DEFECT, text)))
     }
 }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use os::{clock, signal, socket};
 use wire::control::Leaving;
+use wire::log_id::{CONNECTION_DROPPED, NOT_ACCEPTED, NO_INTERPRETER, NO_THREAD, STRANGER};
 use wire::response::{Fail, Retry};
 
 use super::connection::{Connection, Taken};
@@ -162,7 +163,7 @@ impl Acceptor {
     fn serve(mut self, spot: &Spot) {
         let worker = Arc::clone(&self.worker);
         let Some(mut seat) = Seat::new(worker.groups.main()) else {
-            process_log::say("WSGI0308: Python can't make a thread state");
+            process_log::say(&format!("{NO_THREAD}: Python can't make a thread state"));
             return;
         };
         // Python's own thread number is this thread's from here on.
@@ -204,7 +205,7 @@ impl Acceptor {
             }
             _ => {
                 process_log::occasionally(&format!(
-                    "WSGI0309: a request thread can't take a connection, and tries again: {error}"
+                    "{NOT_ACCEPTED}: a request thread can't take a connection, and tries again: {error}"
                 ));
                 std::thread::sleep(PAUSE);
             }
@@ -221,7 +222,7 @@ impl Acceptor {
             || (!group.identity.switch && peer.uid == self.worker.own_uid);
         if !welcome {
             process_log::occasionally(&format!(
-                "WSGI0310: a connection of user {} was dropped: only Apache's, {}, may connect",
+                "{STRANGER}: a connection of user {} was dropped: only Apache's, {}, may connect",
                 peer.uid, group.socket_uid
             ));
         }
@@ -238,7 +239,7 @@ impl Acceptor {
             Taken::Nothing(None) => return,
             Taken::Nothing(Some(why)) => {
                 process_log::occasionally(&format!(
-                    "WSGI0311: a connection to the process group was dropped: {why}"
+                    "{CONNECTION_DROPPED}: a connection to the process group was dropped: {why}"
                 ));
                 return;
             }
@@ -281,7 +282,7 @@ impl Acceptor {
             None => match Twin::start(&self.worker, Arc::clone(&sub), self.number) {
                 Ok(twin) => self.twins.entry(sub.name.clone()).or_insert(twin),
                 Err(error) => {
-                    let why = format!("WSGI0308: a thread can't be started: {error}");
+                    let why = format!("{NO_THREAD}: a thread can't be started: {error}");
                     return fail(&connection, &why);
                 }
             },
@@ -297,9 +298,11 @@ impl Acceptor {
                 // It ended: the interpreter can't be made, which it has told.
                 self.memory = Memory::new();
                 self.twins.remove(&sub.name);
-                let why = "WSGI0312: the interpreter of the application group can't be made, see \
-                           the log of the process group";
-                fail(&connection, why);
+                let why = format!(
+                    "{NO_INTERPRETER}: the interpreter of the application group can't be made, see \
+                     the log of the process group"
+                );
+                fail(&connection, &why);
             }
         }
     }
@@ -331,12 +334,14 @@ impl Twin {
                 Ok(interpreter) => interpreter,
                 Err(why) => {
                     let place = own.place(Some(&sub.name));
-                    process_log::say(&format!("WSGI0312: no requests are served {place}: {why}"));
+                    process_log::say(&format!(
+                        "{NO_INTERPRETER}: no requests are served {place}: {why}"
+                    ));
                     return;
                 }
             };
             let Some(mut seat) = Seat::new(interpreter) else {
-                process_log::say("WSGI0308: Python can't make a thread state");
+                process_log::say(&format!("{NO_THREAD}: Python can't make a thread state"));
                 return;
             };
             let place = own.place(Some(&sub.name));

@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
+use wire::log_id::LogId;
 use wire::response::{End, File, Level};
 
 use super::body::Body;
@@ -68,8 +69,9 @@ pub struct Output {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Last {
     End(End),
-    /// There is no usable response; only where the head has not left.
-    Fail(u16, &'static str),
+    /// There is no usable response, and what the virtual host's log is to say of it, if anything;
+    /// only where the head has not left.
+    Fail(u16, Option<(LogId, &'static str)>),
 }
 
 /// Why a part of the answer was not taken.
@@ -158,7 +160,10 @@ impl Exchange {
             if let Some(outlet) = output.outlet.as_mut() {
                 match last {
                     Some(Last::End(end)) => outlet.end(end),
-                    Some(Last::Fail(status, text)) => outlet.fail(status, text),
+                    Some(Last::Fail(status, None)) => outlet.fail(status, ""),
+                    Some(Last::Fail(status, Some((id, text)))) => {
+                        outlet.fail(status, &format!("{id}: {text}"));
+                    }
                     None => {}
                 }
             }
