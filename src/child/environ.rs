@@ -249,7 +249,10 @@ fn write_own(out: &mut Builder<'_>, facts: &Facts<'_>, says_https: bool) -> Resu
     if let Some(mount) = &facts.forwarded.script_name {
         out.known(const { code("mod_wsgi.mount_point") }, mount)?;
     }
-    out.known(const { code("mod_wsgi.listener_host") }, facts.listener_host)?;
+    out.known(
+        const { code("mod_wsgi.listener_host") },
+        facts.listener_host,
+    )?;
     let mut number = itoa(facts.listener_port.into());
     out.known(const { code("mod_wsgi.listener_port") }, number.digits())?;
     number = itoa(facts.server_pid);
