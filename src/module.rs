@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 
 use crate::apache::directives::{Position, Scope, Spec, Target};
-use crate::apache::hooks::{Configured, Module, Outcome, Refused};
+use crate::apache::hooks::{Configured, Module, Outcome, Refused, StatusPage};
 use crate::apache::pool::Pool;
 use crate::apache::regex::Regex;
 use crate::apache::request::Request;
@@ -132,7 +132,9 @@ impl Module for Wsgi {
             groups, warnings, ..
         } = std::mem::take(&mut reading.settled);
         parent::warn(configured, &reading.said, &warnings);
-        let entrances = parent::start(configured, groups.all(), main)?
+        let started = parent::start(configured, groups.all(), main)?;
+        let entrances = started
+            .doors
             .into_iter()
             .map(|(name, door)| {
                 let entrance = Entrance {
@@ -149,6 +151,7 @@ impl Module for Wsgi {
             entrances,
             regexes,
             globals,
+            status: started.status,
         });
         Ok(())
     }
@@ -169,6 +172,11 @@ impl Module for Wsgi {
 
     fn handle(request: Request<'_>) -> Outcome {
         let host = request.server();
+        if request.handler() == Some(child::status::HANDLER) {
+            return host.settled::<Self>().map_or(Outcome::DECLINED, |serving| {
+                child::status::handle(request, serving)
+            });
+        }
         match (
             request.given::<Self>(),
             host.given::<Self>(),
@@ -178,6 +186,12 @@ impl Module for Wsgi {
                 child::handler::handle(request, dir, server, serving)
             }
             _ => Outcome::DECLINED,
+        }
+    }
+
+    fn write_status(request: Request<'_>, page: StatusPage) {
+        if let Some(serving) = request.server().settled::<Self>() {
+            child::status::section(request, page, serving);
         }
     }
 }

@@ -74,6 +74,18 @@ pub trait Module: Sized + 'static {
 
     /// Answer a request.
     fn handle(request: Request<'_>) -> Outcome;
+
+    /// Add to the page of mod_status, where that is loaded.
+    fn write_status(_request: Request<'_>, _page: StatusPage) {}
+}
+
+/// How mod_status shows its page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusPage {
+    /// Lines of `Name: value` and no HTML (`?auto`).
+    pub is_short: bool,
+    /// With what single requests are (`ExtendedStatus On`).
+    pub is_extended: bool,
 }
 
 /// What a hook says to httpd.
@@ -204,6 +216,7 @@ unsafe extern "C" fn register<M: Module>(pool: *mut sys::apr_pool_t) {
                 middle,
             );
             sys::ap_hook_handler(Some(handle::<M>), none, none, middle);
+            sys::shim_hook_status(Some(write_status::<M>));
         }
     });
 }
@@ -291,5 +304,23 @@ unsafe extern "C" fn handle<M: Module>(request: *mut sys::request_rec) -> c_int 
             Some(request) => M::handle(request).0,
             None => sys::HOOK_DECLINED,
         }
+    })
+}
+
+unsafe extern "C" fn write_status<M: Module>(
+    request: *mut sys::request_rec,
+    flags: c_int,
+) -> c_int {
+    boundary::enter("the section of mod_status", || {
+        // SAFETY: a request of this thread, live for the call.
+        if let Some(request) = unsafe { Request::lent(request) } {
+            let has = |flag: u32| flags & flag as c_int != 0;
+            let page = StatusPage {
+                is_short: has(sys::AP_STATUS_SHORT),
+                is_extended: has(sys::AP_STATUS_EXTENDED),
+            };
+            M::write_status(request, page);
+        }
+        sys::HOOK_OK
     })
 }

@@ -39,6 +39,14 @@ pub struct NotWritten {
     pub client_gone: bool,
 }
 
+/// Adds `text` to a response that httpd or another module writes with its own functions.
+pub fn print(request: Request<'_>, text: &[u8]) {
+    let length = std::ffi::c_int::try_from(text.len()).unwrap_or(0);
+    // SAFETY: a live request in its handler; `text` is readable for the length, and copied. That
+    // the client has gone is for the handler to find.
+    unsafe { sys::ap_rwrite(text.as_ptr().cast(), length, request.raw()) };
+}
+
 impl<'r> Output<'r> {
     /// The way out of `request`.
     pub fn of(request: Request<'r>) -> Output<'r> {

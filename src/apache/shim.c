@@ -7,6 +7,8 @@
 #include <ap_mmn.h>
 #include <apr_hash.h>
 #include <apr_optional.h>
+#include <apr_optional_hooks.h>
+#include <mod_status.h>
 #if AP_MODULE_MAGIC_AT_LEAST(20120211, 102)
 #include <http_ssl.h>
 #endif
@@ -132,6 +134,11 @@ int shim_is_https(conn_rec *connection)
 #else
     return 0;
 #endif
+}
+
+void shim_hook_status(int (*write)(request_rec *request, int flags))
+{
+    APR_OPTIONAL_HOOK(ap, status_hook, write, NULL, NULL, APR_HOOK_MIDDLE);
 }
 
 const char *shim_http_scheme(const request_rec *request)

@@ -39,6 +39,9 @@ int shim_request_uri_is_current(const request_rec *request);
 /* Whether the connection is encrypted, asked of whichever module does the encrypting. */
 int shim_is_https(conn_rec *connection);
 
+/* Joins the hook by which mod_status lets others write to its page, if it is loaded. */
+void shim_hook_status(int (*write)(request_rec *request, int flags));
+
 const char *shim_http_scheme(const request_rec *request);
 
 #endif

@@ -4,7 +4,8 @@
 //! Runs in: the Apache children, on the thread that serves the request. Two hooks begin here:
 //! `translate_name` ([`mapping`]) and the handler ([`handler`]), which checks the request
 //! ([`checks`]), decides who answers it ([`dispatch`]), writes what the application is told
-//! ([`environ`]) and has the conversation with a worker ([`carry`]).
+//! ([`environ`]) and has the conversation with a worker ([`carry`]). Beside them, [`status`] shows how
+//! things are.
 //!
 //! A child keeps nothing between requests: what it has to know of the configuration is settled once
 //! ([`serving::Serving`]), and everything else belongs to the request.
@@ -23,3 +24,4 @@ pub mod handler;
 pub mod mapping;
 pub mod refusal;
 pub mod serving;
+pub mod status;

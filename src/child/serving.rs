@@ -32,6 +32,8 @@ pub struct Serving {
     pub regexes: HashMap<Text, Regex>,
     /// What holds for the whole server.
     pub globals: Globals,
+    /// Path of the supervisor's status socket; `None` where there is no supervisor.
+    pub status: Option<Vec<u8>>,
 }
 
 /// The limits of a conversation with a worker of `group`. `timeout` is the server's `Timeout`.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use os::poll::{poll_uninterrupted, Wanted};
 use os::{clock, socket};
-use wire::control::{FromSupervisor, ToSupervisor, MAX_MESSAGE};
+use wire::control::{FromSupervisor, StatusDoor, ToSupervisor, MAX_MESSAGE};
 use wire::group::{Group, ServerFacts};
 use wire::Malformed;
 
@@ -28,6 +28,8 @@ pub struct Configuration {
     pub log: Option<OwnedFd>,
     /// The groups, each with the error log it writes to where that is not the main one.
     pub groups: Vec<(Group, Option<OwnedFd>)>,
+    /// Where the supervisor answers those who ask how things are.
+    pub status: Option<StatusDoor>,
 }
 
 /// Why a configuration did not come into force.
@@ -81,6 +83,9 @@ impl Configuration {
         for (group, log) in &self.groups {
             let log = log.as_ref().map(AsFd::as_fd);
             send(control, &ToSupervisor::Group(Box::new(group.clone())), log)?;
+        }
+        if let Some(door) = &self.status {
+            send(control, &ToSupervisor::Status(door.clone()), None)?;
         }
         send(control, &ToSupervisor::Commit(()), None)?;
         match answer(control)? {
@@ -183,6 +188,10 @@ mod tests {
             facts,
             log: None,
             groups: Vec::new(),
+            status: Some(StatusDoor {
+                path: "/run/wsgi.1.status.sock".into(),
+                uid: 33,
+            }),
         }
     }
 
@@ -196,7 +205,7 @@ mod tests {
                 let length =
                     socket::recv(theirs.as_fd(), &mut buffer, socket::Wait::AsSet).unwrap();
                 match ToSupervisor::decode(&buffer[..length]).unwrap() {
-                    ToSupervisor::Begin(_) | ToSupervisor::Group(_) => {}
+                    ToSupervisor::Begin(_) | ToSupervisor::Group(_) | ToSupervisor::Status(_) => {}
                     last => {
                         if let Some(answer) = answer(last) {
                             let packet = answer.encode().unwrap();

@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use wire::control::StatusDoor;
 use wire::group::ServerFacts;
 use wire::log_id::{
     CONFIGURATION_REFUSED, GROUP_OUT_OF_REACH, NOT_IN_FORCE, NOT_STARTED, NO_SECRET, WITHOUT_EFFECT,
@@ -44,6 +45,15 @@ pub struct Door {
     pub socket_path: Vec<u8>,
     /// What a request has to show.
     pub key: [u8; 16],
+}
+
+/// What was brought into force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Started {
+    /// By group.
+    pub doors: HashMap<Vec<u8>, Door>,
+    /// Path of the supervisor's status socket, where there is a supervisor.
+    pub status: Option<Vec<u8>>,
 }
 
 /// Settles the configuration that was read and judges it; the reasons of a refusal are logged.
@@ -125,7 +135,7 @@ pub fn start(
     configured: &Configured<'_>,
     groups: &[ProcessGroup],
     main: &ServerGiven,
-) -> Result<HashMap<Vec<u8>, Door>, Refused> {
+) -> Result<Started, Refused> {
     let version = format!("mod_wsgi/{}.{}.{}", VERSION.0, VERSION.1, VERSION.2);
     process::add_version_component(configured.pool, &version);
     let refused = |sentence: String| {
@@ -133,7 +143,7 @@ pub fn start(
         Refused
     };
     if groups.is_empty() && process::companion().is_none() {
-        return Ok(HashMap::new());
+        return Ok(Started::default());
     }
     let files = companions().map_err(refused)?;
     let names = socket_names(configured, main);
@@ -155,18 +165,26 @@ pub fn start(
         facts: facts(&files),
         log: duplicate_log(configured.main),
         groups: messages,
+        status: Some(StatusDoor {
+            path: names.status_path().into(),
+            uid: process::children_identity().uid,
+        }),
+    };
+    let started = Started {
+        doors,
+        status: Some(names.status_path()),
     };
     let first = process::companion().is_none();
     let limit = plan::time_to_stop(groups);
     match supervisor::serve(configured.pool, &files.supervisor, configuration, limit) {
-        Ok(()) => Ok(doors),
+        Ok(()) => Ok(started),
         Err(failure) if first => Err(refused(format!("{NOT_STARTED}: {failure}."))),
         Err(failure) => {
             configured.main.error(format!(
                 "{NOT_IN_FORCE}: the new configuration of process groups is not in force: {failure}. \
                  Their requests get 503 until a restart succeeds."
             ));
-            Ok(doors)
+            Ok(started)
         }
     }
 }

@@ -29,6 +29,13 @@ impl SocketNames {
         path
     }
 
+    /// Where the supervisor answers those who ask how things are.
+    pub fn status_path(&self) -> Vec<u8> {
+        let mut path = self.prefix.clone();
+        path.extend_from_slice(format!(".{}.{STATUS}.sock", self.parent_pid).as_bytes());
+        path
+    }
+
     /// Refuses a socket whose path the kernel cannot take.
     pub fn check(&self, group: &ProcessGroup) -> Result<(), String> {
         let path = self.path(group);
@@ -46,11 +53,19 @@ impl SocketNames {
     }
 }
 
-/// A group's name as part of a file's: itself when it is short and harmless, else a number made of it.
+/// The supervisor's own socket, among those of groups.
+const STATUS: &str = "status";
+
+/// A group's name as part of a file's: itself when it is short, harmless and not taken, else a number made of it.
 fn file_name(group: &[u8]) -> String {
     let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
     match std::str::from_utf8(group) {
-        Ok(name) if name.len() <= 32 && !name.starts_with('.') && group.iter().all(harmless) => {
+        Ok(name)
+            if name.len() <= 32
+                && !name.starts_with('.')
+                && name != STATUS
+                && group.iter().all(harmless) =>
+        {
             name.to_owned()
         }
         _ => {
@@ -225,6 +240,7 @@ mod tests {
         assert!(odd.starts_with('~') && odd.len() == 17 && odd != other);
         assert_ne!(file_name(&[b'a'; 33]), "a".repeat(33));
         assert_ne!(file_name(b".."), "..");
+        assert_ne!(file_name(STATUS.as_bytes()), STATUS);
     }
 
     #[test]
