@@ -1,6 +1,6 @@
 """The events of a request. Called only where somebody has subscribed."""
 
-from _mod_wsgi import module
+from _mod_wsgi import log_id, module, report
 
 
 def _number(value):
@@ -61,3 +61,16 @@ def finished(environ, data, thread, facts):
     payload.setdefault("gil_wait_time", 0.0)
     payload.setdefault("gil_wait_count", 0)
     module.publish(module._event_callbacks, "request_finished", payload)
+
+
+def run_post_hooks(environ, hooks, aborted, sent):
+    """Calls what the application put into `mod_wsgi.posthooks`. The response is out by now."""
+    environ["mod_wsgi.client_aborted"] = aborted
+    environ["mod_wsgi.bytes_sent"] = sent
+    for hook in list(hooks):
+        try:
+            function, args, kwargs = hook
+            function(environ, *args, **kwargs)
+        except BaseException as error:
+            path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+            report.log(f"{log_id.POST_HOOK_RAISED}: a post hook of {path} raised", error)

@@ -118,6 +118,18 @@ def request_data():
     return native.request_data()
 
 
+def client_disconnected():
+    """Whether the client of the request that this thread serves has closed its connection, which an
+    application may ask that computes for long. Known within a second."""
+    return native.client_disconnected()
+
+
+def send_interim(status, headers):
+    """Sends an interim response, 102 or 103, before the response proper. Returns whether it was
+    sent: not to a client of HTTP/1.0, and not once the response has begun."""
+    return native.send_interim(status, headers)
+
+
 def publish(callbacks, event, payload):
     """Calls each callback; what they return is merged for those after them."""
     for callback in list(callbacks):
@@ -180,6 +192,8 @@ def build(settings):
     public.shutdown_callbacks = _shutdown_callbacks
     public.signal_callbacks = _signal_callbacks
     public.request_data = request_data
+    public.client_disconnected = client_disconnected
+    public.send_interim = send_interim
     public.active_requests = _active_requests
 
     def attribute(name):

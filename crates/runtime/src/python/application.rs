@@ -6,6 +6,7 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use wire::log_id::LENGTH_NOT_REACHED;
 use wire::request::Request;
@@ -23,10 +24,12 @@ use super::object::{Exception, Gil, Object, Raised};
 use super::state::State;
 use crate::board;
 use crate::process_log;
-use crate::wsgi::exchange::{Exchange, Last, Refusal};
+use crate::wsgi::exchange::{Delivery, Exchange, Last, Refusal};
 
 /// Bytes of a list's items that are put together before they are sent.
 const GATHER: usize = 64 * 1024;
+/// How long post hooks wait for a client that takes its response slowly: a thread is worth more.
+const DELIVERY: Duration = Duration::from_secs(5);
 
 /// What a call is made of.
 pub struct Task<'a> {
@@ -63,6 +66,8 @@ enum Verdict {
 /// What the application is called with.
 pub struct Prepared {
     environ: Object,
+    /// The list in `mod_wsgi.posthooks`.
+    hooks: Object,
     data: Object,
     call: Object,
     request_id: Option<Object>,
@@ -89,6 +94,7 @@ pub fn prepare(gil: Gil<'_>, task: &Task<'_>) -> Result<Prepared, Raised> {
     let errors = Errors {
         exchange: exchange(),
     };
+    let hooks = gil.list()?;
     let application_start = os::clock::epoch_us();
     let (environ, request_id) = environ::build(
         gil,
@@ -98,6 +104,7 @@ pub fn prepare(gil: Gil<'_>, task: &Task<'_>) -> Result<Prepared, Raised> {
             input: &state.input.instance(gil, input)?,
             errors: &state.errors.instance(gil, errors)?,
             early_hints: &calls::early_hints_of(gil, &call)?,
+            hooks: &hooks,
             daemon_start: task.daemon_start,
             application_start,
             thread: task.thread,
@@ -105,6 +112,7 @@ pub fn prepare(gil: Gil<'_>, task: &Task<'_>) -> Result<Prepared, Raised> {
     )?;
     Ok(Prepared {
         environ,
+        hooks,
         data: gil.dict()?,
         call,
         request_id,
@@ -112,11 +120,13 @@ pub fn prepare(gil: Gil<'_>, task: &Task<'_>) -> Result<Prepared, Raised> {
     })
 }
 
-/// Calls the application and takes its response. Returns the last word, which is to be sent.
-pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -> Last {
+/// Calls the application and takes its response. Returns the last word, which is to be sent; `None`
+/// where it has been, because something was to run afterwards.
+pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -> Option<Last> {
     let (state, exchange) = (task.state, task.exchange);
     let Prepared {
         environ,
+        hooks,
         data,
         call,
         request_id,
@@ -139,17 +149,7 @@ pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -
     let began = os::clock::monotonic_us();
     let ending = respond(gil, task, &subject, application, &call);
     let application_time = os::clock::monotonic_us().saturating_sub(began);
-    let last = match conclude(gil, task, &subject, ending) {
-        Verdict::Fail(status) => Last::Fail(status, None),
-        verdict => Last::End(End {
-            broken: verdict == Verdict::Broken,
-            awaited: false,
-            queue_time: task.queue_time,
-            application_time,
-            pid: task.pid,
-            thread: task.thread,
-        }),
-    };
+    let verdict = conclude(gil, task, &subject, ending);
     let facts = || {
         let (reads, length) = exchange.try_input().map_or((0, 0), |input| {
             input
@@ -175,14 +175,55 @@ pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -
     if let Some(id) = &request_id {
         active.dict_remove(gil, id);
     }
+    let awaited = hooks.sequence_len() > 0;
+    let environ = awaited.then_some(environ);
     // Destructors of the application's objects may still print into this request's log.
-    drop((call, environ));
+    drop(call);
     if let Some(record) = with_output(gil, exchange, |output| output.flush_lines()) {
         process_log::record(&record);
     }
     drop(serving);
     drop((data, request_id));
-    last
+    let last = match verdict {
+        Verdict::Fail(status) => Last::Fail(status, None),
+        verdict => Last::End(End {
+            broken: verdict == Verdict::Broken,
+            awaited,
+            queue_time: task.queue_time,
+            application_time,
+            pid: task.pid,
+            thread: task.thread,
+        }),
+    };
+    match environ {
+        None => Some(last),
+        Some(environ) => {
+            run_post_hooks(gil, task, &environ, &hooks, last);
+            None
+        }
+    }
+}
+
+/// Sends the last word, waits until the response is out, and runs what the application wants to be
+/// run after it.
+fn run_post_hooks(gil: Gil<'_>, task: &Task<'_>, environ: &Object, hooks: &Object, last: Last) {
+    let exchange = task.exchange;
+    let delivery = gil.released(|| exchange.finish_and_wait(last, DELIVERY));
+    let (aborted, bytes) = match delivery {
+        Delivery::Told(sent) => (Some(sent.aborted), Some(sent.bytes)),
+        Delivery::ClientClosed => (Some(true), None),
+        Delivery::Unknown => (None, None),
+    };
+    let aborted = aborted.map_or_else(|| gil.none(), |aborted| gil.boolean(aborted));
+    let done = bytes
+        .map_or_else(|| Ok(gil.none()), |bytes| gil.int(bytes as i64))
+        .and_then(|bytes| {
+            let run = task.state.parts.run_post_hooks.get(gil);
+            run.call(gil, &[environ, hooks, &aborted, &bytes])
+        });
+    if let Err(raised) = done {
+        process_log::say(&describe(gil, raised));
+    }
 }
 
 /// Calls the application, sends its body and closes it.

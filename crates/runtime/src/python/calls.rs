@@ -245,25 +245,49 @@ unsafe extern "C" fn early_hints(
             let arguments = Arguments::new(items, count);
             arguments.expect(gil, "early_hints", 1..=1)?;
             let headers = arguments.get(gil, 0).unwrap_or_else(|| gil.none());
-            let list = as_list(gil, &headers)?;
-            let mut head = Head::interim(103, "Early Hints");
-            add_fields(gil, &mut head, &list)?;
-            let exchange = &call.exchange;
-            let refusal = gil.released(|| {
-                let mut output = exchange.wait_output();
-                if !exchange.facts.interim {
-                    return output.over().then_some(Refusal::Over);
-                }
-                let refusal = output.interim(&head).err();
-                output.flush();
-                refusal
-            });
-            match refusal {
-                // Hints that come too late are of no use and no error.
-                None | Some(Refusal::HeadSent) => Ok(gil.none()),
-                Some(refusal) => Err(refuse(gil, "early_hints()", refusal)),
-            }
+            interim(gil, &call.exchange, "early_hints()", 103, &headers)?;
+            Ok(gil.none())
         })
+    }
+}
+
+/// Sends an interim response where one can be sent; returns whether it was. One that comes too late,
+/// or that the client would not understand, is of no use and no error.
+pub fn interim(
+    gil: Gil<'_>,
+    exchange: &Exchange,
+    name: &str,
+    status: u16,
+    headers: &Object,
+) -> Result<bool, Raised> {
+    let reason = match status {
+        102 => "Processing",
+        103 => "Early Hints",
+        _ => {
+            let text = format!("{name} sends 102 and 103, not {status}");
+            return Err(gil.raise(Exception::Value, &text));
+        }
+    };
+    let list = as_list(gil, headers)?;
+    let mut head = Head::interim(status, reason);
+    add_fields(gil, &mut head, &list)?;
+    let refusal = gil.released(|| {
+        let mut output = exchange.wait_output();
+        if !exchange.facts.interim {
+            return Some(if output.over() {
+                Refusal::Over
+            } else {
+                Refusal::HeadSent
+            });
+        }
+        let refusal = output.interim(&head).err();
+        output.flush();
+        refusal
+    });
+    match refusal {
+        None => Ok(true),
+        Some(Refusal::HeadSent) => Ok(false),
+        Some(refusal) => Err(refuse(gil, name, refusal)),
     }
 }
 

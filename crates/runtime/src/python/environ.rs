@@ -4,7 +4,7 @@
 //! known keys are strings that exist already, and only values are made anew.
 
 use wire::keys;
-use wire::request::{Key, Request};
+use wire::request::{Flags, Key, Request};
 
 use super::object::{Gil, Object, Raised};
 use super::state::State;
@@ -18,6 +18,8 @@ pub struct Additions<'a> {
     pub input: &'a Object,
     pub errors: &'a Object,
     pub early_hints: &'a Object,
+    /// The list of post hooks.
+    pub hooks: &'a Object,
     /// Microseconds since the epoch.
     pub daemon_start: u64,
     pub application_start: u64,
@@ -60,6 +62,10 @@ pub fn build(
     environ.dict_set(gil, names.input.get(gil), more.input)?;
     environ.dict_set(gil, names.errors.get(gil), more.errors)?;
     environ.dict_set(gil, names.early_hints.get(gil), more.early_hints)?;
+    environ.dict_set(gil, names.posthooks.get(gil), more.hooks)?;
+    if request.prologue.flags.has(Flags::EVENTLET) {
+        environ.dict_set(gil, names.eventlet_posthooks.get(gil), more.hooks)?;
+    }
     let thread = gil.int(more.thread.into())?;
     environ.dict_set(gil, names.thread_id.get(gil), &thread)?;
     for (name, time) in [

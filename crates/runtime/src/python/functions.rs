@@ -9,6 +9,7 @@ use std::sync::Arc;
 use pyo3::ffi;
 use wire::response::Level;
 
+use super::calls::interim;
 use super::object::{Exception, Gil, Object, Raised};
 use super::types::{self, Arguments, Table};
 use crate::wsgi::exchange::Exchange;
@@ -244,6 +245,51 @@ unsafe extern "C" fn request_data(
     }
 }
 
+/// The request of the calling thread, for the function `name`.
+fn serving(gil: Gil<'_>, name: &str) -> Result<Arc<Exchange>, Raised> {
+    current().ok_or_else(|| {
+        let text = format!("{name}() can be used only by the thread that serves a request");
+        gil.raise(Exception::Runtime, &text)
+    })
+}
+
+unsafe extern "C" fn client_disconnected(
+    _: *mut ffi::PyObject,
+    _: *mut *mut ffi::PyObject,
+    _: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by Python, with the GIL.
+    unsafe {
+        types::enter_object("client_disconnected", |gil| {
+            let exchange = serving(gil, "client_disconnected")?;
+            Ok(gil.boolean(exchange.client_has_left()))
+        })
+    }
+}
+
+unsafe extern "C" fn send_interim(
+    _: *mut ffi::PyObject,
+    items: *mut *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by Python, with the GIL and the arguments of METH_FASTCALL.
+    unsafe {
+        types::enter_object("send_interim", |gil| {
+            let arguments = Arguments::new(items, count);
+            arguments.expect(gil, "send_interim", 2..=2)?;
+            let exchange = serving(gil, "send_interim")?;
+            let status = match arguments.get(gil, 0) {
+                Some(status) => status.to_int(gil)?,
+                None => 0,
+            };
+            let headers = arguments.get(gil, 1).unwrap_or_else(|| gil.none());
+            let status = u16::try_from(status).unwrap_or_default();
+            let sent = interim(gil, &exchange, "send_interim()", status, &headers)?;
+            Ok(gil.boolean(sent))
+        })
+    }
+}
+
 unsafe extern "C" fn forked(
     _: *mut ffi::PyObject,
     _: *mut *mut ffi::PyObject,
@@ -258,7 +304,7 @@ unsafe extern "C" fn forked(
     }
 }
 
-static METHODS: Table<[ffi::PyMethodDef; 5]> = Table::new([
+static METHODS: Table<[ffi::PyMethodDef; 7]> = Table::new([
     types::method(
         c"write",
         write,
@@ -276,6 +322,16 @@ static METHODS: Table<[ffi::PyMethodDef; 5]> = Table::new([
         c"Called in a process that the application forked.",
     ),
     types::method(
+        c"client_disconnected",
+        client_disconnected,
+        c"Whether the client of this thread's request has left.",
+    ),
+    types::method(
+        c"send_interim",
+        send_interim,
+        c"Sends an interim response: status, headers.",
+    ),
+    types::method(
         c"request_data",
         request_data,
         c"The dict of the request this thread serves.",
@@ -289,7 +345,7 @@ pub fn module(gil: Gil<'_>) -> Result<Object, Raised> {
     unsafe {
         let module = gil.own(ffi::PyModule_New(c"_mod_wsgi.native".as_ptr()))?;
         let table = METHODS.as_ptr().cast::<ffi::PyMethodDef>();
-        for i in 0..5 {
+        for i in 0..7 {
             let method = table.add(i);
             let function = gil.own(ffi::PyCFunction_NewEx(
                 method,

@@ -161,37 +161,62 @@ input_method!(
     |gil, _exchange, _arguments| Ok(gil.none())
 );
 
-input_method!(
-    set_continue_headers,
-    "set_hundred_continue_response_headers",
-    1..=1,
-    |gil, exchange, arguments| {
-        let headers = arguments.get(gil, 0).unwrap_or_else(|| gil.none());
-        let mut head = Head::interim(100, "Continue");
-        add_fields(gil, &mut head, &as_list(gil, &headers)?)?;
-        gil.released(|| exchange.wait_output().prepare_continue(head));
-        Ok(gil.none())
+/// Takes headers and, by position or name, whether their names are to be capitalised, as eventlet.
+unsafe extern "C" fn set_continue_headers(
+    owner: *mut ffi::PyObject,
+    positional: *mut ffi::PyObject,
+    named: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    const NAME: &str = "set_hundred_continue_response_headers";
+    // SAFETY: called by Python, with the GIL, an `Input`, a tuple, and a dict or null.
+    unsafe {
+        types::enter_object(NAME, |gil| {
+            let exchange = &*types::value::<Input>(owner).exchange;
+            let positional = gil.share(positional);
+            let named = (!named.is_null()).then(|| gil.share(named));
+            let argument = |index, name| match (positional.item(gil, index), &named) {
+                (None, Some(named)) => named.dict_get(gil, &gil.text(name)?),
+                (given, _) => Ok(given),
+            };
+            let headers = argument(0, "headers")?;
+            let capitalise = match argument(1, "capitalize_response_headers")? {
+                Some(flag) => flag.is_true(gil)?,
+                None => true,
+            };
+            let Some(headers) = headers.filter(|_| positional.sequence_len() <= 2) else {
+                let text = format!("{NAME}() takes headers and capitalize_response_headers");
+                return Err(gil.raise(Exception::Type, &text));
+            };
+            let mut head = Head::interim(100, "Continue");
+            add_fields(gil, &mut head, &as_list(gil, &headers)?)?;
+            if capitalise {
+                head.capitalise();
+            }
+            gil.released(|| exchange.wait_output().prepare_continue(head));
+            Ok(gil.none())
+        })
     }
-);
+}
 
 input_method!(
     send_continue,
     "send_hundred_continue_response",
     0..=0,
     |gil, exchange, _arguments| {
-        let over_already = gil.released(|| {
+        let sent = gil.released(|| {
             let mut output = exchange.wait_output();
+            if output.over() {
+                return None;
+            }
+            let mut sent = false;
             if exchange.facts.expects_continue && exchange.facts.interim {
                 let head = output.continue_head();
-                output.send_continue(&head);
+                sent = output.send_continue(&head);
                 output.flush();
             }
-            output.over()
+            Some(sent)
         });
-        if over_already {
-            return Err(over(gil));
-        }
-        Ok(gil.none())
+        sent.map(|sent| gil.boolean(sent)).ok_or_else(|| over(gil))
     }
 );
 
@@ -231,7 +256,7 @@ static METHODS: Table<[ffi::PyMethodDef; 7]> = Table::new([
         close_method,
         c"Does nothing: the input is the server's.",
     ),
-    types::method(
+    types::method_with_names(
         c"set_hundred_continue_response_headers",
         set_continue_headers,
         c"Headers for the 100 Continue that the first read sends.",

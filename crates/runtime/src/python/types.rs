@@ -95,6 +95,22 @@ pub const fn method(
     }
 }
 
+/// A function or method that takes arguments by position and by name: a tuple, and a dict or null.
+pub const fn method_with_names(
+    name: &'static CStr,
+    function: ffi::PyCFunctionWithKeywords,
+    doc: &'static CStr,
+) -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer {
+            PyCFunctionWithKeywords: function,
+        },
+        ml_flags: ffi::METH_VARARGS | ffi::METH_KEYWORDS,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
 /// The end of a table of methods.
 pub const NO_METHOD: ffi::PyMethodDef = ffi::PyMethodDef::zeroed();
 

@@ -168,19 +168,36 @@ impl Stream for Connection {
     }
 
     fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.receive_within(into, self.limit)
+    }
+
+    fn receive_within(&self, into: &mut [u8], limit: Duration) -> io::Result<usize> {
         if fork::happened() {
             return Err(io::ErrorKind::NotConnected.into());
         }
         loop {
             match socket::recv(self.fd.as_fd(), into, Wait::Never) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if !self.readable_within(self.limit) {
+                    if !self.readable_within(limit) {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
                 }
                 done => return done,
             }
         }
+    }
+
+    fn is_ending(&self) -> bool {
+        let mut wanted = [Wanted::gone(self.fd.as_fd())];
+        // A poll that fails has seen nothing.
+        let _ = poll_uninterrupted(&mut wanted, Some(Duration::ZERO));
+        wanted[0].has_hung_up()
+    }
+
+    fn is_closed_within(&self, limit: Duration) -> bool {
+        let mut wanted = [Wanted::failed(self.fd.as_fd())];
+        let _ = poll_uninterrupted(&mut wanted, Some(limit));
+        wanted[0].has_failed()
     }
 
     fn shutdown(&self) {

@@ -103,7 +103,7 @@ pub enum Handled {
 /// How a request ended inside the interpreter.
 enum Served {
     /// The application ran; what is still to be sent.
-    Answered(Last),
+    Answered(Option<Last>),
     /// The script has changed; nothing ran.
     Stale,
     /// The child closed the connection; nothing ran.
@@ -196,7 +196,7 @@ pub fn handle(
     };
     let served = catch_unwind(AssertUnwindSafe(|| seat.enter(|gil| part.serve(gil))));
     let last = match served {
-        Ok(Served::Answered(last)) => Some(last),
+        Ok(Served::Answered(last)) => last,
         Ok(Served::Stale) => {
             let mut frame = Vec::new();
             Retry::Stale.append(&mut frame);
@@ -285,7 +285,7 @@ impl Part<'_> {
             return Served::Gone;
         }
         application::log(gil, self.exchange, Level::Error, report);
-        Served::Answered(Last::Fail(500, None))
+        Served::Answered(Some(Last::Fail(500, None)))
     }
 
     /// The hook for panics has put the reason into the process's log.

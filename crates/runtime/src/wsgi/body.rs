@@ -6,9 +6,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use wire::frame::{self, Kind, HEAD_LEN};
-use wire::response::BodyFailure;
+use wire::response::{BodyFailure, Sent};
 
 use super::outlet::Stream;
 
@@ -57,6 +58,10 @@ pub struct Body {
     /// Body bytes of the present frame that have yet to be received.
     missing: usize,
     state: State,
+    /// How the response went, once the server has told.
+    sent: Option<Sent>,
+    /// Nothing is waited for beyond this moment.
+    until: Option<Instant>,
     /// Bytes given to the application, and in how many reads.
     pub length: u64,
     pub reads: u64,
@@ -88,6 +93,8 @@ impl Body {
             at,
             end,
             missing: 0,
+            sent: None,
+            until: None,
             state: if whole { State::Ended } else { State::Unasked },
             length: 0,
             reads: 0,
@@ -195,14 +202,20 @@ impl Body {
                 match frame.kind {
                     Kind::Body => self.missing = frame.len,
                     Kind::BodyEnd => self.state = State::Ended,
-                    Kind::BodyFailed => {
+                    Kind::BodyFailed | Kind::Sent => {
                         let payload = &self.memory[self.at + HEAD_LEN..self.end];
-                        if payload.len() >= frame.len {
-                            let why = BodyFailure::decode(&payload[..frame.len])
-                                .map_err(|_| Lost::Nonsense)?;
+                        if payload.len() < frame.len {
+                            return self.receive();
+                        }
+                        let payload = &payload[..frame.len];
+                        self.at += HEAD_LEN + frame.len;
+                        if frame.kind == Kind::BodyFailed {
+                            let why = BodyFailure::decode(payload).map_err(|_| Lost::Nonsense)?;
                             return Err(Lost::Client(why));
                         }
-                        return self.receive();
+                        // Before its end: the client has gone without taking the response.
+                        self.sent = Some(Sent::decode(payload).map_err(|_| Lost::Nonsense)?);
+                        return Err(Lost::Client(BodyFailure::ClientGone));
                     }
                     _ => return Err(Lost::Nonsense),
                 }
@@ -220,12 +233,35 @@ impl Body {
         if self.memory.len() < self.end + WINDOW {
             self.memory.resize(self.end + WINDOW, 0);
         }
-        let result = self.stream.receive(&mut self.memory[self.end..]);
+        let into = &mut self.memory[self.end..];
+        let result = match self.until {
+            None => self.stream.receive(into),
+            Some(until) => {
+                let left = until.saturating_duration_since(Instant::now());
+                self.stream.receive_within(into, left)
+            }
+        };
         self.end += *result.as_ref().unwrap_or(&0);
         match result {
             Ok(n) if n > 0 => Ok(()),
             _ => Err(Lost::Server),
         }
+    }
+
+    /// Waits until the server tells how the response went, for `limit` at most. What is left of the
+    /// body is thrown away.
+    pub fn sent(&mut self, limit: Duration) -> Option<Sent> {
+        self.until = Some(Instant::now() + limit);
+        while self.sent.is_none() {
+            self.at += self.ready;
+            self.ready = 0;
+            match self.advance() {
+                // That the body is lost is no news any more.
+                Ok(()) | Err(Lost::Client(_)) => {}
+                Err(Lost::Server | Lost::Nonsense) => break,
+            }
+        }
+        self.sent
     }
 
     /// Gives back the memory, for the next request.
@@ -250,7 +286,7 @@ mod tests {
         [&frame::head(kind, payload.len()).unwrap()[..], payload].concat()
     }
 
-    fn rest(body: &mut Body) -> Result<Vec<u8>, Lost> {
+    fn rest_of(body: &mut Body) -> Result<Vec<u8>, Lost> {
         let mut out = Vec::new();
         body.read(usize::MAX, &mut out).map(|()| out)
     }
@@ -262,10 +298,10 @@ mod tests {
         let mut line = Vec::new();
         b.read_line(usize::MAX, &mut line).unwrap();
         assert_eq!(
-            (line, rest(&mut b).unwrap()),
+            (line, rest_of(&mut b).unwrap()),
             (b"one\n".to_vec(), b"two".to_vec())
         );
-        assert_eq!(rest(&mut b).unwrap(), b"");
+        assert_eq!(rest_of(&mut b).unwrap(), b"");
         assert_eq!((b.length, b.reads), (7, 3));
     }
 
@@ -283,7 +319,7 @@ mod tests {
             let mut b = body(b"> ", false, &pieces);
             assert!(b.needs_pull(3) && !b.needs_pull(2));
             b.pulled();
-            assert_eq!(rest(&mut b).unwrap(), b"> hello world");
+            assert_eq!(rest_of(&mut b).unwrap(), b"> hello world");
         }
     }
 
@@ -301,6 +337,32 @@ mod tests {
     }
 
     #[test]
+    fn how_the_response_went_is_found_behind_whatever_is_left_of_the_body() {
+        let sent = Sent {
+            aborted: true,
+            bytes: 300,
+        };
+        let mut word = Vec::new();
+        sent.append(&mut word);
+        let gone = frame(Kind::BodyFailed, &[1]);
+        let rest = [frame(Kind::Body, b"not read"), frame(Kind::BodyEnd, b"")].concat();
+        for before in [vec![], gone, rest] {
+            let message = [&before[..], &word].concat();
+            for size in 1..message.len() {
+                let pieces: Vec<&[u8]> = message.chunks(size).collect();
+                let mut b = body(b"unread", false, &pieces);
+                assert_eq!(b.sent(Duration::from_secs(1)), Some(sent));
+            }
+        }
+        assert_eq!(body(b"", true, &[]).sent(Duration::ZERO), None);
+        // The application was still reading.
+        let mut b = body(b"", false, &[&word]);
+        b.pulled();
+        assert_eq!(rest_of(&mut b), Err(Lost::Client(BodyFailure::ClientGone)));
+        assert_eq!(b.sent(Duration::ZERO), Some(sent));
+    }
+
+    #[test]
     fn failures_are_told_apart_and_stay() {
         let gone = frame(Kind::BodyFailed, &[1]);
         for (incoming, lost) in [
@@ -314,8 +376,8 @@ mod tests {
         ] {
             let mut b = body(b"", false, &incoming);
             b.pulled();
-            assert_eq!(rest(&mut b), Err(lost));
-            assert_eq!(rest(&mut b), Err(lost));
+            assert_eq!(rest_of(&mut b), Err(lost));
+            assert_eq!(rest_of(&mut b), Err(lost));
         }
     }
 }

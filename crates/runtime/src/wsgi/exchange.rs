@@ -13,9 +13,10 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::{Duration, Instant};
 
 use wire::log_id::LogId;
-use wire::response::{End, File, Level};
+use wire::response::{End, File, Level, Sent, MAX_INTERIM};
 
 use super::body::Body;
 use super::head::Head;
@@ -59,6 +60,8 @@ pub struct Output {
     /// The server is gone; why.
     lost: Option<io::ErrorKind>,
     lines: Lines,
+    interims: u32,
+    /// A `100 Continue` has gone out.
     continued: bool,
     continue_head: Option<Head>,
     pub length: u64,
@@ -72,6 +75,16 @@ pub enum Last {
     /// There is no usable response, and what the virtual host's log is to say of it, if anything;
     /// only where the head has not left.
     Fail(u16, Option<(LogId, &'static str)>),
+}
+
+/// How the response went, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    Told(Sent),
+    /// The client had closed its side before the response was complete.
+    ClientClosed,
+    /// The server made the response itself, or is still sending.
+    Unknown,
 }
 
 /// Why a part of the answer was not taken.
@@ -101,6 +114,7 @@ impl Exchange {
                 mute: false,
                 lost: None,
                 lines: Lines::new(),
+                interims: 0,
                 continued: false,
                 continue_head: None,
                 length: 0,
@@ -142,7 +156,7 @@ impl Exchange {
     pub fn pull(&self) {
         let mut output = self.wait_output();
         if self.facts.expects_continue {
-            if let Some(head) = output.continue_head.take() {
+            if let Some(head) = output.continue_head.clone().filter(|_| !output.continued) {
                 output.send_continue(&head);
             }
         }
@@ -155,22 +169,63 @@ impl Exchange {
     /// Sends what is left and ends the request: whatever Python objects still refer to it raise
     /// from now on. Returns the memory used, for the next request. Only with the GIL released.
     pub fn finish(&self, last: Option<Last>) -> (Vec<u8>, Vec<u8>) {
-        let out = {
-            let mut output = self.wait_output();
-            if let Some(outlet) = output.outlet.as_mut() {
-                match last {
-                    Some(Last::End(end)) => outlet.end(end),
-                    Some(Last::Fail(status, None)) => outlet.fail(status, ""),
-                    Some(Last::Fail(status, Some((id, text)))) => {
-                        outlet.fail(status, &format!("{id}: {text}"));
-                    }
-                    None => {}
-                }
-            }
-            output.flush();
-            output.outlet.take()
+        let outlet = self.finish_output(last);
+        let body = self.finish_input();
+        (
+            outlet.map_or_else(Vec::new, |outlet| outlet.into_memory()),
+            body.map_or_else(Vec::new, Body::into_memory),
+        )
+    }
+
+    /// [`Exchange::finish`], and waits until the response is out or the client has left, for `limit`
+    /// at most.
+    pub fn finish_and_wait(&self, last: Last, limit: Duration) -> Delivery {
+        let since = Instant::now();
+        drop(self.finish_output(Some(last)));
+        let Some(mut body) = self.finish_input() else {
+            return Delivery::Unknown;
         };
-        let body = match unblocked(self.input.try_lock()) {
+        if let Some(sent) = body.sent(limit) {
+            return Delivery::Told(sent);
+        }
+        // A client that has closed its side is told of by the end of what comes in: so the word
+        // itself can't be had. The server closes when it is done.
+        let left = limit.saturating_sub(since.elapsed());
+        let closed = self
+            .stream
+            .upgrade()
+            .is_none_or(|stream| stream.is_closed_within(left));
+        match last {
+            Last::End(_) if closed => Delivery::ClientClosed,
+            _ => Delivery::Unknown,
+        }
+    }
+
+    /// Whether the client has closed its side of the connection or lost it. Does not wait.
+    pub fn client_has_left(&self) -> bool {
+        self.stream
+            .upgrade()
+            .is_none_or(|stream| stream.is_ending())
+    }
+
+    fn finish_output(&self, last: Option<Last>) -> Option<Box<dyn Outlet>> {
+        let mut output = self.wait_output();
+        if let Some(outlet) = output.outlet.as_mut() {
+            match last {
+                Some(Last::End(end)) => outlet.end(end),
+                Some(Last::Fail(status, None)) => outlet.fail(status, ""),
+                Some(Last::Fail(status, Some((id, text)))) => {
+                    outlet.fail(status, &format!("{id}: {text}"));
+                }
+                None => {}
+            }
+        }
+        output.flush();
+        output.outlet.take()
+    }
+
+    fn finish_input(&self) -> Option<Body> {
+        match unblocked(self.input.try_lock()) {
             Some(mut input) => input.take(),
             None => {
                 // A thread of the application waits for input: wake it, then the lock is free soon.
@@ -179,11 +234,7 @@ impl Exchange {
                 }
                 self.wait_input().take()
             }
-        };
-        (
-            out.map_or_else(Vec::new, |outlet| outlet.into_memory()),
-            body.map_or_else(Vec::new, Body::into_memory),
-        )
+        }
     }
 }
 
@@ -378,32 +429,35 @@ impl Output {
         lost
     }
 
-    /// Collects an interim response.
+    /// Collects an interim response. Those past their bound are left out: they are of no use by
+    /// then, and no fault either.
     pub fn interim(&mut self, head: &Head) -> Result<(), Refusal> {
         let outlet = self.outlet.as_mut().ok_or(Refusal::Over)?;
-        if self.head_sent {
+        if self.head_sent || self.interims == MAX_INTERIM {
             return Err(Refusal::HeadSent);
         }
+        self.interims += 1;
         outlet.interim(head);
         Ok(())
     }
 
-    /// Keeps the fields for the `100 Continue` that goes out with the first read.
+    /// Keeps the fields for the `100 Continue` that goes out with the first read, and for those the
+    /// application sends itself.
     pub fn prepare_continue(&mut self, head: Head) {
         self.continue_head = Some(head);
     }
 
-    /// Collects a `100 Continue`, once and before the head.
-    pub fn send_continue(&mut self, head: &Head) {
-        if !self.continued && self.interim(head).is_ok() {
-            self.continued = true;
-        }
+    /// Collects a `100 Continue`; false after the head.
+    pub fn send_continue(&mut self, head: &Head) -> bool {
+        let sent = self.interim(head).is_ok();
+        self.continued |= sent;
+        sent
     }
 
     /// The fields prepared for `100 Continue`.
-    pub fn continue_head(&mut self) -> Head {
+    pub fn continue_head(&self) -> Head {
         self.continue_head
-            .take()
+            .clone()
             .unwrap_or_else(|| Head::interim(100, "Continue"))
     }
 }
@@ -524,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prepared_continue_goes_out_once_and_before_the_pull() {
+    fn the_prepared_continue_goes_out_with_the_first_read_and_whenever_it_is_asked_for() {
         let (exchange, sink) = exchange(Facts {
             expects_continue: true,
             interim: true,
@@ -534,11 +588,43 @@ mod tests {
         ready.field(b"X-Own", b"1").unwrap();
         exchange.wait_output().prepare_continue(ready);
         exchange.pull();
-        exchange
-            .wait_output()
-            .send_continue(&Head::interim(100, "Continue"));
-        exchange.wait_output().flush();
+        let mut output = exchange.wait_output();
+        let again = output.continue_head();
+        assert_eq!(again.fields().count(), 1);
+        assert!(output.send_continue(&again));
+        output.flush();
+        drop(output);
+        let kinds: Vec<_> = sent(&sink).iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(kinds, [Kind::Interim, Kind::Pull, Kind::Interim]);
+    }
+
+    #[test]
+    fn a_continue_sent_before_the_first_read_is_not_repeated_by_it() {
+        let (exchange, sink) = exchange(Facts {
+            expects_continue: true,
+            interim: true,
+            head: false,
+        });
+        let mut output = exchange.wait_output();
+        output.prepare_continue(Head::interim(100, "Continue"));
+        let head = output.continue_head();
+        assert!(output.send_continue(&head));
+        drop(output);
+        exchange.pull();
+        let mut output = exchange.wait_output();
+        output.set_head(super::tests::head(&[])).unwrap();
+        output.begin(false).unwrap();
+        assert!(!output.send_continue(&head));
+        drop(output);
         let kinds: Vec<_> = sent(&sink).iter().map(|(kind, _)| *kind).collect();
         assert_eq!(kinds, [Kind::Interim, Kind::Pull]);
+    }
+
+    #[test]
+    fn interim_responses_have_a_bound() {
+        let (exchange, _) = exchange(Facts::default());
+        let mut output = exchange.wait_output();
+        let taken = (0..2000).filter(|_| output.interim(&Head::interim(102, "")).is_ok());
+        assert_eq!(taken.count(), 1000);
     }
 }

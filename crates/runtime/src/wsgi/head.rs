@@ -120,6 +120,22 @@ impl Head {
         self.push(name, value)
     }
 
+    /// Writes each word of the field names with a capital letter and the rest small.
+    pub fn capitalise(&mut self) {
+        let mut start = self.reason;
+        for &(name_end, end) in &self.ends {
+            let mut inside = false;
+            for byte in &mut self.text[start..name_end] {
+                *byte = match inside {
+                    true => byte.to_ascii_lowercase(),
+                    false => byte.to_ascii_uppercase(),
+                };
+                inside = *byte != b'-';
+            }
+            start = end;
+        }
+    }
+
     fn declare_length(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refused> {
         let digits = value.trim_ascii();
         let length = match std::str::from_utf8(digits).ok().map(str::parse::<u64>) {

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use wire::frame::{self, Kind};
 use wire::response::{End, Fail, File, Level, Log};
@@ -38,6 +39,12 @@ pub trait Stream: Send + Sync {
     fn send(&self, first: &[u8], second: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize>;
     /// Receives at least one byte; 0 at the end. Waits up to the connection's limit.
     fn receive(&self, into: &mut [u8]) -> io::Result<usize>;
+    /// [`Stream::receive`] with a limit of its own; an error of kind `TimedOut` past it.
+    fn receive_within(&self, into: &mut [u8], limit: Duration) -> io::Result<usize>;
+    /// Whether the other end has told that it sends no more, or is closed. Does not wait.
+    fn is_ending(&self) -> bool;
+    /// Whether the other end is closed altogether, after waiting up to `limit` for that.
+    fn is_closed_within(&self, limit: Duration) -> bool;
     /// Wakes whoever waits on it; nothing is received any more.
     fn shutdown(&self);
 }
@@ -203,6 +210,18 @@ pub(crate) mod tests {
             let n = all.len().min(self.step);
             taken.0.extend_from_slice(&all[..n]);
             Ok(n)
+        }
+
+        fn receive_within(&self, into: &mut [u8], _: Duration) -> io::Result<usize> {
+            self.receive(into)
+        }
+
+        fn is_ending(&self) -> bool {
+            self.incoming.lock().unwrap().is_empty()
+        }
+
+        fn is_closed_within(&self, _: Duration) -> bool {
+            self.is_ending()
         }
 
         fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
