@@ -15,6 +15,8 @@ use std::time::Duration;
 use os::descriptor::write_to_standard_error;
 use os::poll::{poll_uninterrupted, Wanted};
 use wire::log_id::{LOG_BYTES_LOST, WORKER_DEFECT};
+use wire::log_line;
+use wire::response::Level;
 
 use crate::board;
 
@@ -69,6 +71,20 @@ fn put(bytes: &[u8]) {
             false => 0,
         };
         LEFT_OUT.fetch_add((piece.len() - written) as u64, Ordering::Relaxed);
+    }
+}
+
+/// Writes a record of a level of its own; [`record`]'s are errors.
+pub fn record_at(level: Level, text: &[u8]) {
+    match log_line::mark(level) {
+        None => record(text),
+        Some(mark) => {
+            let lines: Vec<_> = text
+                .split(|&byte| byte == b'\n')
+                .map(|line| [&mark[..], line].concat())
+                .collect();
+            record(&lines.join(&b'\n'));
+        }
     }
 }
 

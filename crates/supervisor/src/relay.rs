@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use wire::response::Level;
+use wire::log_line;
 
 use crate::journal::{Journal, MAX_TEXT};
 
@@ -67,15 +67,22 @@ impl Relay {
     /// Writes a line that has no end yet: the worker won't add to it.
     pub fn finish(&mut self, log: &Journal) {
         if !self.partial.is_empty() {
-            log.write(Level::Error, self.pid, &std::mem::take(&mut self.partial));
+            let line = std::mem::take(&mut self.partial);
+            self.write(&line, log);
         }
+    }
+
+    /// Writes a line, or a piece of one.
+    fn write(&self, line: &[u8], log: &Journal) {
+        let (level, text) = log_line::read(line);
+        log.write(level, self.pid, text);
     }
 
     fn split(&mut self, mut bytes: &[u8], log: &Journal) {
         while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
             self.append(&bytes[..end], log);
             let line = std::mem::take(&mut self.partial);
-            log.write(Level::Error, self.pid, &line);
+            self.write(&line, log);
             bytes = &bytes[end + 1..];
         }
         self.append(bytes, log);
@@ -85,8 +92,8 @@ impl Relay {
         while self.partial.len() + bytes.len() > MAX_TEXT {
             let (now, later) = bytes.split_at(MAX_TEXT - self.partial.len());
             self.partial.extend_from_slice(now);
-            log.write(Level::Error, self.pid, &self.partial);
-            self.partial.clear();
+            let piece = std::mem::take(&mut self.partial);
+            self.write(&piece, log);
             bytes = later;
         }
         self.partial.extend_from_slice(bytes);
@@ -102,6 +109,8 @@ impl AsFd for Relay {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+
+    use wire::response::Level;
 
     use super::*;
     use crate::journal::Style;
@@ -135,6 +144,13 @@ mod tests {
     fn lines_are_lines_however_they_come() {
         let lines = relayed(&[b"one\ntw", b"o\n\nthr", b"ee"]);
         assert_eq!(lines, ["one", "two", "", "three"]);
+    }
+
+    #[test]
+    fn a_line_of_the_runtime_has_its_own_level() {
+        // Journals of the tests take notices and what is graver.
+        let lines = relayed(&[b"\x1e6not shown\n\x1e9shown\n"]);
+        assert_eq!(lines, [r"\x1e9shown"]);
     }
 
     #[test]

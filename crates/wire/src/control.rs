@@ -161,7 +161,7 @@ impl<T: Field> Field for Box<T> {
 conversation! {
     /// From a worker to the supervisor.
     pub enum FromWorker as FromWorker {
-        /// Python is up, preloaded scripts are in, the threads accept.
+        /// Python is up, preloaded scripts are in, the threads are about to accept.
         1 => Ready(()),
         /// The worker wishes to be replaced. It still accepts unless the reason is `Stale`,
         /// until it is told to drain.

@@ -27,6 +27,7 @@ pub mod frame;
 pub mod group;
 pub mod keys;
 pub mod log_id;
+pub mod log_line;
 pub mod request;
 pub mod response;
 pub mod status;

@@ -202,7 +202,7 @@ pub fn log(gil: Gil<'_>, level: Level, text: &[u8]) {
                 return;
             }
         }
-        process_log::record(text);
+        process_log::record_at(level, text);
     });
 }
 
