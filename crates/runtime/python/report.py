@@ -20,11 +20,55 @@ def log(text, error):
     native.log(3, f"{text}\n{_traceback(error)}")
 
 
+def _obstacle(path):
+    """The clause that names what keeps this process's user from reading a file, and what would
+    mend it; None where nothing does."""
+    import os
+    import pwd
+
+    def named(find, number, attribute):
+        try:
+            return getattr(find(number), attribute)
+        except KeyError:
+            return str(number)
+
+    def described(at):
+        import grp
+
+        facts = os.stat(at)
+        owner = named(pwd.getpwuid, facts.st_uid, "pw_name")
+        group = named(grp.getgrgid, facts.st_gid, "gr_name")
+        return f"{at}, which is mode {facts.st_mode & 0o7777:04o} owned by {owner}:{group}"
+
+    user = named(pwd.getpwuid, os.geteuid(), "pw_name")
+    # Stops resolving links where it may not look, which is the place sought.
+    real = os.path.realpath(path)
+    at = "/"
+    for step in real.split("/")[1:]:
+        if not os.access(at, os.X_OK):
+            return (
+                f"user {user} may not enter {described(at)}. Allow it (chmod o+x {at}), or move "
+                "what is below to a place the user may enter, such as /srv"
+            )
+        at = os.path.join(at, step)
+    if os.path.exists(real) and not os.access(real, os.R_OK):
+        return f"user {user} may not read {described(real)}. Allow it (chmod o+r {real})"
+    return None
+
+
 def unreadable(error, path, where, in_request):
+    """The report, and the status it is answered with: a script that can't be reached is the
+    server's trouble and ends with a change of modes, one that can't be compiled is its author's."""
     code = log_id.SCRIPT_UNREADABLE if in_request else log_id.SCRIPT_UNREADABLE_AT_START
+    if isinstance(error, PermissionError):
+        try:
+            why = _obstacle(path)
+        except OSError:
+            why = None
+        return f"{code}: {path} can't be read, {where}: {why or error.strerror}", 503
     if isinstance(error, OSError):
-        return f"{code}: {path} can't be read, {where}: {error.strerror or error}"
-    return f"{code}: {path} can't be compiled, {where}\n{_traceback(error)}"
+        return f"{code}: {path} can't be read, {where}: {error.strerror or error}", 500
+    return f"{code}: {path} can't be compiled, {where}\n{_traceback(error)}", 500
 
 
 def failed_load(error, path, where, in_request):
@@ -62,6 +106,11 @@ _ONE_INTERPRETER = (
 
 def _hint(error, where):
     text = str(error)
+    if isinstance(error, NameError) and getattr(error, "name", None) == "execfile":
+        return (
+            "\nPython 3 has no execfile(). Write exec(open(path).read(), dict(__file__=path)) in "
+            "its place; for a virtual environment, python-home= needs no such line."
+        )
     if isinstance(error, ImportError) and any(known in text for known in _ONE_INTERPRETER):
         return (
             "\nThis module works in the main interpreter only. Give the application a process "

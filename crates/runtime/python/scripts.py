@@ -21,7 +21,7 @@ def name_of(path):
 
 def load(path, where, in_request):
     """Runs the script. Returns its namespace and modification time in microseconds, or the report
-    of why that failed and the modification time, if there was one."""
+    of why that failed, the modification time, if there was one, and the status for the client."""
     mtime = None
     try:
         with open(path, "rb") as file:
@@ -31,7 +31,8 @@ def load(path, where, in_request):
             source = file.read()
         code = compile(source, path, "exec", 0, True)
     except Exception as error:
-        return report.unreadable(error, path, where, in_request), mtime
+        text, status = report.unreadable(error, path, where, in_request)
+        return text, mtime, status
     name = name_of(path)
     script = ModuleType(name)
     script.__file__ = path
@@ -40,7 +41,7 @@ def load(path, where, in_request):
         exec(code, script.__dict__)
     except BaseException as error:
         sys.modules.pop(name, None)
-        return report.failed_load(error, path, where, in_request), mtime
+        return report.failed_load(error, path, where, in_request), mtime, 500
     script.__mtime__ = mtime
     return script.__dict__, mtime
 

@@ -14,13 +14,24 @@ use super::state::State;
 /// What became of a script.
 enum Entry {
     Loaded(Arc<Loaded>),
-    /// Loading it failed; with the modification time it had.
-    Failed(Option<i64>),
+    /// Loading it failed.
+    Failed(Failure),
+}
+
+/// A load that failed.
+#[derive(Clone, Copy)]
+struct Failure {
+    /// The modification time the script had.
+    modified: Option<i64>,
+    /// What clients are answered.
+    status: u16,
 }
 
 struct Loaded {
     namespace: Shared,
     path: Shared,
+    /// When it was loaded, in microseconds of the monotonic clock.
+    at: u64,
 }
 
 #[derive(Default)]
@@ -46,7 +57,11 @@ pub enum Resolution {
     /// The file has changed since it was loaded, or since loading it failed.
     Stale,
     /// Loading it failed, now or earlier. A report for the log.
-    Failed { now: bool, report: String },
+    Failed {
+        now: bool,
+        status: u16,
+        report: String,
+    },
     /// It has no such callable. A report for the log.
     Missing(String),
 }
@@ -58,6 +73,8 @@ pub struct Wanted<'a> {
     /// Outer: whether changes matter; inner: the modification time in microseconds, `None` where
     /// there is no such file.
     pub modified: Option<Option<i64>>,
+    /// When the request was sent, in microseconds of the monotonic clock.
+    pub sent: u64,
     /// Where it runs, for reports: "in the main interpreter of process group 'shop'".
     pub place: &'a str,
 }
@@ -98,17 +115,22 @@ pub fn resolve(gil: Gil<'_>, state: &State, wanted: &Wanted<'_>) -> Result<Resol
                 drop(table);
                 return ready(gil, state, wanted, &loaded);
             }
-            Some(Entry::Failed(then)) => {
-                if wanted.modified.is_some_and(|now| now != *then) {
+            Some(Entry::Failed(failure)) => {
+                let Failure { modified, status } = *failure;
+                drop(table);
+                if wanted.modified.is_some_and(|now| now != modified) {
                     return Ok(Resolution::Stale);
                 }
-                drop(table);
                 let report = format!(
                     "{} could not be loaded before: see the first report, {}",
                     String::from_utf8_lossy(wanted.path),
                     wanted.place
                 );
-                return Ok(Resolution::Failed { now: false, report });
+                return Ok(Resolution::Failed {
+                    now: false,
+                    status,
+                    report,
+                });
             }
             None if table.loading => {
                 drop(table);
@@ -118,8 +140,12 @@ pub fn resolve(gil: Gil<'_>, state: &State, wanted: &Wanted<'_>) -> Result<Resol
                 table.loading = true;
                 drop(table);
                 let _loading = Loading(scripts);
-                if let Err(report) = load(gil, state, wanted, true) {
-                    return Ok(Resolution::Failed { now: true, report });
+                if let Err((report, status)) = load(gil, state, wanted, true) {
+                    return Ok(Resolution::Failed {
+                        now: true,
+                        status,
+                        report,
+                    });
                 }
             }
         }
@@ -135,28 +161,38 @@ pub fn preload(gil: Gil<'_>, state: &State, path: &[u8], place: &str) -> Result<
         path,
         callable: b"",
         modified: None,
+        sent: 0,
         place,
     };
     if state.scripts.lock().entries.contains_key(path) {
         return Ok(());
     }
-    load(gil, state, &wanted, false)
+    load(gil, state, &wanted, false).map_err(|(report, _)| report)
 }
 
 /// Runs the script and notes how that went.
-fn load(gil: Gil<'_>, state: &State, wanted: &Wanted<'_>, in_request: bool) -> Result<(), String> {
-    let outcome = run(gil, state, wanted, in_request);
+fn load(
+    gil: Gil<'_>,
+    state: &State,
+    wanted: &Wanted<'_>,
+    in_request: bool,
+) -> Result<(), (String, u16)> {
+    let unexplained = Failure {
+        modified: None,
+        status: 500,
+    };
+    let outcome = run(gil, state, wanted, in_request)
+        .unwrap_or_else(|raised| Err((describe(gil, raised), unexplained)));
     let (entry, result) = match outcome {
-        Ok(Ok(loaded)) => (Entry::Loaded(Arc::new(loaded)), Ok(())),
-        Ok(Err((report, modified))) => (Entry::Failed(modified), Err(report)),
-        Err(raised) => (Entry::Failed(None), Err(describe(gil, raised))),
+        Ok(loaded) => (Entry::Loaded(Arc::new(loaded)), Ok(())),
+        Err((report, failure)) => (Entry::Failed(failure), Err((report, failure.status))),
     };
     let mut table = state.scripts.lock();
     table.entries.insert(wanted.path.to_vec(), entry);
     result
 }
 
-type Ran = Result<Loaded, (String, Option<i64>)>;
+type Ran = Result<Loaded, (String, Failure)>;
 
 fn run(gil: Gil<'_>, state: &State, wanted: &Wanted<'_>, in_request: bool) -> Result<Ran, Raised> {
     let path = gil.path(wanted.path)?;
@@ -170,11 +206,16 @@ fn run(gil: Gil<'_>, state: &State, wanted: &Wanted<'_>, in_request: bool) -> Re
         _ => None,
     };
     if first.is_text() {
-        return Ok(Err((first.to_text(gil)?, modified)));
+        let status = match pair.item(gil, 2) {
+            Some(status) => u16::try_from(status.to_int(gil)?).unwrap_or(500),
+            None => 500,
+        };
+        return Ok(Err((first.to_text(gil)?, Failure { modified, status })));
     }
     Ok(Ok(Loaded {
         namespace: Shared::new(first),
         path: Shared::new(path),
+        at: os::clock::monotonic_us(),
     }))
 }
 
@@ -202,7 +243,8 @@ fn ready(
             return Ok(Resolution::Stale);
         }
         let own = state.names.reload_required.get(gil);
-        if namespace.dict_get(gil, own)?.is_some() {
+        // Not by the request it was loaded for: that could go on for ever.
+        if loaded.at < wanted.sent && namespace.dict_get(gil, own)?.is_some() {
             let ask = state.parts.must_reload.get(gil);
             let answer = ask.call(gil, &[namespace, loaded.path.get(gil)])?;
             if answer.is_true(gil)? {

@@ -232,25 +232,30 @@ impl Part<'_> {
     fn serve(&self, gil: Gil<'_>) -> Served {
         let prologue = &self.request.prologue;
         let Some(state) = self.desk.interpreter.state() else {
-            return self.fail(gil, "the interpreter is not set up");
+            return self.fail(gil, 500, "the interpreter is not set up");
         };
         let wanted = Wanted {
             path: prologue.script,
             callable: prologue.callable,
             modified: self.modified,
+            sent: prologue.sent,
             place: self.desk.place,
         };
         let application = match scripts::resolve(gil, state, &wanted) {
             Ok(Resolution::Ready(application)) => application,
             Ok(Resolution::Stale) => return Served::Stale,
-            Ok(Resolution::Failed { now, report }) => {
+            Ok(Resolution::Failed {
+                now,
+                status,
+                report,
+            }) => {
                 if now {
                     self.worker.ask(Leaving::LoadFailed);
                 }
-                return self.fail(gil, &report);
+                return self.fail(gil, status, &report);
             }
-            Ok(Resolution::Missing(report)) => return self.fail(gil, &report),
-            Err(raised) => return self.fail(gil, &describe(gil, raised)),
+            Ok(Resolution::Missing(report)) => return self.fail(gil, 500, &report),
+            Err(raised) => return self.fail(gil, 500, &describe(gil, raised)),
         };
         let queued = self.accepted.taken_up;
         let task = Task {
@@ -266,7 +271,7 @@ impl Part<'_> {
         };
         let made = match application::prepare(gil, &task) {
             Ok(made) => made,
-            Err(raised) => return self.fail(gil, &describe(gil, raised)),
+            Err(raised) => return self.fail(gil, 500, &describe(gil, raised)),
         };
         if !self.consume() {
             return Served::Gone;
@@ -278,14 +283,14 @@ impl Part<'_> {
         !self.accepted.peeked || self.accepted.connection.consume(self.accepted.len)
     }
 
-    /// Answers 500 with a record for the log.
-    fn fail(&self, gil: Gil<'_>, report: &str) -> Served {
+    /// Answers with a status and a record for the log.
+    fn fail(&self, gil: Gil<'_>, status: u16, report: &str) -> Served {
         if !self.consume() {
             process_log::say(report);
             return Served::Gone;
         }
         application::log(gil, self.exchange, Level::Error, report);
-        Served::Answered(Some(Last::Fail(500, None)))
+        Served::Answered(Some(Last::Fail(status, None)))
     }
 
     /// The hook for panics has put the reason into the process's log.
