@@ -44,11 +44,13 @@ NEEDED_BY = {
     "authz_user": r"^\s*Require\s+(user|valid-user)",
     "deflate": r"\bDEFLATE\b",
     "filter": r"^\s*(AddOutputFilterByType|FilterProvider|FilterChain)",
+    "http2": r"^\s*(Protocols|H2)",
     "headers": r"^\s*(RequestHeader|Header)\s",
     "proxy": r"^\s*Proxy",
     "proxy_http": r"^\s*ProxyPass.*http://",
     "remoteip": r"^\s*RemoteIP",
     "rewrite": r"^\s*Rewrite",
+    "status": r"\bserver-status\b",
     "status": r"server-status",
     "unique_id": r"UNIQUE_ID",
 }
