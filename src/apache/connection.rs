@@ -75,6 +75,15 @@ impl<'c> Connection<'c> {
         unsafe { (*self.raw()).aborted != 0 }
     }
 
+    /// Gives the connection up: nothing more is written to it, and it is closed.
+    pub fn abort(self) {
+        // SAFETY: a live record, used by this thread alone.
+        unsafe {
+            (*self.raw()).aborted = 1;
+            (*self.raw()).keepalive = sys::AP_CONN_CLOSE;
+        }
+    }
+
     /// Marks the connection as not to be used for another request.
     pub fn close_after_this(self) {
         // SAFETY: a live record, used by this thread alone.

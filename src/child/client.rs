@@ -134,6 +134,10 @@ impl Client for HttpdClient<'_> {
         self.request.connection().socket()
     }
 
+    fn room(&self) -> Option<usize> {
+        os::socket::room_to_send(self.socket()?).ok()
+    }
+
     fn is_gone(&self) -> bool {
         self.request.connection().is_aborted()
     }
@@ -238,6 +242,10 @@ impl Client for HttpdClient<'_> {
             // Whether or not the client is still there to see it.
             let _ = self.output.break_off();
         }
+    }
+
+    fn abandon(&mut self) {
+        self.request.connection().abort();
     }
 
     fn log(&mut self, level: Level, text: &[u8]) {

@@ -26,10 +26,6 @@ use super::mapping::{alias_of, is_aliased, HANDLER, OLD_HANDLER};
 use super::refusal::Refusal;
 use super::serving::{limits, Entrance, Serving};
 
-/// Bytes of request body that travel with the request. Such a body is read before a worker is
-/// asked, so that a slow client costs no worker a thread.
-const WITH_REQUEST: usize = 64 << 10;
-
 /// The note of a request whose answer was taken from another URL.
 const REDIRECTED: &std::ffi::CStr = c"mod_wsgi.redirected";
 
@@ -76,7 +72,7 @@ fn answer(
         let sentence = serving.groups.undefined_sentence(&group.name);
         return Err(Refusal::GroupUnknown(sentence));
     };
-    let taken = match take_body(request, length) {
+    let taken = match take_body(request, length, group.transport.request_buffer) {
         Ok(taken) => taken,
         Err(outcome) => return Ok(outcome),
     };
@@ -114,9 +110,15 @@ struct Taken<'r> {
     expects_continue: bool,
 }
 
-/// Reads of the body what shall travel with the request: all of a short one, which is waited for,
-/// and of one of unknown length what is here already. Nothing, if the client waits to be asked.
-fn take_body<'r>(request: Request<'r>, length: BodyLength) -> Result<Taken<'r>, Outcome> {
+/// Reads of the body what shall travel with the request: the first `most` bytes, which are waited
+/// for, so that a client that sends slowly takes no thread of a worker; of a body of unknown length
+/// what is here already, since its client may wait for the response before it sends more. Nothing,
+/// if the client waits to be asked.
+fn take_body<'r>(
+    request: Request<'r>,
+    length: BodyLength,
+    most: u64,
+) -> Result<Taken<'r>, Outcome> {
     let mut taken = Taken {
         body: Body::of(request),
         bytes: Vec::new(),
@@ -124,15 +126,16 @@ fn take_body<'r>(request: Request<'r>, length: BodyLength) -> Result<Taken<'r>, 
         expects_continue: request.expects_continue(),
     };
     let wait = match length {
-        BodyLength::Known(length) if length <= WITH_REQUEST as u64 => Wait::Yes,
+        BodyLength::Known(_) => Wait::Yes,
         BodyLength::Chunked => Wait::No,
-        BodyLength::None | BodyLength::Known(_) => return Ok(taken),
+        BodyLength::None => return Ok(taken),
     };
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
     if taken.expects_continue {
         return Ok(taken);
     }
-    while !taken.body.has_ended() && taken.bytes.len() < WITH_REQUEST {
-        let room = WITH_REQUEST - taken.bytes.len();
+    while !taken.body.has_ended() && taken.bytes.len() < most {
+        let room = most - taken.bytes.len();
         match taken.body.read(wait, room, &mut taken.bytes) {
             Ok(Read::Some(_)) => {}
             Ok(Read::End | Read::Nothing) => break,
@@ -218,7 +221,7 @@ fn converse(
         },
         head_only: request.is_header_only(),
         error_override: settings.error_override,
-        may_redirect: !was_redirected(request),
+        may_redirect: settings.local_redirect && !was_redirected(request),
         limits: limits(group, request.server().timeout()),
     };
     let mut door = Door {

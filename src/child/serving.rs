@@ -46,6 +46,7 @@ pub fn limits(group: &ProcessGroup, timeout: Duration) -> Limits {
         client: timeout,
         flush_delay: group.transport.response_flush_delay,
         flush_bytes: usize::try_from(group.transport.response_buffer).unwrap_or(usize::MAX),
+        held: usize::try_from(group.transport.response_buffer).unwrap_or(usize::MAX),
         header_field: usize::try_from(group.transport.header_buffer).unwrap_or(usize::MAX),
     }
 }

@@ -9,8 +9,12 @@ use super::daemon_process::{DaemonOption, OptionValue};
 use super::directive::Effect::{Later, Now};
 use super::error::Invalid;
 
-/// Bytes a response may wait for in a child before it is flushed to the client.
-pub const DEFAULT_RESPONSE_BUFFER: u64 = 8 * 1024 * 1024;
+/// Bytes of a request body that are waited for before a worker is asked.
+pub const DEFAULT_REQUEST_BUFFER: u64 = 64 * 1024;
+/// Most of them: with an environ of the largest size they still are one message.
+const MOST_REQUEST_BUFFER: u64 = 8 * 1024 * 1024;
+/// Bytes of a response that wait in a child for a client that does not take them.
+pub const DEFAULT_RESPONSE_BUFFER: u64 = 1024 * 1024;
 /// Longest line of a response head.
 pub const DEFAULT_HEADER_BUFFER: u64 = 32768;
 
@@ -478,11 +482,40 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         },
     },
     DaemonOption {
+        name: "request-buffer-size",
+        value: "bytes, up to 8388608",
+        default: "65536",
+        effect: Now,
+        doc: "How much of a request body Apache waits for before it asks a process, so that a \
+              client that sends slowly takes no thread. Of a body that is longer the first part is \
+              waited for, and the rest is read when the application reads. Never waited for are \
+              bodies of unknown length (chunked), since their clients may wait for the response \
+              before they send more, and those whose clients wait for `100 Continue`: a client of \
+              these kinds that is slow takes a thread while the application reads, for as long as \
+              Timeout and RequestReadTimeout (mod_reqtimeout) let it. With 0 nothing is waited \
+              for. The memory is taken for each request that has a body, for as long as it is \
+              read. Not in mod_wsgi.",
+        set: |options, value| {
+            let size = value.bytes(0)?;
+            let fits = size <= MOST_REQUEST_BUFFER;
+            let expected = "0 to 8388608 bytes";
+            options.request_buffer_size = Some(size);
+            fits.then_some(()).ok_or_else(|| value.invalid(expected))
+        },
+    },
+    DaemonOption {
         name: "response-buffer-size",
         value: "bytes, 0 or 65536 and more",
-        default: "0: 8388608",
+        default: "0: 1048576 (mod_wsgi: 8388608)",
         effect: Now,
-        doc: "How much of a response Apache may hold before it is flushed to the client.",
+        doc: "How much of a response Apache takes from a process for a client that does not take \
+              it as quickly. A response that fits frees its thread at once, however slow the \
+              client; of a longer one the thread waits for the client once so much is held. The \
+              memory is taken only while the client is behind; it is at most this much for each \
+              request, so `MaxRequestWorkers` times this much in all, beside what the kernel holds \
+              for the connection. Over HTTP/2 it is taken as long as the application delivers \
+              without a pause of `response-flush-delay=`. In mod_wsgi this many bytes make a \
+              flush, and the thread waits for the client.",
         set: |options, value| {
             options.response_buffer_size = Some(value.bytes(65536)?);
             Ok(())

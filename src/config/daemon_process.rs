@@ -68,6 +68,7 @@ pub struct DaemonOptions {
     pub socket_timeout: Option<Duration>,
     pub queue_timeout: Option<Duration>,
     pub response_socket_timeout: Option<Duration>,
+    pub request_buffer_size: Option<u64>,
     pub response_buffer_size: Option<u64>,
     pub response_flush_delay: Option<Duration>,
     pub header_buffer_size: Option<u64>,

@@ -284,6 +284,7 @@ pub const DIRECTIVES: &[Directive] = &[
     requests::CHUNKED_REQUEST,
     requests::MAP_HEAD_TO_GET,
     requests::ERROR_OVERRIDE,
+    requests::LOCAL_REDIRECT,
     requests::ENABLE_SENDFILE,
     requests::EVENTLET_COMPAT,
     requests::IGNORE_ACTIVITY,

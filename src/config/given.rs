@@ -72,6 +72,8 @@ pub struct DirGiven {
     pub map_head_to_get: Option<MapHead>,
     /// `WSGIErrorOverride`
     pub error_override: Option<bool>,
+    /// `WSGILocalRedirect`
+    pub local_redirect: Option<bool>,
     /// `WSGIEnableSendfile`
     pub enable_sendfile: Option<bool>,
     /// `WSGIEventletCompat`
@@ -111,6 +113,7 @@ impl DirGiven {
             chunked_request: self.chunked_request.or(outer.chunked_request),
             map_head_to_get: self.map_head_to_get.or(outer.map_head_to_get),
             error_override: self.error_override.or(outer.error_override),
+            local_redirect: self.local_redirect.or(outer.local_redirect),
             enable_sendfile: self.enable_sendfile.or(outer.enable_sendfile),
             eventlet_compat: self.eventlet_compat.or(outer.eventlet_compat),
             ignore_activity: self.ignore_activity.or(outer.ignore_activity),

@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use super::daemon_options::{DEFAULT_HEADER_BUFFER, DEFAULT_RESPONSE_BUFFER};
+use super::daemon_options::{
+    DEFAULT_HEADER_BUFFER, DEFAULT_REQUEST_BUFFER, DEFAULT_RESPONSE_BUFFER,
+};
 use super::daemon_process::GroupGiven;
 use super::error::show;
 use super::given::GlobalGiven;
@@ -182,7 +184,9 @@ pub struct Transport {
     pub send_buffer: Option<u32>,
     /// Bytes; `None` is the system's.
     pub receive_buffer: Option<u32>,
-    /// Bytes a child may hold before it flushes.
+    /// Bytes of a request body that are waited for before a worker is asked.
+    pub request_buffer: u64,
+    /// Bytes of a response a child may hold for its client.
     pub response_buffer: u64,
     pub response_flush_delay: Duration,
     /// Longest response header, in bytes.
@@ -300,6 +304,9 @@ impl ProcessGroup {
                 socket_uid: options.socket_user.as_ref().unwrap_or(&apache.user).uid,
                 send_buffer: options.send_buffer_size.filter(|&bytes| bytes > 0),
                 receive_buffer: options.receive_buffer_size.filter(|&bytes| bytes > 0),
+                request_buffer: options
+                    .request_buffer_size
+                    .unwrap_or(DEFAULT_REQUEST_BUFFER),
                 response_buffer: size(options.response_buffer_size)
                     .unwrap_or(DEFAULT_RESPONSE_BUFFER),
                 response_flush_delay: options
@@ -419,7 +426,8 @@ mod tests {
         );
         assert_eq!(group.transport.listen_backlog, 100);
         assert_eq!(group.transport.socket_uid, 33);
-        assert_eq!(group.transport.response_buffer, 8 * 1024 * 1024);
+        assert_eq!(group.transport.request_buffer, 64 * 1024);
+        assert_eq!(group.transport.response_buffer, 1024 * 1024);
         assert_eq!(group.transport.header_buffer, 32768);
         assert_eq!(
             group.transport.response_flush_delay,

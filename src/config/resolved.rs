@@ -63,6 +63,7 @@ pub struct Settings<'a> {
     pub chunked_request: bool,
     pub map_head_to_get: MapHead,
     pub error_override: bool,
+    pub local_redirect: bool,
     pub enable_sendfile: bool,
     pub eventlet_compat: bool,
     pub ignore_activity: bool,
@@ -119,6 +120,7 @@ impl<'a> Settings<'a> {
                 .or(outer.map_head_to_get)
                 .unwrap_or(MapHead::Auto),
             error_override: flag(|given| given.error_override, false),
+            local_redirect: flag(|given| given.local_redirect, true),
             enable_sendfile: flag(|given| given.enable_sendfile, false),
             eventlet_compat: flag(|given| given.eventlet_compat, false),
             ignore_activity: flag(|given| given.ignore_activity, false),

@@ -340,6 +340,28 @@ pub fn has_unreceived(socket: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(outstanding > 0)
 }
 
+/// Bytes that can be sent now without a wait, at least; 0 where the other end is behind. The kernel
+/// counts what it needs to hold them, up to twice as much.
+pub fn room_to_send(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut outstanding: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ (SIOCOUTQ) writes one integer through the pointer.
+    checked(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &mut outstanding) })?;
+    let mut buffer: libc::c_int = 0;
+    let mut size = std::mem::size_of_val(&buffer) as libc::socklen_t;
+    // SAFETY: writes at most `size` bytes through the pointer, which is one integer.
+    checked(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_SNDBUF,
+            std::ptr::from_mut(&mut buffer).cast(),
+            &mut size,
+        )
+    })?;
+    let half = usize::try_from(buffer / 2).unwrap_or(0);
+    Ok(half.saturating_sub(usize::try_from(outstanding).unwrap_or(usize::MAX)))
+}
+
 /// Which directions to close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {

@@ -57,6 +57,9 @@ pub trait Client {
     /// no socket of its own (an HTTP/2 stream).
     fn socket(&self) -> Option<BorrowedFd<'_>>;
 
+    /// Bytes of the response that go out now without a wait; `None` where there is no socket to tell.
+    fn room(&self) -> Option<usize>;
+
     /// Whether the client is known to have left, where there is no socket to tell.
     fn is_gone(&self) -> bool;
 
@@ -84,6 +87,9 @@ pub trait Client {
 
     /// Ends the response so that the client sees it is not complete, and closes the connection.
     fn break_off(&mut self);
+
+    /// Ends the connection at once and without a word: the client takes nothing.
+    fn abandon(&mut self);
 
     /// Writes a record of the application to the request's error log.
     fn log(&mut self, level: Level, text: &[u8]);

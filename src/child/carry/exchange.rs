@@ -3,25 +3,26 @@
 //!
 //! Runs in: an Apache child. A single loop: everything that has come is dealt with, the request
 //! body is moved on, the socket is read until it is dry, and only then something is waited for.
-//! Nothing in it blocks but that wait and the client's own filters.
+//! Nothing in it blocks but that wait, and the client's own filters once the worker is done.
 //!
 //! System calls of a small request: `socket`, `connect`, `sendmsg`, `poll`, `recvmsg`, `close`. A
 //! blocking receive would need `setsockopt(SO_RCVTIMEO)` in place of the `poll`, so it saves
 //! nothing, and a connect that never waits needs the socket non-blocking anyway. `poll` before the
 //! first receive, because an answer cannot be there yet; later the socket is read first.
 
+mod delivery;
+
 use std::io;
 use std::time::{Duration, Instant};
 
 use wire::frame::Kind;
-use wire::response::{
-    decode_head, BodyFailure, End, Fail, File as Stretch, Log, Retry, Sent, MAX_INTERIM,
-};
+use wire::response::{decode_head, BodyFailure, End, Fail, Log, Retry, Sent, MAX_INTERIM};
 
-use super::body::{sendable, Body};
-use super::client::{Client, FileSent, Gone, Then};
+use super::body::Body;
+use super::client::Client;
 use super::frames::{Filled, Frames, Piece};
 use super::head;
+use super::held::Held;
 use super::peer::{Interest, Peer};
 use super::trouble::{Again, Known, Nonsense, Trouble};
 use super::{Order, Outcome};
@@ -38,10 +39,6 @@ const UNATTENDED: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a worker whose response is not wanted any more may go on writing log records.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Bytes given to a client at once while it may not be reading: less than a socket that is ready
-/// for writing has room for.
-const SIP: usize = 16 << 10;
-
 /// How a conversation ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
@@ -56,12 +53,6 @@ enum Stop {
     Turn(Turn),
     Trouble(Trouble),
     Gone,
-}
-
-impl From<Gone> for Stop {
-    fn from(_: Gone) -> Stop {
-        Stop::Gone
-    }
 }
 
 /// How far the response has come.
@@ -84,8 +75,18 @@ pub struct Exchange<'x, 'o, P, C> {
     /// Application code may have run.
     begun: bool,
     interims: u32,
+    /// What the client does not take yet.
+    held: Held,
+    /// Something of the body has been given to the client.
+    given: bool,
+    /// Bytes that the client's socket is known to have room for: a fresh one has for some.
+    credit: usize,
+    /// When the client last took something that it was slow to take.
+    took: Instant,
     /// Bytes the client has been given and that may still be in the filters; the head counts as one.
     unflushed: usize,
+    /// They are to be flushed as soon as the client has room.
+    flush_is_due: bool,
     /// There is most likely nothing to receive.
     dry: bool,
     /// Since when it is the worker's turn.
@@ -111,6 +112,7 @@ enum Leaving {
 impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     /// A conversation over `peer`, a fresh connection.
     pub fn new(peer: P, client: &'x mut C, order: &'x mut Order<'o>) -> Self {
+        let credit = client.socket().map_or(0, |_| delivery::SIP);
         Exchange {
             peer,
             client,
@@ -119,7 +121,12 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             phase: Phase::Waiting,
             begun: false,
             interims: 0,
+            held: Held::default(),
+            given: false,
+            credit,
+            took: Instant::now(),
             unflushed: 0,
+            flush_is_due: false,
             dry: true,
             waited_for: Instant::now(),
             nap: Duration::from_millis(1),
@@ -185,6 +192,11 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             }
             Phase::Relaying(_) => {
                 self.client.report(trouble);
+                if self.given {
+                    // A client that has got a part gets all that there is. Whether it is still
+                    // there does not matter any more.
+                    let _ = self.give_all();
+                }
                 self.client.break_off();
                 Outcome::Broken
             }
@@ -217,16 +229,21 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     }
 
     fn step(&mut self) -> Result<(), Stop> {
-        loop {
+        let mut has_all = false;
+        while !has_all && !self.is_full() {
             match self.frames.next_piece() {
                 Ok(Some(piece)) => self.take(piece)?,
-                Ok(None) => break,
+                Ok(None) => has_all = true,
                 Err(malformed) => return Err(self.nonsense(malformed.into())),
             }
         }
         self.move_body()?;
-        if self.dry {
+        self.drain(false)?;
+        if self.is_full() || (has_all && self.dry) {
             return self.wait();
+        }
+        if !has_all {
+            return Ok(());
         }
         match self.frames.fill(&mut self.peer) {
             Ok(Filled::Some { dry }) => self.dry = dry,
@@ -344,106 +361,6 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
         Ok(())
     }
 
-    fn data(&mut self, range: std::ops::Range<usize>) -> Result<(), Stop> {
-        let body = match &mut self.phase {
-            Phase::Relaying(body) => body,
-            Phase::Discarding(..) => return Ok(()),
-            Phase::Waiting => return Err(self.disorder("it sent a body before a head")),
-        };
-        let admitted = body.admit(range.len() as u64) as usize;
-        let then = match self.frames.end_follows() {
-            Some(end) if !end.broken && !body.is_short() => Then::End,
-            _ => Then::More,
-        };
-        body.ended = then == Then::End;
-        let mut from = range.start;
-        let end = range.start + admitted;
-        while self.order.upload.may_be_coming() && end - from > SIP {
-            self.let_client_read()?;
-            let sip = from..from + SIP;
-            self.client.data(self.frames.bytes(&sip), Then::More)?;
-            from = sip.end;
-        }
-        if from < end || then == Then::End {
-            self.let_client_read()?;
-            self.client.data(self.frames.bytes(&(from..end)), then)?;
-        }
-        self.count_unflushed(admitted)
-    }
-
-    fn file(&mut self, range: std::ops::Range<usize>) -> Result<(), Stop> {
-        let stretch =
-            Stretch::decode(self.frames.bytes(&range)).map_err(|why| self.nonsense(why.into()))?;
-        let Some(file) = self.frames.take_file() else {
-            return Err(self.disorder("it sent a file without its descriptor"));
-        };
-        let Phase::Relaying(body) = &mut self.phase else {
-            return Err(self.disorder("it sent a file before a head"));
-        };
-        let (file, size) = match sendable(file) {
-            Ok(file) => file,
-            Err(why) => {
-                return Err(Stop::Trouble(Trouble::not_a_file(self.order.group, &why)));
-            }
-        };
-        // Counted as far as the file goes: one that has become shorter makes a broken response.
-        let there = stretch.len.min(size.saturating_sub(stretch.offset));
-        let admitted = body.admit(there);
-        let shrunk = there < stretch.len && !body.may_be_short;
-        let then = match self.frames.end_follows() {
-            Some(end) if !end.broken && !shrunk && !body.is_short() => Then::End,
-            _ => Then::More,
-        };
-        body.ended = then == Then::End;
-        let mut shrunk = shrunk;
-        if admitted > 0 || then == Then::End {
-            self.let_client_read()?;
-            let sent = self.client.file(file, stretch.offset, admitted, then)?;
-            shrunk |= sent == FileSent::Shrunk;
-        }
-        if shrunk {
-            let why = "the file is shorter than what was to be sent of it";
-            return Err(Stop::Trouble(Trouble::not_a_file(self.order.group, why)));
-        }
-        self.count_unflushed(admitted.min(usize::MAX as u64) as usize)
-    }
-
-    fn count_unflushed(&mut self, bytes: usize) -> Result<(), Stop> {
-        if matches!(&self.phase, Phase::Relaying(body) if body.ended) {
-            return Ok(());
-        }
-        self.unflushed = self.unflushed.saturating_add(bytes);
-        if self.unflushed >= self.order.limits.flush_bytes {
-            self.flush()?;
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, end: End) -> Stop {
-        let group = self.order.group;
-        self.awaited = end.awaited;
-        let Phase::Relaying(body) = &self.phase else {
-            return self.disorder("it ended a response that had not begun");
-        };
-        if end.broken {
-            return Stop::Trouble(Trouble::ended_broken(group, body.sent));
-        }
-        if body.is_short() {
-            let declared = body.declared.unwrap_or(body.sent);
-            return Stop::Trouble(Trouble::short(group, declared, body.sent));
-        }
-        if body.dropped > 0 {
-            let long = Trouble::long(group, body.sent, body.dropped);
-            self.client.report(&long);
-        }
-        if !body.ended {
-            if let Err(Gone) = self.client.data(&[], Then::End) {
-                return Stop::Gone;
-            }
-        }
-        Stop::Turn(Turn::Over(Outcome::Complete(end)))
-    }
-
     /// Moves the request body: from the client what is here, to the worker what it takes.
     fn move_body(&mut self) -> Result<(), Stop> {
         loop {
@@ -454,11 +371,29 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
                     Err(failure) => self.body_failed(failure),
                 }
             }
-            match self.order.upload.push(&mut self.peer) {
-                Ok(true) => self.waited_for = Instant::now(),
-                Ok(false) => return Ok(()),
-                Err(error) => return Err(self.trouble(Trouble::connection, &error)),
+            if !self.push_body()? {
+                return Ok(());
             }
+        }
+    }
+
+    /// Sends the worker of the body what it takes. Whether it took anything.
+    fn push_body(&mut self) -> Result<bool, Stop> {
+        match self.order.upload.push(&mut self.peer) {
+            Ok(taken) => {
+                if taken {
+                    self.waited_for = Instant::now();
+                }
+                Ok(taken)
+            }
+            Err(error) => Err(self.trouble(Trouble::connection, &error)),
+        }
+    }
+
+    /// Reads of the body what is here although nobody has asked for it yet.
+    fn read_ahead(&mut self) {
+        if let Err(failure) = self.order.upload.read(self.client) {
+            self.body_failed(failure);
         }
     }
 
@@ -476,11 +411,21 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     /// Waits until something can be done.
     fn wait(&mut self) -> Result<(), Stop> {
         let owed = self.order.upload.awaits_client();
+        let behind = self.awaits_room();
+        let full = self.is_full();
         let mut left = match &self.phase {
             Phase::Discarding(_, until) => until.saturating_duration_since(Instant::now()),
             _ if owed => self.order.upload.patience(self.order.limits.client),
+            _ if full => self.clients_time(),
             _ => self.workers_time(),
         };
+        if behind {
+            let patience = self.clients_time();
+            if patience == Duration::ZERO {
+                return Err(self.stalled());
+            }
+            left = left.min(patience);
+        }
         if left == Duration::ZERO {
             if owed && !matches!(self.phase, Phase::Discarding(..)) {
                 let failure = self.order.upload.fail(BodyFailure::Timeout);
@@ -499,7 +444,8 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             }
             left = left.min(LOOK);
         }
-        let holds_back = self.unflushed > 0;
+        // Over a socket the room in it says when the next is due, else the worker's pause.
+        let holds_back = (self.unflushed > 0 || !self.held.is_empty()) && !behind;
         if holds_back {
             left = left.min(self.order.limits.flush_delay);
         }
@@ -516,12 +462,13 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             Interest::default()
         } else {
             let interest = Interest {
-                from_worker: true,
+                from_worker: !full,
                 to_worker: self.order.upload.awaits_worker(),
-                from_client: owed,
-                to_client: false,
+                // A client that does not read may be waiting for its body to be read first.
+                from_client: owed || (behind && self.order.upload.has_room()),
+                to_client: behind,
                 client_closed: attends && self.leaving == Leaving::No,
-                client_lost: attends,
+                client_lost: attends || behind,
             };
             self.wait_for(interest, left)?
         };
@@ -538,8 +485,13 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
         if ready.from_worker {
             self.dry = false;
         }
+        if ready.to_client {
+            self.drain(true)?;
+        } else if ready.from_client && !owed {
+            self.read_ahead();
+        }
         if ready.is_empty() && holds_back {
-            self.flush()?;
+            self.pause()?;
         }
         Ok(())
     }
@@ -550,48 +502,6 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             Ok(ready) => Ok(ready),
             Err(error) => Err(self.trouble(Trouble::connection, &error)),
         }
-    }
-
-    /// Where the client may still be sending its body, waits until it takes more of the response,
-    /// and reads of the body meanwhile. Without this a client that reads only after it has sent
-    /// everything, and a child that reads only after it has sent everything, wait for each other.
-    fn let_client_read(&mut self) -> Result<(), Stop> {
-        let since = Instant::now();
-        while self.order.upload.may_be_coming() && self.client.socket().is_some() {
-            let left = self.order.limits.client.saturating_sub(since.elapsed());
-            let interest = Interest {
-                from_worker: false,
-                to_worker: self.order.upload.awaits_worker(),
-                from_client: self.order.upload.has_room(),
-                to_client: true,
-                ..Interest::default()
-            };
-            let ready = self.wait_for(interest, left)?;
-            if ready.to_client || ready.is_empty() {
-                // At the limit httpd's own filters decide what becomes of the client.
-                return Ok(());
-            }
-            if ready.from_client {
-                if let Err(failure) = self.order.upload.read(self.client) {
-                    self.body_failed(failure);
-                }
-            }
-            if ready.to_worker {
-                match self.order.upload.push(&mut self.peer) {
-                    Ok(true) => self.waited_for = Instant::now(),
-                    Ok(false) => {}
-                    Err(error) => return Err(self.trouble(Trouble::connection, &error)),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), Stop> {
-        self.let_client_read()?;
-        self.client.flush()?;
-        self.unflushed = 0;
-        Ok(())
     }
 
     fn workers_time(&self) -> Duration {

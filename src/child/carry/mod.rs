@@ -18,6 +18,7 @@ pub mod client;
 pub mod exchange;
 pub mod frames;
 pub mod head;
+mod held;
 pub mod peer;
 pub mod trouble;
 pub mod upload;
@@ -45,8 +46,10 @@ pub struct Limits {
     /// `response-flush-delay=`: how long a dry socket is waited on before the client gets what
     /// there is.
     pub flush_delay: Duration,
-    /// `response-buffer-size=`: bytes that may wait for a flush.
+    /// Bytes that may wait for a flush.
     pub flush_bytes: usize,
+    /// `response-buffer-size=`: bytes held for a client that does not take them.
+    pub held: usize,
     /// `header-buffer-size=`: longest single header field, name and value.
     pub header_field: usize,
 }

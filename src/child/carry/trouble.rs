@@ -6,9 +6,10 @@ use std::io;
 use std::time::Duration;
 
 use wire::log_id::{
-    CONNECTION_FAILED, CONNECT_FAILED, CONNECT_TIMED_OUT, HANDED_BACK, HEADER_FIELD_TOO_LONG,
-    HEAD_UNFIT, NOT_A_FILE, RESPONSE_BROKEN_OFF, RESPONSE_CUT, RESPONSE_MALFORMED, RESPONSE_SHORT,
-    RESPONSE_STALLED, UPLOAD_FAILED, WORKER_CLOSED, WORKER_SILENT,
+    CLIENT_STALLED, CONNECTION_FAILED, CONNECT_FAILED, CONNECT_TIMED_OUT, HANDED_BACK,
+    HEADER_FIELD_TOO_LONG, HEAD_UNFIT, NOT_A_FILE, RESPONSE_BROKEN_OFF, RESPONSE_CUT,
+    RESPONSE_MALFORMED, RESPONSE_SHORT, RESPONSE_STALLED, UPLOAD_FAILED, WORKER_CLOSED,
+    WORKER_SILENT,
 };
 use wire::response::{BodyFailure, Level, Retry};
 use wire::Malformed;
@@ -234,6 +235,19 @@ impl Trouble {
             text: format!(
                 "{RESPONSE_BROKEN_OFF}: The application in process group '{group}' failed after {body} bytes of its \
                  response body; the client is made to see that the response is not complete."
+            ),
+        }
+    }
+
+    /// The client does not take its response.
+    pub fn client_stalled(limit: Duration, given: u64) -> Trouble {
+        Trouble {
+            status: 408,
+            level: Level::Info,
+            text: format!(
+                "{CLIENT_STALLED}: The client took nothing of its response for {} (Timeout), after \
+                 {given} bytes; its connection is closed.",
+                seconds(limit)
             ),
         }
     }

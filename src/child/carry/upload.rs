@@ -29,6 +29,10 @@ pub struct Upload {
     pulled: bool,
     /// The client waits for `100 Continue` or for the response: reading would send the former.
     expects_continue: bool,
+    /// Nobody wants the rest any more: it is read and dropped.
+    abandoned: bool,
+    /// Something was dropped.
+    dropped: bool,
     /// Frames for the worker, from `sent` on.
     queue: Vec<u8>,
     sent: usize,
@@ -57,6 +61,8 @@ impl Upload {
             state: State::Whole,
             pulled: false,
             expects_continue: false,
+            abandoned: false,
+            dropped: false,
             queue: Vec::new(),
             sent: 0,
             heard: None,
@@ -110,12 +116,17 @@ impl Upload {
 
     /// Whether there is room to read ahead.
     pub fn has_room(&self) -> bool {
-        self.may_be_coming() && self.pending() < READ_AHEAD
+        self.may_be_coming() && (self.abandoned || self.pending() < READ_AHEAD)
     }
 
     /// Whether nothing is left to be sent to the worker.
     pub fn is_settled(&self) -> bool {
-        self.pending() == 0 && !self.may_be_coming()
+        self.pending() == 0 && !self.may_be_coming() && !self.dropped
+    }
+
+    /// The worker is done: what the client still sends is for nobody.
+    pub fn abandon(&mut self) {
+        self.abandoned = true;
     }
 
     fn pending(&self) -> usize {
@@ -134,6 +145,7 @@ impl Upload {
         if self.state != State::Open {
             return Ok(false);
         }
+        let before = self.queue.len();
         let mut last = BodyRead::Nothing;
         let framed = frame::append(&mut self.queue, Kind::Body, |out| {
             let start = out.len();
@@ -150,6 +162,20 @@ impl Upload {
             Ok(())
         });
         let came = framed.is_ok();
+        let result = self.settle(framed, last, came);
+        if self.abandoned {
+            self.dropped |= self.queue.len() > before;
+            self.queue.truncate(before);
+        }
+        result
+    }
+
+    fn settle(
+        &mut self,
+        framed: Result<(), NoFrame>,
+        last: BodyRead,
+        came: bool,
+    ) -> Result<bool, BodyFailure> {
         match (framed, last) {
             // Input filters may give more than was asked for, but not a megabyte in one read.
             (Err(Unsendable), _) => Err(self.fail(BodyFailure::Malformed)),

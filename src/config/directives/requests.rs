@@ -84,6 +84,27 @@ pub const ERROR_OVERRIDE: Directive = Directive {
     }),
 };
 
+pub const LOCAL_REDIRECT: Directive = Directive {
+    name: "WSGILocalRedirect",
+    scope: Scope::FileInfo,
+    usage: "WSGILocalRedirect On|Off",
+    default: "On",
+    effect: Effect::Now,
+    help: "Answer from another local URL where the application says so.",
+    doc:
+        "`On`: a response with the status 200 and a Location that begins with a slash is answered \
+          by Apache from that URL, as a GET: a file that only Apache may read, another \
+          application. The response's own body is dropped. Access control of that URL applies. \
+          Such an answer that names a local URL again is sent as it is: one hop is allowed. `Off` \
+          sends every response as it is. Not in mod_wsgi, which always redirects, without a bound. \
+          Daemon mode only.",
+    example: "WSGILocalRedirect Off",
+    setter: Setter::Directory(|dir, line| {
+        dir.local_redirect = Some(line.on_off()?);
+        Ok(())
+    }),
+};
+
 pub const ENABLE_SENDFILE: Directive = Directive {
     name: "WSGIEnableSendfile",
     scope: Scope::FileInfo,

@@ -11,7 +11,7 @@ mod carry;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -60,10 +60,13 @@ impl Peer for Worker<'_> {
 }
 
 /// A regular file that is always there.
-fn a_file() -> OwnedFd {
+fn the_file() -> &'static File {
     static FILE: OnceLock<File> = OnceLock::new();
-    let file = FILE.get_or_init(|| File::open("/proc/self/exe").expect("this program"));
-    file.try_clone().expect("a descriptor").into()
+    FILE.get_or_init(|| File::open("/proc/self/exe").expect("this program"))
+}
+
+fn a_file() -> OwnedFd {
+    the_file().try_clone().expect("a descriptor").into()
 }
 
 struct Once<'a>(Option<Worker<'a>>);
@@ -91,6 +94,8 @@ struct Browser {
     got: u64,
     ended: bool,
     broken: bool,
+    /// What its socket takes at once; without one it is an HTTP/2 stream.
+    room: Option<usize>,
 }
 
 impl Browser {
@@ -115,7 +120,8 @@ impl Client for Browser {
     }
 
     fn socket(&self) -> Option<BorrowedFd<'_>> {
-        None
+        // Any descriptor does: nobody reads it.
+        self.room.map(|_| the_file().as_fd())
     }
 
     fn interim(&mut self, head: &Head<'_>) {
@@ -152,6 +158,14 @@ impl Client for Browser {
     fn data(&mut self, bytes: &[u8], then: Then) -> Result<(), Gone> {
         self.take(bytes.len() as u64, then);
         Ok(())
+    }
+
+    fn room(&self) -> Option<usize> {
+        self.room
+    }
+
+    fn abandon(&mut self) {
+        unreachable!("it is never slow");
     }
 
     fn is_gone(&self) -> bool {
@@ -197,6 +211,7 @@ fuzz_target!(|input: &[u8]| {
         client: Duration::from_secs(60),
         flush_delay: Duration::ZERO,
         flush_bytes: 1000,
+        held: 500,
         header_field: 32 << 10,
     };
     let order = Order {
@@ -215,6 +230,7 @@ fuzz_target!(|input: &[u8]| {
     let mut browser = Browser {
         body_left: 100_000,
         fails: has(5).then_some(BodyFailure::TooLarge),
+        room: [None, Some(0), Some(100), Some(usize::MAX)][usize::from(piece % 4)],
         ..Browser::default()
     };
     let worker = Worker {

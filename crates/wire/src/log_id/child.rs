@@ -227,4 +227,11 @@ super::events! { CHILD:
         example: "WSGI0370: 103 Early Hints are sent over HTTP/2, where mod_http2 passes them on only with H2EarlyHints On",
         mend: "If clients do not see them: `H2EarlyHints On`.",
     }
+    CLIENT_STALLED = 371 {
+        level: "info",
+        status: "",
+        when: "A client took nothing of its response for the length of Apache's `Timeout`. At most `response-buffer-size=` bytes were held for it.",
+        example: "WSGI0371: The client took nothing of its response for 60 s (Timeout), after 524288 bytes; its connection is closed.",
+        mend: "Nothing, where clients are slow or hostile; raise Timeout for clients that pause on purpose.",
+    }
 }

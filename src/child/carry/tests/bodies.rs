@@ -249,6 +249,12 @@ impl Client for SocketClient {
         self.socket.set_nonblocking(false).unwrap();
         self.socket.write_all(bytes).map_err(|_| Gone)
     }
+    fn room(&self) -> Option<usize> {
+        os::socket::room_to_send(self.socket.as_fd()).ok()
+    }
+    fn abandon(&mut self) {
+        panic!("it takes what it gets");
+    }
     fn is_gone(&self) -> bool {
         false
     }

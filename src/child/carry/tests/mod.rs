@@ -41,6 +41,8 @@ pub struct Script {
     deaf: bool,
     /// The client is seen to close its side.
     client_closes: bool,
+    /// The client has no room before all lines are said.
+    client_is_slow: bool,
 }
 
 impl Script {
@@ -54,6 +56,7 @@ impl Script {
             heard: Vec::new(),
             deaf: false,
             client_closes: false,
+            client_is_slow: false,
         }
     }
 
@@ -64,6 +67,11 @@ impl Script {
 
     fn then(mut self, afterwards: Afterwards) -> Script {
         self.afterwards = afterwards;
+        self
+    }
+
+    fn with_slow_client(mut self) -> Script {
+        self.client_is_slow = true;
         self
     }
 
@@ -113,7 +121,7 @@ impl Peer for Script {
             from_worker: interest.from_worker && self.speaks(),
             to_worker: interest.to_worker,
             from_client: interest.from_client,
-            to_client: interest.to_client,
+            to_client: interest.to_client && !(self.client_is_slow && self.said < self.lines.len()),
             client_closed: interest.client_closed && self.client_closes,
             client_lost: false,
         };
@@ -215,12 +223,25 @@ struct FakeClient {
     leaves_after: Option<usize>,
     gone: bool,
     socket: Option<OwnedFd>,
+    /// What its socket takes without a wait.
+    room: usize,
+    abandoned: usize,
 }
 
 impl FakeClient {
     fn sending(sends: &[Sends]) -> FakeClient {
         FakeClient {
             sends: sends.iter().cloned().collect(),
+            ..FakeClient::default()
+        }
+    }
+
+    /// A client whose socket takes `room` bytes at once.
+    fn with_room(room: usize) -> FakeClient {
+        let socket = std::fs::File::open("/dev/null").unwrap();
+        FakeClient {
+            socket: Some(socket.into()),
+            room,
             ..FakeClient::default()
         }
     }
@@ -287,6 +308,14 @@ impl Client for FakeClient {
         self.write(bytes, then)
     }
 
+    fn room(&self) -> Option<usize> {
+        self.socket.as_ref().map(|_| self.room)
+    }
+
+    fn abandon(&mut self) {
+        self.abandoned += 1;
+    }
+
     fn is_gone(&self) -> bool {
         self.gone
     }
@@ -333,6 +362,7 @@ fn limits() -> Limits {
         client: Duration::from_millis(30),
         flush_delay: Duration::from_millis(1),
         flush_bytes: 8 << 20,
+        held: 1 << 20,
         header_field: 32 << 10,
     }
 }

@@ -110,7 +110,7 @@ fn a_body_is_cut_at_its_length_and_a_short_one_is_broken() {
 #[test]
 fn an_application_that_fails_half_way_breaks_the_response() {
     let lines = Lines::default().head(200, &[]).data(b"hel").broken_end();
-    let mut client = FakeClient::default();
+    let mut client = FakeClient::with_room(usize::MAX);
     assert_eq!(play(lines.said(), &mut client, order()), Outcome::Broken);
     assert!(client.said("WSGI0361"));
     assert_eq!(
@@ -144,7 +144,7 @@ fn a_failure_is_answered_with_its_status() {
 fn a_client_that_leaves_ends_the_conversation_at_once() {
     let mut client = FakeClient {
         leaves_after: Some(5),
-        ..FakeClient::default()
+        ..FakeClient::with_room(usize::MAX)
     };
     let lines = Lines::default().head(200, &[]).data(b"hello").data(b"more");
     let script = lines.said().then(Afterwards::StaysSilent);
@@ -353,4 +353,68 @@ fn a_client_without_a_socket_is_looked_after() {
         ..FakeClient::default()
     };
     assert_eq!(play(script, &mut client, order), Outcome::Gone);
+}
+
+#[test]
+fn a_worker_is_done_before_a_slow_client_has_its_response() {
+    // The client takes nothing before the worker has said all of its lines.
+    let body = vec![b'x'; 300_000];
+    let lines = Lines::default().head(200, &[]).data(&body).end();
+    let mut client = FakeClient::with_room(0);
+    let script = lines.said().in_pieces_of(5000).with_slow_client();
+    assert_eq!(play(script, &mut client, order()), Outcome::Complete(END));
+    assert_eq!((client.body == body, client.ended), (true, 1));
+}
+
+#[test]
+fn what_is_held_for_a_slow_client_has_a_bound() {
+    let body = vec![b'x'; 300_000];
+    let lines = Lines::default().head(200, &[]).data(&body).end();
+    let limits = Limits {
+        held: 100_000,
+        client: Duration::from_millis(20),
+        silence: Duration::from_secs(60),
+        ..limits()
+    };
+    let mut client = FakeClient::with_room(0);
+    let script = lines.said().in_pieces_of(5000).with_slow_client();
+    // It never is done, so this client never takes anything.
+    let order_ = Order { limits, ..order() };
+    assert_eq!(play(script, &mut client, order_), Outcome::Gone);
+    assert!(client.said("WSGI0371"), "{:?}", client.reports);
+    assert_eq!((client.abandoned, client.ended, client.broken), (1, 0, 0));
+    assert!(client.body.len() <= 16 << 10);
+    // One that takes a little at a time gets all of it in the end, and so does an HTTP/2 stream.
+    for client in [FakeClient::with_room(0), FakeClient::default()] {
+        let mut client = client;
+        let order_ = Order { limits, ..order() };
+        let script = lines.said().in_pieces_of(5000);
+        assert_eq!(play(script, &mut client, order_), Outcome::Complete(END));
+        assert_eq!((client.body == body, client.ended), (true, 1));
+    }
+}
+
+#[test]
+fn a_response_that_breaks_before_the_client_has_any_of_it_gives_it_none() {
+    // Over HTTP/2, where it waited for more: httpd can still answer with an error of its own.
+    let lines = Lines::default().head(200, &[]).data(b"hel").broken_end();
+    let mut client = FakeClient::default();
+    assert_eq!(play(lines.said(), &mut client, order()), Outcome::Broken);
+    assert_eq!((&client.body[..], client.broken), (&b""[..], 1));
+}
+
+#[test]
+fn a_file_waits_for_its_turn() {
+    let lines = Lines::default()
+        .head(200, &[])
+        .data(&[b'x'; 20_000])
+        .file(2, 5)
+        .data(b"!")
+        .end();
+    for room in [0, usize::MAX] {
+        let mut client = FakeClient::with_room(room);
+        let script = lines.said().with_file(a_file(b"__hello__"));
+        assert_eq!(play(script, &mut client, order()), Outcome::Complete(END));
+        assert!(client.body.ends_with(b"xhello!") && client.body.len() == 20_006);
+    }
 }
