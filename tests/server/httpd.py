@@ -50,7 +50,6 @@ NEEDED_BY = {
     "proxy_http": r"^\s*ProxyPass.*http://",
     "remoteip": r"^\s*RemoteIP",
     "rewrite": r"^\s*Rewrite",
-    "status": r"\bserver-status\b",
     "status": r"server-status",
     "unique_id": r"UNIQUE_ID",
 }

@@ -15,7 +15,7 @@ def worker(httpd, users):
 
 @pytest.mark.differs("worker-descriptors", run=False)
 def test_a_worker_has_exactly_the_descriptors_it_needs(worker, httpd):
-    """Standard input, two ends of the log pipe, the listener and the control socket."""
+    """Standard input, two ends of the log pipe, the listener and the control socket. The board has been closed."""
     found = worker.descriptors
     assert found[0] == "/dev/null"
     assert found[1] == found[2] and re.match(r"(pipe|socket):", found[1])
@@ -25,6 +25,7 @@ def test_a_worker_has_exactly_the_descriptors_it_needs(worker, httpd):
     own = {kind for number, kind in found.items() if number > 4}
     assert not [kind for kind in own if kind.startswith("/")], own
     assert len(own) <= 3, own
+    assert not [kind for kind in own if "memfd" in kind], own
     others = [process for process in httpd.family() if process.pid != worker.pid]
     shared = own & {kind for process in others for kind in process.descriptors.values()} - {"anon_inode:[eventpoll]"}
     assert not shared, shared
@@ -39,9 +40,16 @@ def test_a_worker_holds_no_log_file_and_no_listener_of_apache(worker, httpd):
 
 
 @pytest.mark.differs("worker-descriptors", run=False)
-def test_a_worker_maps_nothing_of_apache_and_no_shared_memory_it_could_write(worker):
+def test_a_worker_maps_nothing_of_apache_and_can_write_no_memory_of_others_but_its_own_board(worker, httpd):
     assert not [path for _, path in worker.maps if re.search(r"apache2|httpd|libapr|mod_wsgi\.so|libmod_", path)]
-    assert not [row for row in worker.maps if row[0].startswith("rw") and row[0].endswith("s")]
+    shared = [row for row in worker.maps if row[0].startswith("rw") and row[0].endswith("s")]
+    assert [path for _, path in shared] == ["/memfd:wsgi-board (deleted)"]
+    # The supervisor copies it and maps nothing; nobody else has it at all.
+    for process in httpd.family():
+        assert process.pid == worker.pid or not [path for _, path in process.maps if "wsgi-board" in path]
+    assert [kind for kind in httpd.supervisor.descriptors.values() if "wsgi-board" in kind]
+    for process in [httpd.parent, *httpd.children()]:
+        assert not [kind for kind in process.descriptors.values() if "wsgi-board" in kind]
 
 
 @pytest.mark.differs("worker-descriptors", run=False)

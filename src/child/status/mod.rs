@@ -38,7 +38,11 @@ enum Form {
 
 impl Form {
     fn asked_by(query: &[u8]) -> Form {
-        let has = |word: &[u8]| query.split(|&byte| byte == b'&').any(|part| part == word);
+        let has = |word: &[u8]| {
+            query
+                .split(|&byte| byte == b'&')
+                .any(|part| part.split(|&byte| byte == b'=').next() == Some(word))
+        };
         if has(b"json") {
             Form::Json
         } else if has(b"metrics") {
@@ -156,6 +160,7 @@ mod tests {
             (b"json", Form::Json),
             (b"x=1&json", Form::Json),
             (b"metrics", Form::Metrics),
+            (b"metrics=", Form::Metrics),
             (b"jsonp", Form::Text),
         ] {
             assert_eq!(Form::asked_by(query), form);

@@ -1,5 +1,6 @@
 //! A report for the unit tests.
 
+use wire::log_id::WORKER_DIED;
 use wire::status::{Group, Report, Running, State, Totals, Worker};
 
 /// Of one group with one worker, which is busy with one request.
@@ -28,6 +29,7 @@ pub fn report() -> Report {
         busy: 1,
         running: vec![running],
     };
+    let died = format!("{WORKER_DIED}: worker 4710 was killed");
     let group = Group {
         name: "sh\"op".into(),
         generation: 2,
@@ -42,7 +44,7 @@ pub fn report() -> Report {
         replacements: 2,
         deaths: 1,
         totals,
-        last_error: Some((12_000, "WSGI0339: worker 4710 was killed".into())),
+        last_error: Some((12_000, died.as_str().into())),
         workers: vec![worker],
     };
     Report {

@@ -17,7 +17,7 @@ pub fn write(report: &Result<Report, String>, page: StatusPage) -> String {
         (Ok(report), true) => lines(&mut out, report),
         (Ok(report), false) => table(&mut out, report, page.is_extended),
         // The sentence names files: not for those who get the numbers alone.
-        (Err(_), true) => out.push_str("WSGIGroups: unknown\n"),
+        (Err(_), true) => out.push_str("WsgiGroups: unknown\n"),
         (Err(sentence), false) => {
             let _ = writeln!(out, "{HEADING}<p>{}</p>", html(sentence));
         }
@@ -28,11 +28,11 @@ pub fn write(report: &Result<Report, String>, page: StatusPage) -> String {
 const HEADING: &str = "<hr />\n<h2>Python process groups (mod_wsgi)</h2>\n";
 
 fn lines(out: &mut String, report: &Report) {
-    let _ = writeln!(out, "WSGIGroups: {}", report.groups.len());
+    let _ = writeln!(out, "WsgiGroups: {}", report.groups.len());
     for (index, group) in report.groups.iter().enumerate() {
         let (busy, all) = threads(group);
         let mut line = |name: &str, value: &dyn std::fmt::Display| {
-            let _ = writeln!(out, "WSGIGroup[{index}]{name}: {value}");
+            let _ = writeln!(out, "WsgiGroup[{index}]{name}: {value}");
         };
         line("Name", &show(&group.name));
         line("State", &group.state.word());
@@ -166,10 +166,10 @@ mod tests {
         };
         let page = write(&Ok(sample::report()), short);
         assert!(
-            page.contains("WSGIGroup[0]ThreadsBusy: 1\n") && !page.contains('<'),
+            page.contains("WsgiGroup[0]ThreadsBusy: 1\n") && !page.contains('<'),
             "{page}"
         );
         assert!(page.lines().all(|line| line.contains(": ")));
-        assert_eq!(write(&Err(String::new()), short), "WSGIGroups: unknown\n");
+        assert_eq!(write(&Err(String::new()), short), "WsgiGroups: unknown\n");
     }
 }
