@@ -200,7 +200,7 @@ impl Client for HttpdClient<'_> {
     fn file(&mut self, file: OwnedFd, offset: u64, len: u64, then: Then) -> Result<FileSent, Gone> {
         self.consider_conditions();
         self.begin()?;
-        if self.is_muted {
+        if self.is_muted || len == 0 {
             self.send(&[], next(then))?;
             return Ok(FileSent::Whole);
         }
@@ -214,15 +214,17 @@ impl Client for HttpdClient<'_> {
             Then::End => (output::Then::Flush, Some(output::Then::End)),
         };
         self.has_ended |= at_once;
-        self.output
-            .send_file(file, offset, len, self.sendfile, first)
-            .map_err(|_| Gone)?;
+        let sent = self
+            .output
+            .send_file(file, offset, len, self.sendfile, first);
         let is_whole = witness
             .and_then(|file| File::from(file).metadata().ok())
             .is_none_or(|facts| facts.len() >= offset.saturating_add(len));
         if !is_whole {
+            // To httpd's filters it looks as if the client had left.
             return Ok(FileSent::Shrunk);
         }
+        sent.map_err(|_| Gone)?;
         if let Some(rest) = rest {
             self.send(&[], rest)?;
         }
