@@ -54,16 +54,16 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Thread `thread`, counted from 1, takes up a request, which had waited for `queue_time`
-    /// microseconds.
-    pub fn begin(thread: u32, request: &Request<'_>, queue_time: u64) -> Self {
+    /// Thread `thread`, counted from 1, has taken up a request; when, is microseconds of the
+    /// monotonic clock.
+    pub fn begin(thread: u32, request: &Request<'_>, taken_up: u64) -> Self {
         if let Some(board) = board() {
             let (method, path) = line(request);
             board.begin(
                 thread,
                 &Begun {
-                    now: clock::monotonic_us(),
-                    queue_time,
+                    now: taken_up,
+                    queue_time: taken_up.saturating_sub(request.prologue.sent),
                     method,
                     path,
                     application_group: request.prologue.application_group,

@@ -50,7 +50,7 @@ mod thread {
     /// As `SINCE`, written when the text is complete.
     pub const COMPLETE: usize = 31;
     pub const CELLS: usize = 32;
-    const _: () = assert!(GROUP + MAX_GROUP / 8 <= COMPLETE);
+    const _: () = assert!(GROUP + MAX_GROUP / 8 <= COMPLETE && MAX_GROUP <= MAX_LINE);
 }
 
 /// Cells of the board of a worker with so many request threads.
@@ -146,22 +146,21 @@ impl Board<'_> {
 
     /// Writes words one behind the other, eight bytes a cell, and their whole length.
     fn text(self, at: usize, length_at: usize, max: usize, words: [&[u8]; 3]) {
-        let (mut cell, mut filled, mut length) = (at, 0, 0);
-        let mut bytes = [0; 8];
-        for &byte in words.iter().flat_map(|word| word.iter()).take(max) {
-            bytes[filled] = byte;
-            filled += 1;
-            if filled == 8 {
-                self.put(cell, u64::from_le_bytes(bytes));
-                (cell, filled) = (cell + 1, 0);
-            }
-        }
-        if filled > 0 {
-            bytes[filled..].fill(0);
-            self.put(cell, u64::from_le_bytes(bytes));
-        }
+        let mut bytes = [0; MAX_LINE];
+        let (mut filled, mut length) = (0, 0);
         for word in words {
+            let kept = &word[..word.len().min(max - filled)];
+            bytes[filled..filled + kept.len()].copy_from_slice(kept);
+            filled += kept.len();
             length += word.len();
+        }
+        for (cell, eight) in bytes[..filled.next_multiple_of(8)]
+            .chunks_exact(8)
+            .enumerate()
+        {
+            // A chunk of exactly that size.
+            let value = u64::from_le_bytes(eight.try_into().unwrap_or_default());
+            self.put(at + cell, value);
         }
         self.put(length_at, length as u64);
     }

@@ -167,8 +167,7 @@ pub fn handle(
             }
         }
     }
-    let queue_time = accepted.taken_up.saturating_sub(prologue.queue_start);
-    let mut shown = Shown::begin(desk.thread, &request, queue_time);
+    let mut shown = Shown::begin(desk.thread, &request, accepted.taken_up_at);
     let modified = prologue
         .flags
         .has(Flags::RELOAD)
