@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use wire::log_id::NOT_LOADED_BEFORE;
+
 use super::interpreter::describe;
 use super::object::{Gil, Object, Raised, Shared};
 use super::state::State;
@@ -122,7 +124,7 @@ pub fn resolve(gil: Gil<'_>, state: &State, wanted: &Wanted<'_>) -> Result<Resol
                     return Ok(Resolution::Stale);
                 }
                 let report = format!(
-                    "{} could not be loaded before: see the first report, {}",
+                    "{NOT_LOADED_BEFORE}: {} could not be loaded before: see the first report, {}",
                     String::from_utf8_lossy(wanted.path),
                     wanted.place
                 );

@@ -98,7 +98,7 @@ super::events! { CHILD:
         level: "error",
         status: "500",
         when: "The application set a response header longer than `header-buffer-size=` (32768 bytes).",
-        example: "WSGI0144: Response header line too long from process group 'shop': X-Long has 40008 bytes, header-buffer-size= allows 32768.",
+        example: "WSGI0144: Response header line too long from process group 'shop': X-Long has 40000 bytes, header-buffer-size= allows 32768.",
         mend: "Find out why the header is that long (often a cookie that holds a whole session); or raise `header-buffer-size=`.",
     }
     WORKER_SILENT = 145 {
@@ -140,21 +140,21 @@ super::events! { CHILD:
         level: "error",
         status: "500",
         when: "WSGIProcessGroup, or process-group= of an alias, names a group that no WSGIDaemonProcess defines. Apache said so when it started too (0389).",
-        example: "WSGI0150: process group \"shpo\" is not defined. Did you mean \"shop\"?",
+        example: "WSGI0150: process group \"blgo\" is not defined. Defined groups: \"shop\" (/etc/apache2/sites-enabled/s.conf:1), \"blog\" (/etc/apache2/sites-enabled/s.conf:2). Did you mean \"blog\"?",
         mend: "Correct the name, or define the group.",
     }
     GROUP_OF_OTHER_HOST = 152 {
         level: "error",
         status: "500",
         when: "The process group is defined inside a virtual host with another ServerName.",
-        example: "WSGI0152: Daemon process called 'shop' cannot be accessed by this WSGI application: it is defined inside of a <VirtualHost> with another ServerName (/etc/apache2/sites-enabled/shop.conf:3). Define it outside of <VirtualHost>.",
+        example: "WSGI0152: Daemon process called 'inner' cannot be accessed by this WSGI application: it is defined inside of a <VirtualHost> with another ServerName (/etc/apache2/sites-enabled/s.conf:24). Define it outside of <VirtualHost>.",
         mend: "Move the WSGIDaemonProcess out of the virtual host.",
     }
     RESPONSE_MALFORMED = 360 {
         level: "error",
         status: "502",
         when: "A worker sent bytes that are no response. The connection was dropped.",
-        example: "WSGI0360: A worker of process group 'shop' sent what is no response: a length exceeds the rest of its message. The connection to it was dropped.",
+        example: "WSGI0360: A worker of process group 'shop' sent what is no response: message is cut short. The connection to it was dropped.",
         mend: "See that all three files of the module are of the same build. An application that writes to descriptors it has not opened does this too.",
     }
     RESPONSE_BROKEN_OFF = 361 {

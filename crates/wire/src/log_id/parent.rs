@@ -57,7 +57,7 @@ super::events! { PARENT:
         level: "error",
         status: "",
         when: "Apache starts, and the supervisor cannot be started or refuses the configuration. Apache does not start.",
-        example: "WSGI0387: the supervisor refused the configuration: process group 'shop': cannot listen on /run/nowhere/wsgi.4711.shop.sock: No such file or directory.",
+        example: "WSGI0387: the supervisor did not answer within 30 s.",
         mend: "Mend what the line names and start Apache again.",
     }
     NOT_IN_FORCE = 388 {
@@ -71,21 +71,21 @@ super::events! { PARENT:
         level: "warn",
         status: "",
         when: "Apache is started or checked, and a line of the configuration uses a process group that is not defined, or that it may not use.",
-        example: "WSGI0389: /etc/apache2/sites-enabled/shop.conf:7 uses process group \"shpo\", which is not defined. Did you mean \"shop\"? Requests that go there get 500.",
+        example: "WSGI0389: /etc/apache2/sites-enabled/s.conf:7 uses process group \"blgo\", which is not defined. Defined groups: \"shop\" (/etc/apache2/sites-enabled/s.conf:1), \"blog\" (/etc/apache2/sites-enabled/s.conf:2). Did you mean \"blog\"? Requests that go there get 500.",
         mend: "Correct the name, define the group, or define it outside of the virtual host.",
     }
     WITHOUT_EFFECT = 390 {
         level: "warn",
         status: "",
         when: "Apache is started or checked, and the configuration has directives this version accepts and does not act upon yet.",
-        example: "WSGI0390: Accepted and checked, but without effect in this version: WSGIImportScript (the first at /etc/apache2/sites-enabled/shop.conf:9).",
+        example: "WSGI0390: Accepted and checked, but without effect in this version: WSGIDaemonProcess maximum-requests= (the first at /etc/apache2/sites-enabled/s.conf:3).",
         mend: "Nothing, if the site does not depend on them; see docs/directives for each.",
     }
     CONFIGURATION_REFUSED = 391 {
         level: "error",
         status: "",
         when: "Apache is started or checked, and the configuration as a whole cannot be served. Apache does not start; at a restart it ends, as with any error in its configuration: check with `apache2ctl configtest` first.",
-        example: "WSGI0391: /etc/apache2/sites-enabled/shop.conf:3: WSGIDaemonProcess shop: there is no user \"usr1\".",
+        example: "WSGI0391: /etc/apache2/sites-enabled/s.conf:5 WSGIScriptAlias loads a script in process group \"blgo\", which is not defined. Defined groups: \"shop\" (/etc/apache2/sites-enabled/s.conf:1), \"blog\" (/etc/apache2/sites-enabled/s.conf:2). Did you mean \"blog\"?",
         mend: "Mend the line it names.",
     }
 }

@@ -14,7 +14,7 @@ super::events! { SUPERVISOR:
         level: "warn",
         status: "",
         when: "A group starts whose WSGIDaemonProcess has options that this version accepts and does not act upon yet.",
-        example: "WSGI0331: process group 'shop': cpu-time-limit: no effect yet",
+        example: "WSGI0331: process group 'shop': maximum-requests: no effect yet",
         mend: "Nothing, if the site does not depend on them; see docs/directives/WSGIDaemonProcess-options.md.",
     }
     SOCKET_NOT_REMOVED = 332 {
@@ -28,7 +28,7 @@ super::events! { SUPERVISOR:
         level: "error",
         status: "503 while no other worker runs",
         when: "A process was made for a worker, and something on the way to its Python failed: the user, a limit, a directory, the program itself.",
-        example: "WSGI0333: process group 'shop': a worker could not be started: chdir /srv/shop: Permission denied (os error 13)",
+        example: "WSGI0333: process group 'shop': a worker cannot change to the working directory: Permission denied (os error 13)",
         mend: "Mend what the line names. It is tried again by itself.",
     }
     SERVED_AGAIN = 334 {
@@ -63,14 +63,14 @@ super::events! { SUPERVISOR:
         level: "error",
         status: "503 while no other worker runs",
         when: "A worker ended before it was ready: its Python could not start, or the script ended the process while it was loaded.",
-        example: "WSGI0338: process group 'shop': /srv/shop/venv/bin/python was killed by signal 11 before the worker was ready; what it wrote stands above",
+        example: "WSGI0338: process group 'shop': /srv/shop/venv/bin/python was killed by SIGSEGV (signal 11) before the worker was ready; what it wrote stands above",
         mend: "Read what stands above it. Try by hand, as the group's user: `sudo -u USER /srv/shop/venv/bin/python -c 'import the_application'`.",
     }
     WORKER_DIED = 339 {
         level: "error",
         status: "502 for requests that were running",
         when: "A worker that served requests ended without being asked to. A successor is started at once.",
-        example: "WSGI0339: process group 'shop': worker 4711 was killed by signal 11; a successor is started",
+        example: "WSGI0339: process group 'shop': worker 985 was killed by SIGSEGV (signal 11); a successor is started",
         mend: "Signal 11 or 6: a fault in a C extension, often one that does not work in sub-interpreters (try `WSGIApplicationGroup %{GLOBAL}`). Signal 9: somebody, or the system for want of memory (see its log). A status: the application called os._exit.",
     }
     NO_PROCESS = 340 {
@@ -84,14 +84,14 @@ super::events! { SUPERVISOR:
         level: "error",
         status: "503 while no other worker runs",
         when: "The Python of a group cannot run the group's application: python-home names no environment, it cannot be read by the group's user, its base installation is gone, or it is too old.",
-        example: "WSGI0341: process group 'shop': python-home=/srv/shop/venv: there is no such directory",
+        example: "WSGI0341: process group 'shop': python-home=/srv/shop/env does not exist. Make it (python3 -m venv /srv/shop/env), or correct the path",
         mend: "The line says what is wrong and, where there is one, the command that mends it. It is tried again by itself.",
     }
     START_TIMED_OUT = 342 {
         level: "error",
         status: "503 while no other worker runs",
         when: "A worker was not ready within `startup-timeout=`.",
-        example: "WSGI0342: process group 'shop': a worker was not ready within 60 s and is ended",
+        example: "WSGI0342: process group 'shop': a worker was not ready within 300 s and is ended",
         mend: "See what the script waits for while it is loaded, or raise `startup-timeout=`.",
     }
     WORKER_KILLED = 343 {

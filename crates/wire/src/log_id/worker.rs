@@ -15,7 +15,7 @@ super::events! { WORKER:
         level: "error",
         status: "500",
         when: "The script was loaded and defines no `application` (or what WSGICallableObject names).",
-        example: "WSGI0089: /srv/shop/shop.wsgi defines no callable named 'application', in sub-interpreter 'localhost:8000|' of process group 'shop'. It does define app: WSGICallableObject chooses another name.",
+        example: "WSGI0089: /srv/blog/blog.wsgi defines no callable named 'application', in the main interpreter of process group 'blog'. It does define app: WSGICallableObject chooses another name.",
         mend: "Say `from shop import app as application` in the script, or `WSGICallableObject app`.",
     }
     SCRIPT_UNREADABLE = 105 {
@@ -36,7 +36,7 @@ super::events! { WORKER:
         level: "error",
         status: "500",
         when: "The script called sys.exit() while it was loaded; frameworks do that at the end of a server of their own, such as app.run().",
-        example: "WSGI0107: SystemExit(3) raised at /srv/shop/shop.wsgi line 2 while /srv/shop/shop.wsgi was loaded, in the main interpreter of process group 'shop'. A script must define its application and return. A call that starts a server of its own, such as app.run(), belongs under `if __name__ == '__main__':`.",
+        example: "WSGI0107: SystemExit(1) raised at /srv/blog/blog.wsgi line 2 while /srv/blog/blog.wsgi was loaded, in the main interpreter of process group 'blog'. A script must define its application and return. A call that starts a server of its own, such as app.run(), belongs under `if __name__ == '__main__':`.",
         mend: "Put the call it names under `if __name__ == '__main__':`.",
     }
     SCRIPT_EXITED_AT_START = 108 {
@@ -127,7 +127,7 @@ super::events! { WORKER:
         level: "error",
         status: "500",
         when: "What came as a request cannot be understood.",
-        example: "WSGI0305: the request can't be understood: a length exceeds the rest of its message",
+        example: "WSGI0305: the request can't be understood: message is cut short",
         mend: "See that all three files of the module are of the same build.",
     }
     KEY_UNKNOWN = 306 {
@@ -169,7 +169,7 @@ super::events! { WORKER:
         level: "error",
         status: "",
         when: "A connection brought no request in time, or what cannot be one. At most one such line a second.",
-        example: "WSGI0311: a connection to the process group was dropped: it sent nothing for 1 s",
+        example: "WSGI0311: a connection to the process group was dropped: it sent no request of this version",
         mend: "Somebody else than this Apache connects to the group's socket, or the files of the module are of different builds.",
     }
     NO_INTERPRETER = 312 {
@@ -220,5 +220,12 @@ super::events! { WORKER:
         when: "A function in the list mod_wsgi.posthooks of environ raised after the response. The traceback follows; the other hooks are called all the same.",
         example: "WSGI0318: a post hook of /shop/cart raised",
         mend: "Mend the function.",
+    }
+    NOT_LOADED_BEFORE = 319 {
+        level: "error",
+        status: "500",
+        when: "A request needs a script that could not be loaded earlier. It is not run a second time in the same interpreter, where half of it may have had its effect: the first report says what is wrong.",
+        example: "WSGI0319: /srv/shop/shop.wsgi could not be loaded before: see the first report, in the main interpreter of process group 'shop'",
+        mend: "Look further up for 0105 to 0110 about the same script. Once the file changes it is loaded again, in a new worker.",
     }
 }
