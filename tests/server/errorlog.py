@@ -169,5 +169,5 @@ def belongs_to_traceback(record, last):
 
 
 def strip_prefix(record):
-    """The text of a record without `[script ...]`, which the C module puts before it."""
-    return re.sub(r"^\[script [^\]]*\] ", "", record.text)
+    """The text of a record without what says where it is from: `[script ...]` or `[group ...]`."""
+    return re.sub(r"^\[(script|group) [^\]]*\] ", "", record.text)

@@ -25,6 +25,8 @@ const MAX_WAITING: usize = 256 * 1024;
 const ATOMIC_WRITE: usize = 4096;
 /// Longest text of a line, before escaping.
 pub const MAX_TEXT: usize = 8 * 1024;
+/// Longest label before a text.
+pub const MAX_LABEL: usize = 256;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,7 +186,7 @@ fn line(style: Style, at: Duration, level: Level, pid: u32, text: &[u8]) -> Vec<
     }
     head.push_str("] ");
     let mut line = head.into_bytes();
-    escape(&text[..text.len().min(MAX_TEXT)], &mut line);
+    escape(&text[..text.len().min(MAX_LABEL + MAX_TEXT)], &mut line);
     line.push(b'\n');
     line
 }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use wire::log_line;
 
-use crate::journal::{Journal, MAX_TEXT};
+use crate::journal::{Journal, MAX_LABEL, MAX_TEXT};
 
 /// Most bytes taken in one turn, so that one worker's flood does not starve the others.
 const MAX_TURN: usize = 64 * 1024;
@@ -20,6 +20,8 @@ pub struct Relay {
     pipe: File,
     /// The worker's process.
     pid: u32,
+    /// What stands before its lines.
+    label: Vec<u8>,
     /// A line whose end has not come yet.
     partial: Vec<u8>,
 }
@@ -38,8 +40,15 @@ impl Relay {
         Ok(Self {
             pipe: pipe.into(),
             pid,
+            label: Vec::new(),
             partial: Vec::new(),
         })
+    }
+
+    /// Has each line name the process group: a log is often that of many.
+    pub fn name(&mut self, group: &[u8]) {
+        let name = &group[..group.len().min(MAX_LABEL - 10)];
+        self.label = [b"[group ", name, b"] "].concat();
     }
 
     /// Moves what is there to the log, up to a bound.
@@ -75,7 +84,7 @@ impl Relay {
     /// Writes a line, or a piece of one.
     fn write(&self, line: &[u8], log: &Journal) {
         let (level, text) = log_line::read(line);
-        log.write(level, self.pid, text);
+        log.write(level, self.pid, &[&self.label, text].concat());
     }
 
     fn split(&mut self, mut bytes: &[u8], log: &Journal) {
@@ -125,6 +134,7 @@ mod tests {
         let (reader, writer) = os::descriptor::pipe().unwrap();
         let mut writer = File::from(writer);
         let mut relay = Relay::new(reader, 9).unwrap();
+        relay.name(b"shop");
         for piece in pieces {
             writer.write_all(piece).unwrap();
             assert_eq!(relay.carry(&journal), Pipe::Open);
@@ -134,7 +144,7 @@ mod tests {
         drop(journal);
         let mut text = String::new();
         File::from(log_reader).read_to_string(&mut text).unwrap();
-        let tag = "[wsgi:error] [pid 9] ";
+        let tag = "[wsgi:error] [pid 9] [group shop] ";
         text.lines()
             .map(|line| line[line.find(tag).unwrap() + tag.len()..].to_owned())
             .collect()

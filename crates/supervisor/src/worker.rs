@@ -130,6 +130,14 @@ impl Worker {
         })
     }
 
+    /// Names the group in whatever the worker prints.
+    pub fn of_group(mut self, name: &[u8]) -> Self {
+        if let Some(log) = &mut self.log {
+            log.name(name);
+        }
+        self
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.pid()
     }

@@ -277,7 +277,7 @@ fn what_a_worker_writes_is_in_the_log_escaped_and_under_its_number() {
     let pid = supervisor.pid("shop");
     supervisor.ask("shop", "print hello \x1b[31m there");
     let line = supervisor.logged("hello");
-    let end = format!("[wsgi:error] [pid {pid}:tid {pid}] hello \\x1b[31m there");
+    let end = format!("[wsgi:error] [pid {pid}:tid {pid}] [group shop] hello \\x1b[31m there");
     assert!(line.ends_with(&end), "{line}");
 }
 

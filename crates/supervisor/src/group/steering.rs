@@ -164,6 +164,7 @@ impl Group {
         });
         match started {
             Ok(worker) => {
+                let worker = worker.of_group(&self.config.name);
                 self.next_worker += 1;
                 self.history.starts += 1;
                 let text = format!(
