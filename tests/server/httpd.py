@@ -46,10 +46,13 @@ NEEDED_BY = {
     "filter": r"^\s*(AddOutputFilterByType|FilterProvider|FilterChain)",
     "http2": r"^\s*(Protocols|H2)",
     "headers": r"^\s*(RequestHeader|Header)\s",
+    "http2": r"^\s*(H2|Protocols\s.*h2)",
     "proxy": r"^\s*Proxy",
     "proxy_http": r"^\s*ProxyPass.*http://",
     "remoteip": r"^\s*RemoteIP",
+    "reqtimeout": r"^\s*RequestReadTimeout",
     "rewrite": r"^\s*Rewrite",
+    "ssl": r"^\s*SSL",
     "status": r"server-status",
     "unique_id": r"UNIQUE_ID",
 }

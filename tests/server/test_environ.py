@@ -261,3 +261,129 @@ def test_every_key_and_every_text_value_is_str(environ):
     got = environ("/mount?x", headers={"X-One": "1"})
     own = re.compile(r"wsgi\.|mod_wsgi\.|apache\.|the environ")
     assert {value[0] for key, value in got.items() if not own.match(key)} == {"str"}
+
+
+EVERY = {
+    # Key of behaviour §4.2: its type.
+    "REQUEST_METHOD": "str", "SERVER_PROTOCOL": "str", "QUERY_STRING": "str", "REQUEST_URI": "str", "SCRIPT_NAME": "str",
+    "PATH_INFO": "str", "SERVER_NAME": "str", "SERVER_PORT": "str", "SERVER_ADDR": "str", "SERVER_SOFTWARE": "str",
+    "SERVER_ADMIN": "str", "REMOTE_ADDR": "str", "REMOTE_PORT": "str", "DOCUMENT_ROOT": "str", "CONTEXT_PREFIX": "str",
+    "CONTEXT_DOCUMENT_ROOT": "str", "SCRIPT_FILENAME": "str", "REQUEST_SCHEME": "str", "HTTP_HOST": "str",
+    "wsgi.version": "tuple", "wsgi.url_scheme": "str", "wsgi.input_terminated": "bool", "wsgi.multithread": "bool",
+    "wsgi.multiprocess": "bool", "wsgi.run_once": "bool", "apache.version": "tuple", "mod_wsgi.version": "tuple",
+    "mod_wsgi.process_group": "str", "mod_wsgi.application_group": "str", "mod_wsgi.callable_object": "str",
+    "mod_wsgi.request_handler": "str", "mod_wsgi.handler_script": "str", "mod_wsgi.script_name": "str",
+    "mod_wsgi.path_info": "str", "mod_wsgi.listener_host": "str", "mod_wsgi.listener_port": "str",
+    "mod_wsgi.server_pid": "str", "mod_wsgi.request_id": "str", "mod_wsgi.request_start": "float",
+    "mod_wsgi.queue_start": "float", "mod_wsgi.daemon_start": "float", "mod_wsgi.application_start": "float",
+    "mod_wsgi.thread_id": "int",
+}
+
+
+@pytest.mark.parametrize("key", sorted(EVERY))
+def test_every_key_has_its_type(environ, key):
+    assert environ("/")[key][0] == EVERY[key]
+
+
+def test_nothing_else_is_in_the_environ_of_a_plain_request(environ, site):
+    objects = {"wsgi.input", "wsgi.errors", "wsgi.file_wrapper", "the environ", "SHOP.NAME", "EMPTY"}
+    ours = {"wsgi.early_hints", "mod_wsgi.posthooks"}
+    extra = set(environ("/")) - set(EVERY) - objects - (set() if site.is_reference else ours)
+    # What a client of this suite sends besides Host.
+    assert extra <= {"HTTP_CONNECTION"}, extra
+
+
+def test_a_connection_has_an_id_only_where_it_was_given_one(environ):
+    assert environ("/").get("mod_wsgi.connection_id", ("str",))[0] == "str"
+
+
+def test_run_once_is_true_where_a_process_serves_one_request(httpd):
+    httpd.error_log.allow("maximum-requests.*no effect", "without effect.*maximum-requests")
+    httpd.serve("environ.wsgi", options="threads=1 maximum-requests=1")
+    assert httpd.ask("/")["wsgi.run_once"] == ["bool", True]
+
+
+def test_the_first_of_two_overlapping_aliases_wins(httpd):
+    httpd.app("inner.wsgi", (httpd.apps / "environ.wsgi").read_text())
+    httpd.configure(
+        "WSGIDaemonProcess app threads=2", "WSGIProcessGroup app",
+        "WSGIScriptAlias /a/b {apps}/inner.wsgi", "WSGIScriptAlias /a {apps}/environ.wsgi",
+    ).start()
+    for target, script, name, path in [
+        ("/a/b/c", "inner.wsgi", "/a/b", "/c"),
+        ("/a//b//c", "inner.wsgi", "/a/b", "/c"),
+        ("/a/bc", "environ.wsgi", "/a", "/bc"),
+        ("/a", "environ.wsgi", "/a", ""),
+        ("/a/", "environ.wsgi", "/a", "/"),
+        ("/a/%62/c", "inner.wsgi", "/a/b", "/c"),
+        ("/a/x%2e%2ey", "environ.wsgi", "/a", "/x..y"),
+    ]:
+        got = httpd.ask(target)
+        assert os.path.basename(got["SCRIPT_FILENAME"][1]) == script, target
+        assert (got["SCRIPT_NAME"][1], got["PATH_INFO"][1]) == (name, path), target
+        assert got["REQUEST_URI"][1] == target
+
+
+@pytest.mark.parametrize(
+    "path, decoded",
+    [("/%25", "/%"), ("/%252F", "/%2F"), ("/a%3Fb", "/a?b"), ("/%23", "/#"), ("/a+b", "/a+b"), ("/%C3%BC", "/\xc3\xbc"),
+     ("/%FF%80", "/\xff\x80"), ("/~%7e", "/~~"), ("/a;b=c", "/a;b=c"), ("/a/./b/../c", "/a/c")],
+)
+def test_the_path_is_decoded_once(environ, path, decoded):
+    got = environ(path)
+    assert text(got, "PATH_INFO") == decoded
+    assert text(got, "REQUEST_URI") == path
+
+
+@pytest.mark.parametrize("query", ["", "?", "?a", "?a=%26&a=%C3%BC", "?a=b?c", "?%"])
+def test_the_query_is_not_decoded(environ, query):
+    got = environ(f"/{query}")
+    assert text(got, "QUERY_STRING") == query[1:]
+    assert text(got, "REQUEST_URI") == f"/{query}"
+
+
+def test_an_absolute_target_names_the_same_resource(environ, site):
+    got = environ(f"http://other.example:{site.port}/x?y")
+    assert text(got, "PATH_INFO") == "/x"
+    assert text(got, "QUERY_STRING") == "y"
+    assert text(got, "REQUEST_URI") == f"http://other.example:{site.port}/x?y"
+
+
+def test_a_header_folds_its_duplicates_in_their_order(environ):
+    got = environ("/", headers=[("Accept", "a"), ("X-Other", "1"), ("ACCEPT", "b"), ("accept", "c")])
+    assert text(got, "HTTP_ACCEPT") == "a, b, c"
+
+
+def test_header_names_that_differ_in_dash_and_underscore_do_not_meet(environ):
+    got = environ("/", headers=[("X-User", "right"), ("X_User", "wrong")])
+    assert text(got, "HTTP_X_USER") == "right"
+
+
+def test_an_empty_header_is_an_empty_value(environ):
+    assert text(environ("/", headers=[("X-Empty", "")]), "HTTP_X_EMPTY") == ""
+
+
+def test_a_client_cannot_set_keys_of_the_module(environ):
+    headers = [("Mod-Wsgi.Process-Group", "evil"), ("Wsgi-Url-Scheme", "https"), ("Remote-User", "root"), ("Script-Name", "/evil")]
+    got = environ("/", headers=headers)
+    assert got["mod_wsgi.process_group"] == ("str", "app")
+    assert got["wsgi.url_scheme"] == ("str", "http")
+    assert "REMOTE_USER" not in got and text(got, "SCRIPT_NAME") == ""
+    assert text(got, "HTTP_REMOTE_USER") == "root"
+
+
+def test_the_times_are_those_of_this_request(environ):
+    first, second = environ("/"), environ("/")
+    assert first["mod_wsgi.application_start"][1] <= second["mod_wsgi.request_start"][1]
+    assert second["mod_wsgi.application_start"][1] - second["mod_wsgi.request_start"][1] < 5
+
+
+def test_a_request_of_http_1_0_says_so(environ):
+    got = environ("/", version="HTTP/1.0")
+    assert text(got, "SERVER_PROTOCOL") == "HTTP/1.0"
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "DELETE", "PATCH", "PROPFIND", "PURGE"])
+def test_any_method_reaches_the_application(site, method):
+    answer = site.request(method, "/")
+    assert answer.json["REQUEST_METHOD"] == ["str", method]

@@ -1,8 +1,11 @@
 """What an application reads from wsgi.input (issue 2, point 5)."""
 
 import hashlib
+import threading
 
 import pytest
+
+from client import Broken
 
 BIG = bytes(range(256)) * 4096 * 3  # 3 MiB, larger than any buffer on the way
 
@@ -203,7 +206,6 @@ def application(environ, start_response):
 """)
     httpd.serve("cross.wsgi")
     with httpd.connect() as connection:
-        import threading
         sender = threading.Thread(target=connection.send_request, args=("POST", "/"), kwargs={"body": b"u" * (4 << 20)})
         sender.start()
         answer = connection.response()
@@ -229,3 +231,304 @@ def application(environ, start_response):
     httpd.serve("keep.wsgi")
     assert httpd.post("/", b"one").text == "kept"
     assert httpd.post("/", b"two").text == "RuntimeError"
+
+
+# -- limits, and clients that break off ---------------------------------------------------------
+
+READER = """
+import sys
+
+def application(environ, start_response):
+    got = 0
+    try:
+        while piece := environ["wsgi.input"].read(4096):
+            got += len(piece)
+        print("read", got, "without error", file=sys.stderr)
+    except OSError as error:
+        print("after", got, "caught", type(error).__name__ + ":", error, file=sys.stderr)
+        try:
+            environ["wsgi.input"].read(1)
+        except OSError as again:
+            print("again:", again, file=sys.stderr)
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+DECLARED = ("caught OSError", "again:", "WSGI0126", "AH0", "LimitRequestBody", "framing", "client", "without error")
+
+
+@pytest.fixture
+def reader(httpd):
+    httpd.app("reader.wsgi", READER)
+    httpd.error_log.allow(*DECLARED)
+    return httpd
+
+
+@pytest.mark.parametrize("size, status", [(100_000, 200), (100_001, 413), (4_000_000, 413)])
+def test_a_chunked_body_over_the_limit_is_413(reader, size, status):
+    reader.serve("reader.wsgi", "WSGIChunkedRequest On", "LimitRequestBody 100000")
+    assert reader.post("/", chunks(b"x" * size, 10_000)).status == status
+
+
+@pytest.mark.differs("body-errors-are-clear")
+def test_an_application_learns_that_the_body_is_over_the_limit(reader):
+    reader.serve("reader.wsgi", "WSGIChunkedRequest On", "LimitRequestBody 100000")
+    with reader.connect() as connection:
+        # The limit is passed in the middle, long after the application has begun to read.
+        connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(9):
+            connection.send_chunk(b"x" * 10_000)
+        connection.send_chunk(b"x" * 20_000)
+        connection.send(b"0\r\n\r\n")
+        assert connection.response().status == 413
+    reader.error_log.expect("caught OSError: .*LimitRequestBody")
+
+
+def test_a_body_over_the_limit_does_not_become_the_next_request(reader):
+    reader.serve("reader.wsgi", "LimitRequestBody 1000")
+    body = b"GET /?smuggled HTTP/1.1\r\nHost: x\r\n\r\n" * 100
+    with reader.connect() as connection:
+        connection.send_request("POST", "/", body=body)
+        assert connection.response().status == 413
+        try:
+            connection.send_request("GET", "/")
+            assert connection.response().status == 200
+        except (Broken, ConnectionError):
+            pass  # Closed, which is right too.
+    assert reader.error_log.text().count("without error") <= 1
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.differs("body-errors-are-clear")
+def test_a_client_that_leaves_in_its_body_is_an_oserror_with_the_reason(reader, framing):
+    reader.serve("reader.wsgi", "WSGIChunkedRequest On")
+    with reader.connect() as connection:
+        if framing == "length":
+            connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100_000)
+        else:
+            connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            connection.send_chunk(b"x" * 100_000)
+    found = reader.error_log.expect("caught OSError: ")
+    assert "the client closed its connection before it had sent the whole request body" in found[0].text
+    reader.error_log.expect("again: the client closed")
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread")
+def test_a_client_that_leaves_before_the_first_part_is_there_never_meets_the_application(reader):
+    reader.serve("reader.wsgi")
+    with reader.connect() as connection:
+        connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n" + b"x" * 1000)
+    # The next request comes through the same child, and its line is the only one.
+    assert reader.post("/", b"abc").text == "ok"
+    reader.error_log.expect("read 3 without error", count=1)
+    assert "caught" not in reader.error_log.text()
+
+
+@pytest.mark.differs("body-errors-are-clear")
+def test_broken_chunks_are_an_oserror_and_a_400(reader):
+    reader.serve("reader.wsgi", "WSGIChunkedRequest On")
+    with reader.connect() as connection:
+        connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.send_chunk(b"x" * 70_000)
+        connection.send(b"no number\r\nabc\r\n")
+        assert connection.response().status == 400
+    reader.error_log.expect("caught OSError: .*framing")
+
+
+@pytest.mark.differs("body-errors-are-clear")
+def test_a_client_that_stops_sending_is_408_and_an_oserror(reader):
+    reader.serve("reader.wsgi", "Timeout 1")
+    with reader.connect() as connection:
+        connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100_000)
+        assert connection.response().status == 408
+    reader.error_log.expect("caught OSError: .*time limit")
+
+
+def test_trailers_are_read_over(site):
+    with site.connect() as connection:
+        connection.send(b"POST /?read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n")
+        connection.send_chunk(b"abc")
+        connection.send(b"0\r\nX-Sum: 1\r\nX-More: 2\r\n\r\n")
+        assert connection.response().json["pieces"] == ["abc"]
+        connection.send_request("GET", "/?read")
+        assert connection.response().json["length"] == 0
+
+
+@pytest.mark.parametrize("size", ["2", "80000"])
+def test_chunk_extensions_and_odd_sizes_are_read_over(site, size):
+    with site.connect() as connection:
+        connection.send(b"POST /?read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.send(b"%04x;name=value\r\n%s\r\n0\r\n\r\n" % (int(size), b"y" * int(size)))
+        assert connection.response().json["length"] == int(size)
+
+
+# -- Expect: 100-continue -----------------------------------------------------------------------
+
+def test_a_large_body_waits_for_the_go_ahead(site):
+    with site.connect() as connection:
+        connection.send(b"POST /?read HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\nExpect: 100-continue\r\n\r\n")
+        assert connection.head().status == 100
+        connection.send(b"x" * 300_000)
+        answer = connection.response()
+        assert (answer.json["length"], answer.interim) == (300_000, [])
+
+
+@pytest.mark.differs("continue-only-when-read")
+def test_no_go_ahead_is_sent_and_the_connection_is_not_used_again_when_nobody_reads(site):
+    with site.connect() as connection:
+        connection.send(b"POST /?none HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\nExpect: 100-continue\r\n\r\n")
+        answer = connection.response()
+        assert (answer.status, answer.interim) == (200, [])
+        # Whether the body comes is the client's choice, so nothing can follow on this connection.
+        assert connection.at_end()
+
+
+@pytest.mark.differs("continue-only-when-read")
+def test_no_go_ahead_follows_the_head(httpd):
+    httpd.app("late.wsgi", """
+def application(environ, start_response):
+    start_response("200 OK", [])
+    yield b"first"
+    yield environ["wsgi.input"].read()
+""")
+    httpd.serve("late.wsgi")
+    with httpd.connect() as connection:
+        connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+        answer = connection.head()
+        # Nobody knows whether the body will come, so httpd ends the connection with the response.
+        assert (answer.status, answer["Connection"]) == (200, "close")
+        while connection.buffer != b"first":
+            connection.buffer += connection.socket.recv(100)
+        connection.send(b"abc")
+        assert connection.body(answer).body == b"firstabc"
+
+
+def test_another_expectation_is_417(site):
+    answer = site.raw(b"POST /?read HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: magic\r\nContent-Length: 3\r\n\r\nabc")
+    assert answer.split(b" ", 2)[1] == b"417"
+    site.error_log.allow("Expect", "AH00570")
+
+
+def test_an_expectation_of_an_http_1_0_client_is_ignored(site):
+    with site.connect() as connection:
+        connection.send(b"POST /?read HTTP/1.0\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc")
+        answer = connection.response()
+        assert (answer.json["length"], answer.interim) == (3, [])
+
+
+# -- unread bodies ------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("size", [50, 70_000, 3_000_000])
+def test_no_unread_body_becomes_the_next_request(site, framing, size):
+    smuggled = (b"GET /?smuggled HTTP/1.1\r\nHost: x\r\n\r\n" * (size // 39 + 1))[:size]
+    with site.connect() as connection:
+        body = smuggled if framing == "length" else chunks(smuggled, 65536)
+        sender = threading.Thread(target=connection.send_request, args=("POST", "/?none"), kwargs={"body": body})
+        sender.start()
+        assert connection.response().json["length"] == 0
+        sender.join(20)
+        try:
+            connection.send_request("POST", "/?read", body=b"second")
+            assert connection.response().json["pieces"] == ["second"]
+        except (Broken, ConnectionError):
+            pass  # Closed, which is right too.
+
+
+def test_a_body_read_in_part_is_not_the_next_request(httpd):
+    httpd.app("part.wsgi", """
+def application(environ, start_response):
+    got = environ["wsgi.input"].read(5)
+    start_response("200 OK", [("Content-Length", str(len(got)))])
+    return [got]
+""")
+    httpd.serve("part.wsgi")
+    with httpd.connect() as connection:
+        for size in (10, 100_000):
+            connection.send_request("POST", "/", body=b"abcde" * (size // 5))
+            assert connection.response().text == "abcde"
+
+
+@pytest.mark.differs("both-directions-at-once", run=False)
+@pytest.mark.parametrize("megabytes", [1, 4])
+def test_a_client_that_reads_only_after_it_has_sent_everything_is_answered(httpd, megabytes):
+    httpd.app("cross.wsgi", f"""
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Length", str({megabytes} << 20))])
+    for _ in range({megabytes} * 16):
+        yield b"x" * 65536
+""")
+    httpd.serve("cross.wsgi", options="threads=1")
+    with httpd.connect() as connection:
+        connection.send_request("POST", "/", body=b"u" * (megabytes << 20))
+        answer = connection.response()
+        assert answer.complete and len(answer.body) == megabytes << 20
+    assert httpd.get("/").complete
+
+
+@pytest.mark.differs("both-directions-at-once", run=False)
+def test_an_echo_of_four_megabytes_flows_both_ways(httpd):
+    httpd.app("flow.wsgi", """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Length", environ["CONTENT_LENGTH"])])
+    while piece := environ["wsgi.input"].read(65536):
+        yield piece
+""")
+    httpd.serve("flow.wsgi")
+    with httpd.connect() as connection:
+        data = BIG[: 4 << 20]
+        sender = threading.Thread(target=connection.send_request, args=("POST", "/"), kwargs={"body": data})
+        sender.start()
+        answer = connection.response()
+        sender.join(20)
+    assert answer.complete and answer.body == data
+
+
+# -- how much is waited for ---------------------------------------------------------------------
+
+WHEN = """
+import sys
+
+def application(environ, start_response):
+    print("the application runs", file=sys.stderr)
+    body = str(len(environ["wsgi.input"].read())).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+@pytest.mark.parametrize("option, first, whole", [("", 65536, 100_000), ("request-buffer-size=1000", 1000, 2000), ("request-buffer-size=8388608", 200_000, 200_000)])
+def test_the_application_runs_when_the_first_part_is_there(httpd, option, first, whole):
+    httpd.app("when.wsgi", WHEN)
+    httpd.serve("when.wsgi", options=f"threads=1 {option}")
+    httpd.error_log.allow("the application runs")
+    with httpd.connect() as connection:
+        connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % whole + b"x" * (first - 1))
+        # The only thread is free for others.
+        assert httpd.get("/").text == "0"
+        assert len(httpd.error_log.records("the application runs")) == 1
+        connection.send(b"x")
+        httpd.error_log.expect("the application runs", count=2)
+        connection.send(b"x" * (whole - first))
+        assert connection.response().text == str(whole)
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+def test_with_zero_nothing_is_waited_for(httpd):
+    httpd.app("when.wsgi", WHEN)
+    httpd.serve("when.wsgi", options="threads=1 request-buffer-size=0")
+    httpd.error_log.allow("the application runs")
+    with httpd.connect() as connection:
+        connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n")
+        httpd.error_log.expect("the application runs", count=1)
+        connection.send(b"abc")
+        assert connection.response().text == "3"
+
+
+@pytest.mark.parametrize("value", ["8388609", "-1", "many"])
+def test_a_request_buffer_has_a_largest_size(httpd, value):
+    if httpd.is_reference:
+        pytest.skip("an option of ours")
+    httpd.configure(f"WSGIDaemonProcess app request-buffer-size={value}")
+    assert "request-buffer-size" in httpd.refusal()

@@ -19,7 +19,7 @@ use super::peer::Peer;
 /// Bytes of body in one frame, and read from the client before they are sent on.
 const WINDOW: usize = 64 << 10;
 /// Bytes that may be read ahead for a client that sends while it should be reading.
-const READ_AHEAD: usize = 1 << 20;
+const READ_AHEAD: usize = 4 << 20;
 
 /// The body on its way.
 #[derive(Debug)]

@@ -340,7 +340,17 @@ def test_hop_by_hop_headers_never_leave(app):
         start_response("200 OK", [(name, "chunked") for name in names] + [("X-Own", "1")])
         return [b"x"]
     """)
-    assert call("hop").headers == [("X-Own", "1")]
+    said = call("hop")
+    assert said.headers == [("X-Own", "1")]
+
+
+def test_a_wish_to_close_the_connection_is_passed_on(app):
+    call = app("""
+    def closing(environ, start_response):
+        start_response("200 OK", [("connection", "Close, X-Own")])
+        return [b"x"]
+    """)
+    assert call("closing").headers == [("Connection", "close")]
 
 
 FILES = """

@@ -3,10 +3,14 @@
 //! Runs in: threads of the application. The three are functions bound to one object, a [`Call`],
 //! which holds no Python object and so can't be part of a reference cycle.
 
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use pyo3::ffi;
+use wire::log_id::FIELD_DROPPED;
+use wire::response::Level;
 
+use super::application;
 use super::events;
 use super::functions::with_output;
 use super::interpreter::Interpreter;
@@ -157,10 +161,28 @@ fn begin(
     let mut head = Head::new(status.as_bytes().unwrap_or_default())
         .map_err(|refused| value_error(gil, &refused))?;
     add_fields(gil, &mut head, &headers)?;
+    if let Some(dropped) = head.dropped {
+        explain_dropped(gil, call, dropped);
+    }
     with_output(gil, &call.exchange, |output| output.set_head(head))
         .map_err(|refusal| refuse(gil, "start_response()", refusal))?;
     // SAFETY: `write` takes a `Call` first, and `owner` is one.
     unsafe { types::bound(gil, &WRITE, owner) }
+}
+
+/// Says that a field was dropped, once for all requests of an interpreter.
+fn explain_dropped(gil: Gil<'_>, call: &Call, name: &str) {
+    let Some(state) = call.interpreter.state() else {
+        return;
+    };
+    if state.said_dropped.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let text = format!(
+        "{FIELD_DROPPED}: the application set the response header '{name}', which is dropped, as all \
+         headers are that speak about the connection: Apache writes them. Said once."
+    );
+    application::log(gil, &call.exchange, Level::Warning, &text);
 }
 
 fn refuse(gil: Gil<'_>, name: &str, refusal: Refusal) -> Raised {

@@ -4,6 +4,7 @@
 //! all its threads, under its GIL. Lives until the process ends.
 
 use std::ffi::CString;
+use std::sync::atomic::AtomicBool;
 
 use wire::control::WorkerSetup;
 use wire::keys;
@@ -77,6 +78,8 @@ pub struct State {
     pub call: Class<Call>,
     pub parts: Parts,
     pub scripts: Scripts,
+    /// It was said that a header field was dropped.
+    pub said_dropped: AtomicBool,
 }
 
 /// The Python sources, in the order they need each other.
@@ -179,6 +182,7 @@ impl State {
             call: calls::class(gil)?,
             parts,
             scripts: Scripts::default(),
+            said_dropped: AtomicBool::new(false),
         })
     }
 

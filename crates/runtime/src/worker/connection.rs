@@ -16,6 +16,10 @@ use wire::frame::{self, Kind, HEAD_LEN};
 use crate::fork;
 use crate::wsgi::outlet::Stream;
 
+/// How much longer than the limit a part of the request body is waited for. Apache keeps the same
+/// limit towards the client and says how it ended, which is to come first.
+const BEHIND: Duration = Duration::from_secs(5);
+
 /// Requests up to this long, frame head included, are left in the socket until they run.
 pub const PEEK: usize = 128 * 1024;
 /// How long a peer may take to begin its request, and then for each further piece.
@@ -168,7 +172,7 @@ impl Stream for Connection {
     }
 
     fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
-        self.receive_within(into, self.limit)
+        self.receive_within(into, self.limit + BEHIND)
     }
 
     fn receive_within(&self, into: &mut [u8], limit: Duration) -> io::Result<usize> {

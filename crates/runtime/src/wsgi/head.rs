@@ -17,7 +17,8 @@ fn refused<T>(why: impl Into<String>) -> Result<T, Refused> {
 
 /// Fields that belong to one connection and not to the response (RFC 9110 §7.6.1). An application
 /// can't know the connection, so they are dropped: passed on, they let one response take over the
-/// framing of the next.
+/// framing of the next. `Connection: close` is the exception: the child understands it as a wish and
+/// lets httpd write the field itself.
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",
@@ -41,6 +42,8 @@ pub struct Head {
     ends: Vec<(usize, usize)>,
     /// The body's length as the application declared it.
     pub content_length: Option<u64>,
+    /// A hop-by-hop field was dropped: its name.
+    pub dropped: Option<&'static str>,
 }
 
 impl Head {
@@ -108,10 +111,14 @@ impl Head {
                 name[..name.len().min(80)].escape_ascii()
             ));
         }
-        if HOP_BY_HOP
+        if let Some(hop) = HOP_BY_HOP
             .iter()
-            .any(|hop| name.eq_ignore_ascii_case(hop.as_bytes()))
+            .find(|hop| name.eq_ignore_ascii_case(hop.as_bytes()))
         {
+            if *hop == "connection" && closes(value) {
+                return self.push(b"Connection", b"close");
+            }
+            self.dropped.get_or_insert(hop);
             return Ok(());
         }
         if name.eq_ignore_ascii_case(b"content-length") && self.status >= 200 {
@@ -213,6 +220,13 @@ impl Head {
     }
 }
 
+/// Whether a `Connection` field asks for the end of the connection.
+fn closes(value: &[u8]) -> bool {
+    value
+        .split(|&byte| byte == b',')
+        .any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,6 +277,12 @@ mod tests {
             head.field(name.as_bytes(), b"x").unwrap();
         }
         assert_eq!(head.fields().len(), 0);
+        assert_eq!(head.dropped, Some("transfer-encoding"));
+        let mut head = Head::new(b"200 OK").unwrap();
+        head.field(b"connection", b"foo, Close").unwrap();
+        let fields: Vec<_> = head.fields().collect();
+        assert_eq!(fields, [(&b"Connection"[..], &b"close"[..])]);
+        assert_eq!(head.dropped, None);
     }
 
     #[test]

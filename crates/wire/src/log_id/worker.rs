@@ -228,4 +228,11 @@ super::events! { WORKER:
         example: "WSGI0319: /srv/shop/shop.wsgi could not be loaded before: see the first report, in the main interpreter of process group 'shop'",
         mend: "Look further up for 0105 to 0110 about the same script. Once the file changes it is loaded again, in a new worker.",
     }
+    FIELD_DROPPED = 320 {
+        level: "warn",
+        status: "",
+        when: "An application set a response header that speaks about the connection: Connection, Keep-Alive, Transfer-Encoding, TE, Trailer, Upgrade, Proxy-*. It was dropped, as in every later response. Said once for each application group of a process.",
+        example: "WSGI0320: the application set the response header 'transfer-encoding', which is dropped, as all headers are that speak about the connection: Apache writes them. Said once.",
+        mend: "Take the header out of the application. `Connection: close` is understood, and closes the connection.",
+    }
 }
