@@ -42,6 +42,15 @@ def group(httpd, name="app"):
     return next(group for group in ask(httpd)["groups"] if group["name"] == name)
 
 
+def running(httpd):
+    return [request for worker in group(httpd)["workers"] for request in worker["running"]]
+
+
+def ready(httpd):
+    """The group, as soon as it serves."""
+    return waiting.until(lambda: (now := group(httpd))["state"] == "ready" and now, 10, "the group to be ready")
+
+
 @pytest.fixture
 def gate(httpd):
     """A server whose requests end when `gate` is opened."""
@@ -65,13 +74,13 @@ class Waiting(threading.Thread):
 def test_a_request_that_runs_is_shown_with_its_age_and_without_its_query(httpd, gate):
     httpd.serve("gate.wsgi", LOCATION, options="threads=3")
     waiting_request = Waiting(httpd, gate)
-    seen = waiting.until(lambda: group(httpd)["workers"][0]["running"], 5, "the request")
+    seen = waiting.until(lambda: running(httpd), 5, "the request")
     assert len(seen) == 1
     assert seen[0]["request"] == "POST /slow/path"
     assert 0 <= seen[0]["queued_seconds"] < 1
     assert seen[0]["application_group"] == ""
     first = seen[0]["age_seconds"]
-    waiting.until(lambda: group(httpd)["workers"][0]["running"][0]["age_seconds"] >= first + 1, 5, "it to get older")
+    waiting.until(lambda: running(httpd)[0]["age_seconds"] >= first + 1, 5, "it to get older")
     page = httpd.get("/wsgi-status").text
     assert re.search(r"^    thread \d for \d+\.\d s: POST /slow/path, queued \d", page, re.M), page
     assert "threads busy 1 of 3, waiting 0" in page
@@ -212,7 +221,7 @@ def test_the_metrics_are_openmetrics(httpd, gate):
 def test_deaths_and_failing_starts_are_shown(httpd):
     httpd.serve("hello.wsgi", LOCATION)
     httpd.error_log.allow(r"WSGI0\d+", "killed|died|ended|signal")
-    before = group(httpd)["workers"][0]["pid"]
+    before = ready(httpd)["workers"][0]["pid"]
     os.kill(before, signal.SIGKILL)
     now = waiting.until(lambda: (now := group(httpd))["deaths"] == 1 and now["state"] == "ready" and now, 5, "a successor")
     assert now["last_error"]["text"].startswith(f"WSGI0339: worker {before} was killed by SIGKILL")
