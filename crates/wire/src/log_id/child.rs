@@ -15,7 +15,7 @@ super::events! { CHILD:
         status: "503",
         when: "The socket of the process group cannot be used at all: it is not there, or may not be entered.",
         example: "WSGI0117: Unable to connect to process group 'shop' on '/run/apache2/wsgi.4711.shop.sock': No such file or directory (os error 2). The group has not been started or its socket was removed; restart Apache.",
-        mend: "See that nothing cleans the directory of WSGISocketPrefix, and that the user of Apache's children can enter it; then restart Apache.",
+        mend: "See that nothing cleans the directory of WSGISocketPrefix, and that the user of Apache's children can enter it. For a socket whose file was removed, stop Apache and start it.",
     }
     RESPONSE_STALLED = 118 {
         level: "error",

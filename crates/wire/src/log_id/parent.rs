@@ -57,7 +57,7 @@ super::events! { PARENT:
         level: "error",
         status: "",
         when: "Apache starts, and the supervisor cannot be started or refuses the configuration. Apache does not start.",
-        example: "WSGI0387: the supervisor did not answer within 30 s.",
+        example: "WSGI0387: process group 'shop' cannot listen at /run/nowhere/wsgi.793.shop.sock: No such file or directory (os error 2). WSGISocketPrefix names a place where root alone may write, such as /run/apache2/wsgi.",
         mend: "Mend what the line names and start Apache again.",
     }
     NOT_IN_FORCE = 388 {

@@ -20,7 +20,7 @@ super::events! { WORKER:
     }
     SCRIPT_UNREADABLE = 105 {
         level: "error",
-        status: "500",
+        status: "500, or 503 where only the rights are missing",
         when: "A request needs the script, and the worker cannot read or compile it.",
         example: "WSGI0105: /srv/shop/shop.wsgi can't be read, in the main interpreter of process group 'shop': Permission denied",
         mend: "Mend the syntax error that is shown, or let the group's user read the file.",
