@@ -195,7 +195,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
                 if self.given {
                     // A client that has got a part gets all that there is. Whether it is still
                     // there does not matter any more.
-                    let _ = self.give_all();
+                    let _ = self.give_all(false);
                 }
                 self.client.break_off();
                 Outcome::Broken

@@ -124,6 +124,11 @@ impl Frames {
         }
     }
 
+    /// Whether more bytes of the body are here already.
+    pub fn data_follows(&self) -> bool {
+        self.data_left == 0 && matches!(self.peek_head(), Ok(Some((Kind::Data, 1..))))
+    }
+
     /// The `End` frame, if it is what follows and is here already.
     pub fn end_follows(&self) -> Option<End> {
         if self.data_left > 0 {

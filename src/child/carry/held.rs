@@ -51,6 +51,11 @@ impl Held {
         self.portions.is_empty()
     }
 
+    /// Whether a single portion waits.
+    pub fn is_last(&self) -> bool {
+        self.portions.len() == 1
+    }
+
     /// Bytes that wait in memory; those of files do not count.
     pub fn len(&self) -> usize {
         self.bytes

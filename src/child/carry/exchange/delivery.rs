@@ -38,9 +38,11 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
             None => false,
         };
         // With its end here the worker is done, and httpd may wait for the client; unless the
-        // client is still sending, and reads only afterwards.
+        // client is still sending, and reads only afterwards. Pieces that are here together go
+        // together: each call of httpd's filters makes a chunk.
         let at_once = ending && !self.order.upload.may_be_coming();
-        if !self.held.is_empty() || !(at_once || self.fits(admitted)) {
+        let alone = self.held.is_empty() && !self.frames.data_follows();
+        if !alone || !(at_once || self.fits(admitted)) {
             self.hold(&range);
             return Ok(());
         }
@@ -112,10 +114,7 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
         }
         if !body.ended {
             self.order.upload.abandon();
-            if let Err(stop) = self.give_all() {
-                return stop;
-            }
-            if let Err(stop) = self.give(Given::Frame(0..0), true) {
+            if let Err(stop) = self.give_all(true) {
                 return stop;
             }
         }
@@ -124,14 +123,15 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
 
     /// Whether the client takes `len` more bytes without waiting, as far as is known.
     fn fits(&mut self, len: usize) -> bool {
-        if len > self.credit {
-            self.credit = self.client.room().unwrap_or(0);
+        self.room(len).is_some_and(|room| len <= room)
+    }
+
+    /// Bytes that the client takes without waiting, asked anew where less than `wanted` is known of.
+    fn room(&mut self, wanted: usize) -> Option<usize> {
+        if wanted > self.credit {
+            self.credit = self.client.room()?;
         }
-        let fits = len <= self.credit;
-        if fits {
-            self.credit -= len;
-        }
-        fits
+        Some(self.credit)
     }
 
     fn hold(&mut self, range: &Range<usize>) {
@@ -170,24 +170,23 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
         if self.flush_is_due && ready && self.held.is_empty() {
             return self.flush();
         }
-        while let Some(front) = self.held.front() {
-            let Some(room) = self.client.room() else {
+        while !self.held.is_empty() {
+            // A file counts as one byte: nobody knows how httpd sends it.
+            let wanted = self.held.len().max(1);
+            let Some(room) = self.room(wanted) else {
                 // Nobody can say when an HTTP/2 stream has room: httpd waits for it.
                 return match was_full {
-                    true => self.give_all(),
+                    true => self.give_all(false),
                     false => Ok(()),
                 };
             };
             let room = room.max(std::mem::take(&mut sure));
-            let len = match front {
-                Front::Bytes(bytes) => bytes.len().min(room),
-                Front::File => 0,
-            };
             // Crumbs would cost more than they are worth.
-            if room < SIP.min(self.held.len().max(1)) {
+            if room < SIP.min(wanted) {
                 break;
             }
-            self.give_held(len)?;
+            let len = self.front_len().min(room);
+            self.give_held(len, false)?;
         }
         if was_full && !self.is_full() {
             self.waited_for = Instant::now();
@@ -195,27 +194,42 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
         Ok(())
     }
 
-    /// Gives the client all that is held, however long that takes.
-    pub(super) fn give_all(&mut self) -> Result<(), Stop> {
-        while let Some(front) = self.held.front() {
-            let len = match front {
-                Front::Bytes(bytes) if self.order.upload.may_be_coming() => bytes.len().min(SIP),
-                Front::Bytes(bytes) => bytes.len(),
-                Front::File => 0,
+    /// Bytes of the portion whose turn it is; none of a file.
+    fn front_len(&self) -> usize {
+        match self.held.front() {
+            Some(Front::Bytes(bytes)) => bytes.len(),
+            Some(Front::File) | None => 0,
+        }
+    }
+
+    /// Gives the client all that is held, however long that takes, and with `ending` the end.
+    pub(super) fn give_all(&mut self, ending: bool) -> Result<(), Stop> {
+        let mut ended = false;
+        while !self.held.is_empty() {
+            let len = self.front_len();
+            let sip = match self.order.upload.may_be_coming() {
+                true => len.min(SIP),
+                false => len,
             };
             self.let_client_read()?;
-            self.give_held(len)?;
+            // A file with its end: httpd answers ranges of it. Of several pieces of an iterable the
+            // end stays apart, so that they are chunks whether or not they came together.
+            ended = ending && len == 0 && self.held.is_last();
+            self.give_held(sip, ended)?;
+        }
+        if ending && !ended {
+            self.give(Given::Frame(0..0), true)?;
         }
         self.waited_for = Instant::now();
         Ok(())
     }
 
     /// Gives the client `len` bytes of what is held, or the file that is its turn.
-    fn give_held(&mut self, len: usize) -> Result<(), Stop> {
+    fn give_held(&mut self, len: usize, ending: bool) -> Result<(), Stop> {
         match self.held.take_file() {
-            Some(stretch) => self.give(Given::File(stretch), false)?,
+            Some(stretch) => self.give(Given::File(stretch), ending)?,
             None => {
-                self.give(Given::Held(len), false)?;
+                self.give(Given::Held(len), ending)?;
                 self.held.advance(len);
             }
         }
@@ -250,6 +264,7 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
                 usize::try_from(len).unwrap_or(usize::MAX)
             }
         };
+        self.credit = self.credit.saturating_sub(len);
         if ending {
             return Ok(());
         }
@@ -278,7 +293,7 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
                 Ok(())
             }
             None => {
-                self.give_all()?;
+                self.give_all(false)?;
                 self.flush()
             }
         }

@@ -147,7 +147,7 @@ fn a_client_that_leaves_ends_the_conversation_at_once() {
         ..FakeClient::with_room(usize::MAX)
     };
     let lines = Lines::default().head(200, &[]).data(b"hello").data(b"more");
-    let script = lines.said().then(Afterwards::StaysSilent);
+    let script = lines.said().in_pieces_of(1).then(Afterwards::StaysSilent);
     let limits = Limits {
         silence: Duration::from_secs(60),
         ..limits()
