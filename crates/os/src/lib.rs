@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod backlog;
 pub mod clock;
 pub mod descriptor;
+pub mod dump;
 pub mod listener;
 pub mod poll;
 pub mod process;

@@ -48,7 +48,7 @@ extern "C" fn note(number: libc::c_int) {
 
 extern "C" fn nothing(_: libc::c_int) {}
 
-fn handle(number: i32, handler: libc::sighandler_t, flags: i32) -> io::Result<()> {
+pub(crate) fn handle(number: i32, handler: libc::sighandler_t, flags: i32) -> io::Result<()> {
     // SAFETY: all-zero is a valid sigaction: no flags, an empty mask.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler;
@@ -173,14 +173,18 @@ impl Thread {
     /// called. The thread may just be about to block: kick until it has left. A thread that has
     /// ended is no error.
     pub fn kick(self) -> io::Result<()> {
-        // SAFETY: touches no memory; the signal has a handler that does nothing, and goes to no
-        // thread outside this process.
-        let sent =
-            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.tid, kick_signal()) };
-        match checked(sent) {
+        match self.raise(kick_signal()) {
             Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Sends the thread a signal.
+    pub(crate) fn raise(self, number: i32) -> io::Result<()> {
+        // SAFETY: touches no memory; callers have given the signal a handler, and it goes to no
+        // thread outside this process.
+        checked(unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.tid, number) })?;
+        Ok(())
     }
 }
 

@@ -138,3 +138,17 @@ def missing(namespace, name, path, where):
     if found:
         text += f" It does define {', '.join(found[:8])}: WSGICallableObject chooses another name."
     return text
+
+
+def overdue(error, sentence):
+    """RequestTimeout came out of the application."""
+    return f"{sentence}\n{_traceback(error)}"
+
+
+def stack(ident):
+    """Where another thread is."""
+    import sys
+    import traceback
+
+    frame = sys._current_frames().get(ident)
+    return "".join(traceback.format_stack(frame)).rstrip("\n") if frame is not None else ""

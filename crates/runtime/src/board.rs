@@ -36,6 +36,13 @@ pub fn open(generation: u32) {
     }
 }
 
+/// A thread has the global lock now.
+pub fn beat() {
+    if let Some(board) = board() {
+        board.beat(clock::monotonic_us());
+    }
+}
+
 /// Notes the number a text for the log begins with, if it does.
 pub fn error(text: &str) {
     let number = text
@@ -91,7 +98,7 @@ impl Drop for Shown {
 }
 
 /// Method and URL as the client wrote them.
-fn line<'a>(request: &Request<'a>) -> (&'a [u8], &'a [u8]) {
+pub fn line<'a>(request: &Request<'a>) -> (&'a [u8], &'a [u8]) {
     let (mut method, mut path): (&[u8], &[u8]) = (b"", b"");
     for (key, value) in request.environ.iter() {
         if key == Key::Known(const { code("REQUEST_METHOD") }) {

@@ -19,7 +19,7 @@ TO_WORKER, FROM_WORKER = 34, 35
 RELOAD, BODY_WHOLE, EXPECTS_CONTINUE, HTTP_1_0, IGNORE_ACTIVITY, IS_HEAD = (1 << n for n in range(6))
 
 # Reasons for leaving.
-STALE, MAXIMUM_REQUESTS, LOAD_FAILED, SIGNAL = 1, 2, 3, 4
+STALE, MAXIMUM_REQUESTS, LOAD_FAILED, SIGNAL, TIME_LIMIT = 1, 2, 3, 4, 5
 
 
 def known_keys():
@@ -65,7 +65,8 @@ def setup(name="shop", *, key, threads=2, processes=1, processes_given=False, pr
           python_path=(), restrict_stdin=False, restrict_stdout=False, restrict_signal=True,
           destroy_interpreter=True, maximum_requests=0, jitter=0, stack_size=0, shutdown=5000,
           graceful=15000, socket=60000, display_name="", one_process=False, user="user1",
-          user_home="/home/user1", locale=None, eggs=None):
+          user_home="/home/user1", locale=None, eggs=None, startup=0, deadlock=0, inactivity=0,
+          request_limit=0, interrupt=0, eviction=0, queue=0):
     """A whole ToWorker packet with Setup."""
     def text(value):
         return long(raw(value))
@@ -97,7 +98,8 @@ def setup(name="shop", *, key, threads=2, processes=1, processes_given=False, pr
     group += u64(maximum_requests) + u64(jitter) + u64(stack_size) + u64(0)
     group += struct.pack("<q", 0) + u64(0) + u64(0) + u64(0) + u32(0) + u32(0)
     # timeouts
-    group += u64(0) * 5 + u64(graceful) + u64(0) + u64(shutdown) + u64(0) + u64(socket) + u64(0)
+    group += u64(startup) + u64(deadlock) + u64(inactivity) + u64(request_limit) + u64(interrupt)
+    group += u64(graceful) + u64(eviction) + u64(shutdown) + u64(0) + u64(socket) + u64(queue)
     group += text(display_name)
     group += items(preload, lambda pair: text(pair[0]) + text(pair[1]))
     group += flag(global_reachable) + items([])

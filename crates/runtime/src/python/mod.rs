@@ -19,4 +19,5 @@ pub mod module;
 pub mod object;
 pub mod scripts;
 pub mod state;
+pub mod threads;
 pub mod types;

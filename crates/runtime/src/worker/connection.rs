@@ -7,6 +7,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use os::poll::{poll_uninterrupted, Wanted};
@@ -32,6 +33,8 @@ pub struct Connection {
     fd: OwnedFd,
     /// Longest wait for one read or write.
     limit: Duration,
+    /// Writes don't wait.
+    hurried: AtomicBool,
 }
 
 /// A request that is there as a whole.
@@ -46,7 +49,11 @@ pub enum Taken {
 
 impl Connection {
     pub fn new(fd: OwnedFd, limit: Duration) -> Self {
-        Self { fd, limit }
+        Self {
+            fd,
+            limit,
+            hurried: AtomicBool::new(false),
+        }
     }
 
     pub fn as_fd(&self) -> BorrowedFd<'_> {
@@ -161,8 +168,12 @@ impl Stream for Connection {
         loop {
             match socket::send(self.fd.as_fd(), bufs, file, Wait::Never) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let limit = match self.hurried.load(Ordering::SeqCst) {
+                        true => Duration::ZERO,
+                        false => self.limit,
+                    };
                     let mut wanted = [Wanted::writable(self.fd.as_fd())];
-                    if poll_uninterrupted(&mut wanted, Some(self.limit))? == 0 {
+                    if poll_uninterrupted(&mut wanted, Some(limit))? == 0 {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
                 }
@@ -202,6 +213,10 @@ impl Stream for Connection {
         let mut wanted = [Wanted::failed(self.fd.as_fd())];
         let _ = poll_uninterrupted(&mut wanted, Some(limit));
         wanted[0].has_failed()
+    }
+
+    fn hurry(&self) {
+        self.hurried.store(true, Ordering::SeqCst);
     }
 
     fn shutdown(&self) {

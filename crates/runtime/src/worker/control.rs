@@ -16,6 +16,7 @@ use wire::control::{FromWorker, Leaving, ToWorker, WorkerSetup, MAX_MESSAGE};
 use wire::log_id::NOT_COME_UP;
 
 use super::threads::Threads;
+use super::watch::Watch;
 use super::{limit, Worker};
 use crate::process_log;
 
@@ -100,20 +101,33 @@ impl Control {
 }
 
 /// Waits until the worker is to leave, and for its threads as far as that is asked for.
-pub fn watch(worker: &Worker, signals: &mut signal::Arrivals, threads: &Threads) -> Leave {
+pub fn watch(
+    worker: &Worker,
+    signals: &mut signal::Arrivals,
+    threads: &Threads,
+    mut limits: Watch<'_>,
+) -> Leave {
     let timeouts = &worker.setup.group.timeouts;
     let shutdown = limit(timeouts.shutdown, SHUTDOWN_LIMIT);
     // When to go although requests still run, once draining.
-    let mut deadline: Option<(Duration, &'static str)> = None;
+    let mut deadline: Option<Duration> = None;
     loop {
+        if limits.look(clock::monotonic_us()) {
+            return Leave {
+                reason: worker.reason().unwrap_or("deadlock_timeout"),
+                limit: Duration::ZERO,
+                wait: false,
+            };
+        }
         if worker.draining.load(Ordering::SeqCst) {
             let graceful = limit(timeouts.graceful, GRACEFUL_LIMIT);
-            let (end, reason) =
-                *deadline.get_or_insert_with(|| (clock::monotonic() + graceful, "script_reload"));
+            let end = *deadline.get_or_insert_with(|| clock::monotonic() + graceful);
             threads.call_out();
-            if worker.alive.load(Ordering::SeqCst) == 0 || clock::monotonic() >= end {
+            // Threads that hang are not waited for.
+            let working = worker.alive.load(Ordering::SeqCst);
+            if working <= limits.given_up() || clock::monotonic() >= end {
                 return Leave {
-                    reason,
+                    reason: worker.reason().unwrap_or("graceful_signal"),
                     limit: shutdown,
                     wait: false,
                 };
@@ -126,7 +140,12 @@ pub fn watch(worker: &Worker, signals: &mut signal::Arrivals, threads: &Threads)
         ];
         // A signal interrupts the wait and is in the pipe by then; other errors can't be had here,
         // and the pause keeps them from becoming a busy loop.
+        let now = clock::monotonic_us();
         let tick = deadline.map(|_| TICK);
+        let look = limits
+            .next(now)
+            .map(|at| Duration::from_micros(at.saturating_sub(now)));
+        let tick = tick.into_iter().chain(look).min();
         if poll(&mut wanted, tick).is_err() {
             std::thread::sleep(Duration::from_millis(1));
             continue;
@@ -152,9 +171,7 @@ pub fn watch(worker: &Worker, signals: &mut signal::Arrivals, threads: &Threads)
             match worker.control.receive() {
                 Ok(Some(ToWorker::Drain(milliseconds))) => {
                     worker.draining.store(true, Ordering::SeqCst);
-                    let end = clock::monotonic() + Duration::from_millis(milliseconds);
-                    let reason = deadline.map_or("graceful_signal", |(_, reason)| reason);
-                    deadline = Some((end, reason));
+                    deadline = Some(clock::monotonic() + Duration::from_millis(milliseconds));
                 }
                 Ok(Some(ToWorker::Stop(milliseconds))) => {
                     return Leave {

@@ -20,6 +20,10 @@ use crate::python::object::{Gil, Raised};
 /// Runs hooks, waits for requests that still run, and ends the process.
 pub fn run(worker: &Worker, seat: &mut Seat, threads: &Threads, leave: Leave) -> ! {
     worker.draining.store(true, Ordering::SeqCst);
+    if leave.limit.is_zero() {
+        // Nothing can run any more.
+        process::exit_now(0);
+    }
     let end = clock::monotonic() + leave.limit;
     let guard = std::thread::Builder::new()
         .name("wsgi-end".to_owned())

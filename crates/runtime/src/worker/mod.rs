@@ -9,19 +9,24 @@
 mod connection;
 mod control;
 mod groups;
+mod heartbeat;
 mod leave;
+pub mod posts;
 mod preload;
 mod request;
 mod secrets;
+mod stack;
 mod threads;
+mod watch;
 
 use std::os::fd::OwnedFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use os::{descriptor, process, signal, title};
+use os::dump::Dumps;
+use os::{clock, descriptor, process, signal, title};
 use wire::control::{FromWorker, Leaving, WorkerSetup};
 use wire::log_id::{ENDED_BY_DEFECT, NOT_COME_UP, NOT_STARTED_BY_HAND};
 
@@ -29,6 +34,7 @@ use crate::board;
 use crate::process_log;
 use crate::python::interpreter::{describe, Interpreter, Seat};
 use crate::python::state::Settings;
+use crate::python::threads as threads_of_python;
 use crate::python::types::panic_text;
 
 /// The group's listening socket.
@@ -54,19 +60,83 @@ pub struct Worker {
     pub maximum_requests: u64,
     /// Why it has asked to be replaced, as a [`Leaving`]; 0 before it has.
     asked: AtomicU32,
+    /// The same, as events tell it.
+    reason: OnceLock<&'static str>,
+    pub posts: posts::Posts,
+    /// Where the global lock is watched.
+    pub heartbeat: Option<heartbeat::Heartbeat>,
+    /// When there last was a request, in microseconds of the monotonic clock; 0 before the first.
+    pub activity: AtomicU64,
+    /// When the first request needed a script, likewise; 0 before that, [`LOADED`] once one is
+    /// loaded.
+    loading: AtomicU64,
     pub pid: u32,
     pub own_uid: u32,
 }
 
+/// A script has been loaded.
+const LOADED: u64 = u64::MAX;
+
 impl Worker {
     /// Asks the supervisor for a successor, once.
     pub fn ask(&self, why: Leaving) {
+        let reason = match why {
+            Leaving::Stale => "script_reload",
+            Leaving::MaximumRequests => "maximum_requests",
+            Leaving::Signal if self.setup.group.timeouts.eviction != 0 => "eviction_signal",
+            Leaving::LoadFailed | Leaving::Signal | Leaving::TimeLimit => "graceful_signal",
+        };
+        self.ask_because(why, reason);
+    }
+
+    /// [`Worker::ask`] with the word for events.
+    pub fn ask_because(&self, why: Leaving, reason: &'static str) {
         let first =
             self.asked
                 .compare_exchange(0, why as u32, Ordering::Relaxed, Ordering::Relaxed);
         if first.is_ok() {
+            // Once only, as is said here.
+            let _ = self.reason.set(reason);
             self.control.send(&FromWorker::Leaving(why));
         }
+    }
+
+    /// It has asked to be replaced.
+    pub fn has_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) != 0
+    }
+
+    /// Why it leaves, as events tell it, where it has asked to.
+    pub fn reason(&self) -> Option<&'static str> {
+        self.reason.get().copied()
+    }
+
+    /// There is a request.
+    pub fn note_activity(&self) {
+        self.activity
+            .store(clock::monotonic_us().max(1), Ordering::Relaxed);
+    }
+
+    /// A script is about to be loaded, if none was before.
+    pub fn note_load(&self) {
+        if self.loading.load(Ordering::Relaxed) == 0 {
+            let now = clock::monotonic_us().max(1);
+            let _ = self
+                .loading
+                .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// A script is loaded.
+    pub fn note_loaded(&self) {
+        if self.loading.load(Ordering::Relaxed) != LOADED {
+            self.loading.store(LOADED, Ordering::Relaxed);
+        }
+    }
+
+    /// Since when the first script is being loaded, in microseconds of the monotonic clock.
+    pub fn loading_since(&self) -> Option<u64> {
+        Some(self.loading.load(Ordering::Relaxed)).filter(|&since| since != 0 && since != LOADED)
     }
 
     /// The script has changed: takes no more requests in this process, and asks for a successor
@@ -74,6 +144,7 @@ impl Worker {
     pub fn stale(&self) {
         if !self.draining.swap(true, Ordering::SeqCst) {
             self.asked.store(Leaving::Stale as u32, Ordering::Relaxed);
+            let _ = self.reason.set("script_reload");
             self.control.send(&FromWorker::Leaving(Leaving::Stale));
             self.control.wake();
         }
@@ -163,6 +234,7 @@ fn come_up(
             .map_err(|error| unusable(format!("signals can't be set up: {error}")))?;
 
     let main = set_up_main(seat, &setup).map_err(unusable)?;
+    let dumps = show_stacks(seat);
     let worker = Arc::new(Worker {
         listener,
         groups: groups::Groups::new(main, setup.group.global_reachable),
@@ -173,6 +245,11 @@ fn come_up(
         finished: AtomicU64::new(0),
         maximum_requests: maximum_requests(&setup),
         asked: AtomicU32::new(0),
+        reason: OnceLock::new(),
+        posts: posts::Posts::new(setup.group.threads),
+        heartbeat: heartbeat(main, &setup).map_err(unusable)?,
+        activity: AtomicU64::new(0),
+        loading: AtomicU64::new(0),
         pid: process::id(),
         own_uid: process::ids().effective_uid,
         setup,
@@ -193,7 +270,8 @@ fn come_up(
     };
     worker.control.send(&FromWorker::Ready(()));
     threads.open();
-    let leaving = control::watch(&worker, &mut signals, &threads);
+    let watch = watch::Watch::new(&worker, dumps);
+    let leaving = control::watch(&worker, &mut signals, &threads, watch);
     leave::run(&worker, seat, &threads, leaving)
 }
 
@@ -214,6 +292,31 @@ fn set_up_main(seat: &mut Seat, setup: &WorkerSetup) -> Result<&'static Interpre
             )),
         }
     })
+}
+
+/// Where stacks of threads can be had from; `None` where this Python can't show them.
+fn show_stacks(seat: &mut Seat) -> Option<Dumps> {
+    let dumps = Dumps::install().ok()?;
+    seat.enter(|gil| match threads_of_python::show_stacks(gil, &dumps) {
+        Ok(()) => Some(dumps),
+        Err(raised) => {
+            gil.clear(raised);
+            None
+        }
+    })
+}
+
+/// The watch on the global lock, where there is to be one.
+fn heartbeat(
+    main: &'static Interpreter,
+    setup: &WorkerSetup,
+) -> Result<Option<heartbeat::Heartbeat>, Unusable> {
+    if setup.group.timeouts.deadlock == 0 {
+        return Ok(None);
+    }
+    heartbeat::Heartbeat::start(main)
+        .map(Some)
+        .map_err(|error| format!("the watch on deadlocks can't be started: {error}"))
 }
 
 /// The worker's own limit: the group's, and a random part so that workers started together don't

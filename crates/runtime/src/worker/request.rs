@@ -15,6 +15,7 @@ use wire::response::{End, Fail, Level, Retry};
 
 use super::connection::{self, Connection};
 use super::groups::{Groups, Seating, Sub};
+use super::posts::Watched;
 use super::Worker;
 use crate::board::Shown;
 use crate::process_log;
@@ -141,7 +142,7 @@ pub fn handle(
         Ok(request) => request,
         Err(why) => {
             let text = format!("{REQUEST_MALFORMED}: the request can't be understood: {why}");
-            refuse(accepted, &text);
+            refuse(accepted, 500, &text);
             return Handled::Done;
         }
     };
@@ -162,10 +163,16 @@ pub fn handle(
                     "{TOO_MANY_INTERPRETERS}: too many application groups in one process: see what \
                      WSGIApplicationGroup expands to"
                 );
-                refuse(accepted, &text);
+                refuse(accepted, 500, &text);
                 return Handled::Done;
             }
         }
+    }
+    let queue_time = accepted.taken_up_at.saturating_sub(prologue.sent);
+    if worker.has_waited_too_long(queue_time) {
+        let text = worker.waited_too_long(&request, queue_time);
+        refuse(accepted, 504, &text);
+        return Handled::Done;
     }
     let mut shown = Shown::begin(desk.thread, &request, accepted.taken_up_at);
     let modified = prologue
@@ -185,6 +192,18 @@ pub fn handle(
         came,
         prologue.flags.has(Flags::BODY_WHOLE),
     ));
+    let watched = Arc::new(Watched::new(
+        &request,
+        desk.interpreter,
+        &exchange,
+        &accepted.connection,
+        accepted.taken_up_at,
+    ));
+    let _manned = worker.posts.man(desk.thread, &watched);
+    let active = !prologue.flags.has(Flags::IGNORE_ACTIVITY);
+    if active {
+        worker.note_activity();
+    }
     let part = Part {
         worker,
         desk,
@@ -192,6 +211,7 @@ pub fn handle(
         request: &request,
         accepted,
         modified,
+        watched: &watched,
     };
     let served = catch_unwind(AssertUnwindSafe(|| seat.enter(|gil| part.serve(gil))));
     let last = match served {
@@ -211,6 +231,9 @@ pub fn handle(
         Err(_panic) => Some(part.after_panic()),
     };
     (*out, *input) = exchange.finish(last);
+    if active {
+        worker.note_activity();
+    }
     memory.trim();
     Handled::Done
 }
@@ -224,6 +247,7 @@ struct Part<'a> {
     accepted: &'a Accepted,
     /// As [`Wanted::modified`].
     modified: Option<Option<i64>>,
+    watched: &'a Watched,
 }
 
 impl Part<'_> {
@@ -240,8 +264,12 @@ impl Part<'_> {
             sent: prologue.sent,
             place: self.desk.place,
         };
+        self.worker.note_load();
         let application = match scripts::resolve(gil, state, &wanted) {
-            Ok(Resolution::Ready(application)) => application,
+            Ok(Resolution::Ready(application)) => {
+                self.worker.note_loaded();
+                application
+            }
             Ok(Resolution::Stale) => return Served::Stale,
             Ok(Resolution::Failed {
                 now,
@@ -264,15 +292,17 @@ impl Part<'_> {
             request: self.request,
             place: self.desk.place,
             daemon_start: queued,
-            queue_time: self.accepted.taken_up_at.saturating_sub(prologue.sent),
+            queue_time: self.watched.queue_time,
             thread: self.desk.thread,
             pid: self.worker.pid,
+            watched: self.watched,
+            overdue: &|| self.worker.overdue(self.watched),
         };
         let made = match application::prepare(gil, &task) {
             Ok(made) => made,
             Err(raised) => return self.fail(gil, 500, &describe(gil, raised)),
         };
-        if !self.consume() {
+        if !self.watched.begin() || !self.consume() {
             return Served::Gone;
         }
         Served::Answered(application::run(gil, &task, application, made))
@@ -284,7 +314,7 @@ impl Part<'_> {
 
     /// Answers with a status and a record for the log.
     fn fail(&self, gil: Gil<'_>, status: u16, report: &str) -> Served {
-        if !self.consume() {
+        if !self.watched.begin() || !self.consume() {
             process_log::say(report);
             return Served::Gone;
         }
@@ -315,14 +345,14 @@ fn facts(prologue: &Prologue<'_>) -> Facts {
     }
 }
 
-/// Answers 500 to what is no proper request.
-fn refuse(accepted: &Accepted, text: &str) {
+/// Answers what is not to be run.
+fn refuse(accepted: &Accepted, status: u16, text: &str) {
     if accepted.peeked {
         accepted.connection.consume(accepted.len);
     }
     let mut frame = Vec::new();
     Fail {
-        status: 500,
+        status,
         text: text.as_bytes(),
     }
     .append(&mut frame);

@@ -87,6 +87,16 @@ pub enum Delivery {
     Unknown,
 }
 
+/// What became of a request that its thread was not waited for with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Abandoned {
+    Answered,
+    /// It was over already.
+    Over,
+    /// The thread is in the midst of sending.
+    Sending,
+}
+
 /// Why a part of the answer was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -206,6 +216,40 @@ impl Exchange {
         self.stream
             .upgrade()
             .is_none_or(|stream| stream.is_ending())
+    }
+
+    /// Ends the request in place of the thread that serves it: with `status` and `text`, or with a
+    /// broken `end` where a response had begun. Waits for nothing.
+    pub fn abandon(&self, status: u16, text: &str, end: End, record: &str) -> Abandoned {
+        let Some(mut output) = self.try_output() else {
+            return Abandoned::Sending;
+        };
+        let head_sent = output.head_sent;
+        let Some(outlet) = output.outlet.as_mut() else {
+            return Abandoned::Over;
+        };
+        if !record.is_empty() {
+            outlet.log(Level::Error, record.as_bytes());
+        }
+        if head_sent {
+            outlet.log(Level::Error, text.as_bytes());
+            outlet.end(end);
+        } else {
+            outlet.fail(status, text);
+        }
+        let stream = self.stream.upgrade();
+        if let Some(stream) = &stream {
+            stream.hurry();
+        }
+        output.flush();
+        output.outlet = None;
+        output.lost = Some(io::ErrorKind::ConnectionAborted);
+        drop(output);
+        // A thread that waits for input learns that there is none.
+        if let Some(stream) = stream {
+            stream.shutdown();
+        }
+        Abandoned::Answered
     }
 
     fn finish_output(&self, last: Option<Last>) -> Option<Box<dyn Outlet>> {

@@ -45,6 +45,8 @@ pub trait Stream: Send + Sync {
     fn is_ending(&self) -> bool;
     /// Whether the other end is closed altogether, after waiting up to `limit` for that.
     fn is_closed_within(&self, limit: Duration) -> bool;
+    /// From here on what can't be sent at once fails.
+    fn hurry(&self);
     /// Wakes whoever waits on it; nothing is received any more.
     fn shutdown(&self);
 }
@@ -238,6 +240,8 @@ pub(crate) mod tests {
             }
             Ok(n)
         }
+
+        fn hurry(&self) {}
 
         fn shutdown(&self) {}
     }

@@ -11,6 +11,13 @@ super::events! { WORKER:
         example: "WSGI0079: locale=xx_XX.UTF-8 can't be set: unsupported locale setting; the C locale stays",
         mend: "`locale -a` lists what is there; C.UTF-8 always is.",
     }
+    QUEUE_TIMED_OUT = 84 {
+        level: "error",
+        status: "504",
+        when: "The request had waited for a thread of the group for longer than `queue-timeout=`. It was not run.",
+        example: "WSGI0084: GET /report waited 31.0 s for a thread of process group 'shop', longer than queue-timeout=30, and was not run. 5 of 5 threads of the process are busy, 12 requests wait for the group",
+        mend: "More requests come than the threads finish: raise `processes=` or `threads=`, or find what is slow.",
+    }
     CALLABLE_MISSING = 89 {
         level: "error",
         status: "500",
@@ -234,5 +241,40 @@ super::events! { WORKER:
         when: "An application set a response header that speaks about the connection: Connection, Keep-Alive, Transfer-Encoding, TE, Trailer, Upgrade, Proxy-*. It was dropped, as in every later response. Said once for each application group of a process.",
         example: "WSGI0320: the application set the response header 'transfer-encoding', which is dropped, as all headers are that speak about the connection: Apache writes them. Said once.",
         mend: "Take the header out of the application. `Connection: close` is understood, and closes the connection.",
+    }
+    REQUEST_TIMED_OUT = 323 {
+        level: "error",
+        status: "504, or a broken response once it had begun",
+        when: "A request ran longer than `request-timeout=`, and did not end within `interrupt-timeout=` where that is given. The client is answered, and the process is replaced. The stack of the thread follows.",
+        example: "WSGI0323: GET /report has taken longer than request-timeout=60: 0.2 s in the queue, 60.0 s in the application /srv/shop/shop.wsgi, now in wait (/srv/shop/db.py:728), called by report (/srv/shop/views.py:210). 4 of 5 threads of the process are busy. The process is replaced",
+        mend: "Look at the place it names; raise `request-timeout=` if such requests are meant to take that long.",
+    }
+    REQUEST_INTERRUPTED = 324 {
+        level: "error",
+        status: "504, or a broken response once it had begun",
+        when: "A request ran longer than `request-timeout=`, and mod_wsgi.RequestTimeout was raised in its thread (said at level info, with the stack) and ended it. The process goes on.",
+        example: "WSGI0324: GET /report has taken longer than request-timeout=60, and RequestTimeout has ended it: 0.2 s in the queue, 60.1 s in the application /srv/shop/shop.wsgi. 4 of 5 threads of the process are busy",
+        mend: "Look at the traceback; raise `request-timeout=` if such requests are meant to take that long.",
+    }
+    DEADLOCKED = 325 {
+        level: "error",
+        status: "504, or a broken response once it had begun",
+        when: "No thread of the process got Python's global lock for longer than `deadlock-timeout=`: an extension module keeps it while it waits. The process is replaced; requests that had not begun run elsewhere. The stacks of all threads follow.",
+        example: "WSGI0325: Python's global lock was held for longer than deadlock-timeout=300 in process group 'shop'. 5 of 5 threads of the process are busy. The process is replaced. Its threads were at",
+        mend: "Look for the thread whose stack ends in a call of an extension module, and for a newer version of that. Some hang in sub-interpreters: `WSGIApplicationGroup %{GLOBAL}`.",
+    }
+    LOAD_TIMED_OUT = 326 {
+        level: "error",
+        status: "504",
+        when: "The first script a process was to load was not loaded within `startup-timeout=`. The process is replaced.",
+        example: "WSGI0326: /srv/shop/shop.wsgi is still being loaded after 20.0 s (startup-timeout=20) for GET /, now in _float_ma (/srv/shop/venv/lib/python3.11/site-packages/numpy/core/getlimits.py:89), called by <module> (/srv/shop/shop.wsgi:1). 1 of 5 threads of the process are busy. The process is replaced",
+        mend: "Look at the place it names. Modules that hang in sub-interpreters: `WSGIApplicationGroup %{GLOBAL}`.",
+    }
+    INACTIVE = 327 {
+        level: "info",
+        status: "",
+        when: "There was no request for as long as `inactivity-timeout=` says. The process is replaced by one that has not loaded anything yet.",
+        example: "WSGI0327: there was no request for longer than inactivity-timeout=600: the process is replaced",
+        mend: "Nothing: that is what the option is for.",
     }
 }

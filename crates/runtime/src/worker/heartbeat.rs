@@ -1,0 +1,50 @@
+//! Whether Python's global lock can be had.
+//!
+//! Runs in: a thread of its own, which takes the lock of the main interpreter, and with it that of
+//! all others, again and again. The main thread looks at how long it has been trying, and so never
+//! waits for the lock itself.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use os::clock;
+
+use crate::board;
+use crate::python::interpreter::{Interpreter, Seat};
+
+/// Between two attempts. With the time for a second look it stays below a second.
+const PAUSE: Duration = Duration::from_millis(700);
+
+/// What the thread shows.
+#[derive(Clone, Default)]
+pub struct Heartbeat(Arc<AtomicU64>);
+
+impl Heartbeat {
+    /// Starts the thread.
+    pub fn start(interpreter: &'static Interpreter) -> io::Result<Self> {
+        let shown = Self::default();
+        let trying = Arc::clone(&shown.0);
+        std::thread::Builder::new()
+            .name("wsgi-heartbeat".to_owned())
+            .spawn(move || {
+                let Some(mut seat) = Seat::new(interpreter) else {
+                    return;
+                };
+                loop {
+                    trying.store(clock::monotonic_us().max(1), Ordering::SeqCst);
+                    seat.enter(|_gil| {});
+                    trying.store(0, Ordering::SeqCst);
+                    board::beat();
+                    std::thread::sleep(PAUSE);
+                }
+            })?;
+        Ok(shown)
+    }
+
+    /// Since when the lock could not be had, in microseconds of the monotonic clock.
+    pub fn waiting_since(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::SeqCst)).filter(|&since| since != 0)
+    }
+}
