@@ -29,9 +29,9 @@ def test_title_and_descriptors(worker, script):
     assert w.get(path).body == b"hello"
     title = open(f"/proc/{w.pid}/cmdline").read().rstrip("\0")
     assert title == "(wsgi:shop)"
-    # Two pipes of its own: signals, and threads that wake the main one.
+    # Three pipes of its own: signals, threads that wake the main one, and stacks of threads.
     expected = {0: "/dev/null", 1: "pipe", 2: "pipe", 3: "socket", 4: "socket",
-                **{fd: "pipe" for fd in range(5, 9)}}
+                **{fd: "pipe" for fd in range(5, 11)}}
     eventually(lambda: expected == {
         fd: target.split(":")[0] for fd, target in w.descriptors().items()})
 

@@ -46,7 +46,7 @@ APP = """
         return [b"hello"]
 """
 #: Descriptors of an idle worker.
-OWN = 9
+OWN = 11
 KINDS = ["/", "/error", "/post", "/stream", "/print", "/bad", "/write", "/file", "/hold"]
 
 
