@@ -70,7 +70,7 @@ fn open_directory(path: &[u8], owner: Option<u32>) -> io::Result<OwnedFd> {
 impl Listener {
     /// Listens at `path`, an absolute path of at most [`socket::MAX_PATH`] bytes. The file has
     /// mode 0700 and belongs to `owner` where given (which only root can do). A socket that stands
-    /// there already is taken to be a leftover and removed.
+    /// there already is taken to be a leftover and replaced.
     ///
     /// # Errors
     /// `InvalidInput` for a path that can't be one; `PermissionDenied` with a sentence for a
@@ -87,38 +87,43 @@ impl Listener {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let directory = open_directory(directory, owner)?;
+        // Made beside its place and moved there when it takes connections: whoever connects while
+        // one listener follows another meets the old one or the new one, never a missing file.
+        let beside = c_string(&[name, b"~"].concat())?;
         let name = c_string(name)?;
-        match stat_at(directory.as_fd(), &name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-            Ok(stat) if is_socket(&stat) => unlink(directory.as_fd(), &name)?,
-            Ok(_) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::AlreadyExists,
-                    format!(
-                        "{} exists and is not a socket",
-                        String::from_utf8_lossy(path)
-                    ),
-                ))
-            }
+        leftover(directory.as_fd(), &name)?;
+        if leftover(directory.as_fd(), &beside)? {
+            unlink(directory.as_fd(), &beside)?;
         }
         let socket = socket::unix_stream(0)?;
         // A socket hands its own mode to the file that bind makes, so there is no moment at which
         // the file is open to others, and the process's umask is left alone.
         // SAFETY: touches no memory.
         checked(unsafe { libc::fchmod(socket.as_raw_fd(), 0o700) })?;
-        bind_in(&socket, directory.as_fd(), &name)?;
-        let stat = stat_at(directory.as_fd(), &name)?;
-        let listener = Self {
+        bind_in(&socket, directory.as_fd(), &beside)?;
+        let stat = stat_at(directory.as_fd(), &beside)?;
+        let mut listener = Self {
             socket,
             directory,
-            name,
+            name: beside,
             file: (stat.st_dev, stat.st_ino),
         };
-        listener.open_to(owner, &stat, backlog).inspect_err(|_| {
-            let _ = listener.unlink();
-        })?;
+        listener
+            .open_to(owner, &stat, backlog)
+            .and_then(|()| listener.rename(&name))
+            .inspect_err(|_| {
+                let _ = listener.unlink();
+            })?;
+        listener.name = name;
         Ok(listener)
+    }
+
+    /// Moves the file, in place of a leftover where there is one.
+    fn rename(&self, to: &std::ffi::CStr) -> io::Result<()> {
+        let directory = self.directory.as_raw_fd();
+        // SAFETY: both names are C strings.
+        checked(unsafe { libc::renameat(directory, self.name.as_ptr(), directory, to.as_ptr()) })?;
+        Ok(())
     }
 
     /// Gives the file its owner, and only then lets connections in.
@@ -187,6 +192,22 @@ impl Listener {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Whether a socket stands at `name`.
+///
+/// # Errors
+/// `AlreadyExists` where something else does.
+fn leftover(directory: BorrowedFd<'_>, name: &std::ffi::CStr) -> io::Result<bool> {
+    match stat_at(directory, name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+        Ok(stat) if is_socket(&stat) => Ok(true),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("{} exists and is not a socket", name.to_string_lossy()),
+        )),
     }
 }
 
@@ -282,6 +303,38 @@ mod tests {
         assert!(path.exists());
         second.unlink().unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn who_connects_while_a_listener_is_replaced_meets_one_of_the_two() {
+        let directory = Directory::new("replaced", 0o755);
+        let path = directory.0.join("s");
+        let many =
+            |path: &Path| Listener::bind(path.as_os_str().as_encoded_bytes(), None, 4096).unwrap();
+        let mut listener = many(&path);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let visitor = scope.spawn(|| {
+                let bytes = path.as_os_str().as_encoded_bytes();
+                let mut faults = Vec::new();
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let met = socket::connect_unix(bytes, false);
+                    faults.extend(met.err().map(|error| error.kind()));
+                }
+                faults
+            });
+            for _ in 0..300 {
+                listener = many(&path);
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            let faults = visitor.join().unwrap();
+            // A full queue, or a listener that went between the look-up and the connection, is
+            // tried again; a file that is not there is not.
+            assert!(!faults.contains(&io::ErrorKind::NotFound), "{faults:?}");
+        });
+        let names = std::fs::read_dir(&directory.0).unwrap().count();
+        assert_eq!(names, 1);
+        listener.unlink().unwrap();
     }
 
     #[test]
