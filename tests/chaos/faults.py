@@ -37,6 +37,15 @@ class Outage:
     end: float
 
 
+@dataclass
+class Cut:
+    """Connections of Apache's children were cut: every request in flight meanwhile may be lost."""
+
+    start: float
+    end: float
+    how: str
+
+
 # How often each is drawn.
 WEIGHTS = {
     "kill": 4,
@@ -48,6 +57,8 @@ WEIGHTS = {
     "crash_in_a_request": 1,
     "kill_a_group": 2,
     "graceful": 4,
+    "restart": 1,
+    "kill_child": 1,
     "touch": 4,
     "break_script": 2,
     "kill_supervisor": 1,
@@ -64,6 +75,7 @@ class Faults:
         self.log = log
         self.deaths = []
         self.outages = []
+        self.cuts = []
         self.fatal = []  # Answers to requests that ended their worker: cut, but never wrong.
         self.count = 0
         self._weights = {name: WEIGHTS[name] for name in names or WEIGHTS}
@@ -157,11 +169,31 @@ class Faults:
             if death.pid < 0:
                 death.pid = next(iter(begun.get(f"fault-{-death.pid}", [])), 0)
 
-    # -- the server --------------------------------------------------------------------------
+    # -- Apache --------------------------------------------------------------------------
 
     def graceful(self, _):
         self.log("graceful restart")
         self.server.graceful()
+
+    def restart(self, _):
+        self.log("restart")
+        start = time.monotonic()
+        self.server.restart()
+        self.cuts.append(Cut(start, time.monotonic(), "restart"))
+
+    def kill_child(self, _):
+        """A child of Apache itself: workers see the other end of their requests vanish."""
+        draw = self.dice.random()
+        pids = sorted(child.pid for child in self.server.children())
+        if not pids:
+            self.log("SIGKILL to a child of Apache: there is none at the moment")
+            return
+        pid = pids[int(draw * len(pids))]
+        self.log(f"SIGKILL to child {pid} of Apache")
+        start = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        waiting.for_exit(pid)
+        self.cuts.append(Cut(start, time.monotonic(), "Apache child killed"))
 
     def kill_supervisor(self, _):
         supervisor = self.server.supervisor

@@ -1,7 +1,8 @@
 """The verdict on a chaos run: which requests were hit by a fault, and which promise was broken.
 
-A request is hit when the application had begun it in a worker that was killed, or when its group's
-script was broken while it was asked. Everything else must be answered.
+A request is hit when the application had begun it in a worker that was killed, when its connection
+was open while Apache's children were killed, or when its group's script was broken while it was
+asked. Everything else must be answered.
 """
 
 import re
@@ -11,8 +12,8 @@ AVAILABILITY = 0.999
 # What no run may leave in the error log, whatever was done to the server: a child of Apache that
 # crashed, a panic, words of a sanitizer.
 NEVER_LOGGED = re.compile(r"AH00052|panick|:(emerg|alert|crit)\]|AddressSanitizer|stack smashing|double free")
-# But that the supervisor is gone is critical, where a fault has killed it.
-SUPERVISOR_DIED = "WSGI0384"
+# But what the faults did themselves: a killed supervisor is critical, a killed child is noted.
+DONE_BY_US = re.compile(r"WSGI0384|AH00052: child pid \d+ exit signal Killed \(9\)")
 
 
 def hit_by(answer, begun, faults):
@@ -21,6 +22,9 @@ def hit_by(answer, begun, faults):
     for death in faults.deaths:
         if death.pid in pids and answer.start <= death.end and death.start <= answer.end:
             return f"begun in worker {death.pid}: {death.how}"
+    for cut in faults.cuts:
+        if answer.status in (0, 200) and answer.start <= cut.end and cut.start <= answer.end:
+            return cut.how
     if answer.status in (500, 503):
         for outage in faults.outages:
             if outage.group == answer.ask.group and answer.start <= outage.end and outage.start <= answer.end:
@@ -54,7 +58,7 @@ class Verdict:
             if name in visitors.aborted:
                 self.broken.append(f"{name} was sent in part, and the application took {length} bytes for the whole")
         for line in log_text.splitlines():
-            if NEVER_LOGGED.search(line) and SUPERVISOR_DIED not in line:
+            if NEVER_LOGGED.search(line) and not DONE_BY_US.search(line):
                 self.broken.append(f"logged: {line}")
         if self.availability < AVAILABILITY:
             self.broken.append(f"availability {100 * self.availability:.3f} %, not {100 * AVAILABILITY:g} %")
