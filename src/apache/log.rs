@@ -170,6 +170,15 @@ impl Log for Server<'_> {
     }
 }
 
+impl Server<'_> {
+    /// The number of the least severe level that is logged of this module: 7 is `debug`, traces come
+    /// after it.
+    pub fn log_level(self) -> u32 {
+        // SAFETY: a live server record, lent for at least the lifetime of `self`.
+        u32::try_from(unsafe { sys::shim_server_log_level(self.raw()) }).unwrap_or(0)
+    }
+}
+
 impl Log for Connection<'_> {
     fn logs(&self, level: Level) -> bool {
         // SAFETY: a live connection record, lent for at least the lifetime of `self`.
@@ -216,6 +225,26 @@ impl Log for Request<'_> {
                     line.text(),
                 );
             }
+        }
+    }
+}
+
+impl Request<'_> {
+    /// Logs what an application said: without a place in our source, which httpd would show at
+    /// `LogLevel debug`.
+    pub fn log_words(&self, level: Level, message: &[u8]) {
+        let text = terminated(message);
+        // SAFETY: a live request record; httpd leaves out a file that is NULL; the text is
+        // terminated and outlives the call.
+        unsafe {
+            sys::shim_log_request(
+                std::ptr::null(),
+                0,
+                level as c_int,
+                0,
+                self.raw(),
+                text.as_ptr().cast(),
+            );
         }
     }
 }

@@ -46,6 +46,11 @@ int shim_server_logs(const server_rec *server, int level)
     return APLOG_MODULE_IS_LEVEL(server, APLOG_MODULE_INDEX, level);
 }
 
+int shim_server_log_level(const server_rec *server)
+{
+    return ap_get_server_module_loglevel(server, APLOG_MODULE_INDEX);
+}
+
 int shim_connection_logs(const conn_rec *connection, int level)
 {
     return APLOG_C_MODULE_IS_LEVEL(connection, APLOG_MODULE_INDEX, level);

@@ -17,6 +17,7 @@ void shim_log_request(const char *file, int line, int level, apr_status_t status
 void shim_log_startup(const char *file, int line, int level, apr_status_t status,
                       apr_pool_t *pool, const char *message);
 int shim_server_logs(const server_rec *server, int level);
+int shim_server_log_level(const server_rec *server);
 int shim_connection_logs(const conn_rec *connection, int level);
 int shim_request_logs(const request_rec *request, int level);
 

@@ -308,7 +308,7 @@ pub fn write_log(request: Request<'_>, level: Level, text: &[u8]) {
                     _ => line.push(byte),
                 }
             }
-            request.log(level, &line);
+            request.log_words(level, &line);
         }
     }
 }

@@ -158,8 +158,10 @@ pub fn start(
             key,
         };
         doors.insert(group.name.clone(), door);
-        let message = plan::message(group, &names, key, configured.main.timeout());
-        messages.push((message, log_of(group, configured.main)));
+        let server = server_of(group, configured.main);
+        let timeout = configured.main.timeout();
+        let message = plan::message(group, &names, key, timeout, server.log_level());
+        messages.push((message, log_of(server, configured.main)));
     }
     let configuration = Configuration {
         facts: facts(&files),
@@ -205,14 +207,19 @@ fn socket_names(configured: &Configured<'_>, main: &ServerGiven) -> SocketNames 
     }
 }
 
-/// The error log of a group that a virtual host defines, where it is not the main one.
-fn log_of(group: &ProcessGroup, main: Server<'_>) -> Option<OwnedFd> {
+/// The server whose log a group's workers write to: the virtual host that defines it, or the main
+/// one.
+fn server_of<'s>(group: &ProcessGroup, main: Server<'s>) -> Server<'s> {
     let Reach::VirtualHosts { ids, .. } = &group.reach else {
-        return None;
+        return main;
     };
-    let server = main
-        .and_following()
-        .find(|server| ids.contains(&server.id()))?;
+    main.and_following()
+        .find(|server| ids.contains(&server.id()))
+        .unwrap_or(main)
+}
+
+/// The error log of a server, where it is not the main one.
+fn log_of(server: Server<'_>, main: Server<'_>) -> Option<OwnedFd> {
     (server.error_log_name() != main.error_log_name())
         .then(|| duplicate_log(server))
         .flatten()

@@ -78,12 +78,14 @@ fn file_name(group: &[u8]) -> String {
     }
 }
 
-/// The message for one group. `timeout` is the server's `Timeout`.
+/// The message for one group. `timeout` is the server's `Timeout`, `log_level` the number of its
+/// `LogLevel`.
 pub fn message(
     group: &ProcessGroup,
     names: &SocketNames,
     key: [u8; 16],
     timeout: Duration,
+    log_level: u32,
 ) -> Group {
     Group {
         name: bytes(&group.name),
@@ -120,6 +122,7 @@ pub fn message(
             .iter()
             .map(|name| bytes(name.as_bytes()))
             .collect(),
+        log_level,
     }
 }
 

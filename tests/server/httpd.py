@@ -44,7 +44,6 @@ NEEDED_BY = {
     "authz_user": r"^\s*Require\s+(user|valid-user)",
     "deflate": r"\bDEFLATE\b",
     "filter": r"^\s*(AddOutputFilterByType|FilterProvider|FilterChain)",
-    "http2": r"^\s*(Protocols|H2)",
     "headers": r"^\s*(RequestHeader|Header)\s",
     "http2": r"^\s*(H2|Protocols\s.*h2)",
     "proxy": r"^\s*Proxy",

@@ -1,10 +1,12 @@
 """sys.stdout, sys.stderr, sys.stdin and wsgi.errors (issue 2, point 6; the seed's page)."""
 
 import re
+import threading
 
 import pytest
 
 from errorlog import strip_prefix
+from waiting import until
 
 
 @pytest.fixture
@@ -124,6 +126,114 @@ def test_logging_of_the_standard_library_reaches_the_error_log(run):
     httpd = run('logging.getLogger("shop").warning("stock is low")' + OK, top="import logging")
     httpd.get("/")
     httpd.error_log.expect("stock is low", count=1)
+
+
+@pytest.mark.differs("logging-keeps-levels")
+def test_records_that_no_handler_is_configured_for_keep_their_level(run):
+    httpd = run("""
+log = logging.getLogger("shop")
+log.info("not shown")
+log.warning("stock is low")
+log.error("stock is gone")
+log.critical("shop is gone")
+""" + OK, top='import logging\nlogging.getLogger("shop").warning("at import")')
+    for _ in range(2):
+        httpd.get("/")
+    for text, level in (("stock is low", "warn"), ("stock is gone", "error"), ("shop is gone", "crit")):
+        for record in httpd.error_log.expect(text, count=2):
+            assert record.level == level and record.client.startswith("127.0.0.1:")
+    httpd.error_log.expect("at import", count=1)
+    assert not httpd.error_log.records("not shown")
+
+
+def test_a_configuration_of_logging_is_left_alone(run):
+    httpd = run('logging.getLogger("shop").warning("stock is low")' + OK,
+                top='import logging\nlogging.basicConfig(format="own %(levelname)s: %(message)s")')
+    httpd.get("/")
+    httpd.error_log.expect("own WARNING: stock is low", level="error", count=1)
+
+
+def test_warnings_reach_the_error_log(run):
+    httpd = run('warnings.warn("this is old", stacklevel=1)' + OK, top="import warnings")
+    httpd.get("/")
+    record, = httpd.error_log.expect("UserWarning: this is old", count=1)
+    assert record.client.startswith("127.0.0.1:")
+    httpd.error_log.allow("warnings.warn")
+
+
+@pytest.mark.differs("group-in-the-log")
+def test_what_is_printed_outside_of_requests_names_the_group(run):
+    httpd = run("""
+thread = threading.Thread(target=print, args=("of a thread",))
+thread.start()
+thread.join()
+os.system("echo of another program >&2")
+""" + OK, top='import threading\nprint("of the import")')
+    httpd.get("/")
+    for text in ("of a thread", "of another program", "of the import"):
+        httpd.error_log.expect(rf"\[group app\] {text}", level="error", count=1)
+
+
+def test_the_log_of_a_group_of_a_virtual_host_obeys_the_log_level_of_that(httpd):
+    httpd.app("case.wsgi", """
+import logging, mod_wsgi
+log = logging.getLogger("shop")
+log.setLevel(logging.DEBUG)
+log.propagate = False
+log.addHandler(mod_wsgi.LogHandler())
+log.warning("a warning")
+log.error("an error")
+
+def application(environ, start_response):
+    log.warning("a warning of a request")
+    log.error("an error of a request")
+    start_response("200 OK", [])
+    return []
+""")
+    httpd.configure(
+        "<VirtualHost *>", "ServerName a.example", "ErrorLog {root}/logs/a.log", "LogLevel error", "WSGIDaemonProcess app threads=2",
+        "WSGIProcessGroup app", "WSGIApplicationGroup %{GLOBAL}", "WSGIScriptAlias / {apps}/case.wsgi", "</VirtualHost>",
+    )
+    log = httpd.vhost_log("a.log")
+    httpd.start()
+    assert httpd.get("/", headers={"Host": "a.example"}).status == 200
+    log.expect("an error$", level="error", count=1)
+    log.expect("an error of a request", level="error", count=1)
+    assert not log.records("a warning") and not httpd.error_log.records("a warning|an error")
+
+
+@pytest.mark.differs("records-stay-together")
+def test_lines_of_one_record_stay_together(run):
+    httpd = run("""
+name = environ["QUERY_STRING"]
+for _ in range(20):
+    environ["wsgi.errors"].write("".join("record %s line %d\\n" % (name, number) for number in range(5)))
+""" + OK, options="threads=8")
+    threads = [threading.Thread(target=httpd.get, args=(f"/?{number}",)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    records = httpd.error_log.expect(r"record \d line \d", count=8 * 20 * 5)
+    by_process = {}
+    for record in records:
+        by_process.setdefault(record.pid, []).append(record.text[record.text.index("record"):])
+    for lines in by_process.values():
+        for start in range(0, len(lines), 5):
+            assert [line[-1] for line in lines[start:start + 5]] == list("01234"), lines[start:start + 5]
+            assert len({line.split()[1] for line in lines[start:start + 5]}) == 1
+
+
+@pytest.mark.differs("request-notes")
+def test_the_access_log_can_show_times_worker_and_thread(run):
+    httpd = run("time.sleep(0.05)" + OK, 'LogFormat "%{mod_wsgi.queue_time}n %{mod_wsgi.application_time}n %{mod_wsgi.pid}n %{mod_wsgi.thread}n" own',
+                "CustomLog {root}/logs/access.log own", top="import time", options="threads=1")
+    worker, = httpd.workers(count=1)
+    httpd.get("/")
+    log = httpd.root / "logs" / "access.log"
+    until(lambda: log.exists() and log.read_text().endswith("\n"))
+    queue, application, pid, thread = map(int, log.read_text().split())
+    assert 0 <= queue < 5_000_000 and 50_000 <= application < 5_000_000 and (pid, thread) == (worker.pid, 1)
 
 
 # -- the guard ---------------------------------------------------------------------------------

@@ -3,6 +3,20 @@
 from _mod_wsgi import log_id, module, report
 
 
+# What a thread had used of the processor when its request began.
+_used = {}
+
+
+def _processor():
+    """Seconds in user and in system mode of the calling thread."""
+    try:
+        from resource import RUSAGE_THREAD, getrusage
+    except ImportError:
+        return None
+    used = getrusage(RUSAGE_THREAD)
+    return used.ru_utime, used.ru_stime
+
+
 def _number(value):
     try:
         return int(value)
@@ -30,6 +44,7 @@ def started(environ, application, data, thread):
     payload["callable_object"] = environ.get("mod_wsgi.callable_object", "application")
     payload["request_environ"] = environ
     module.publish(module._event_callbacks, "request_started", payload)
+    _used[thread] = _processor()
     return payload["application_object"]
 
 
@@ -60,6 +75,10 @@ def finished(environ, data, thread, facts):
     payload.update(facts)
     payload.setdefault("gil_wait_time", 0.0)
     payload.setdefault("gil_wait_count", 0)
+    before, now = _used.pop(thread, None), _processor()
+    if before is not None and now is not None:
+        user, system = now[0] - before[0], now[1] - before[1]
+        payload.update(cpu_user_time=user, cpu_system_time=system, cpu_time=user + system)
     module.publish(module._event_callbacks, "request_finished", payload)
 
 

@@ -154,14 +154,13 @@ def stopping(reason):
     publish(_shutdown_callbacks, "process_stopping", {"shutdown_reason": reason})
 
 
-def signalled(name, number):
-    """The process got a signal that is the application's."""
-    payload = {"signame": name, "signum": number}
-    publish(_event_callbacks, "process_signal", payload)
-    publish(_signal_callbacks, "process_signal", payload)
+_handler_class = None
 
 
 def _log_handler():
+    global _handler_class
+    if _handler_class is not None:
+        return _handler_class
     import logging
 
     class LogHandler(logging.Handler):
@@ -179,7 +178,17 @@ def _log_handler():
             level = 2 if number >= 50 else 3 if number >= 40 else 4 if number >= 30 else 6
             native.log(level if number >= 20 else 7, text)
 
+    _handler_class = LogHandler
     return LogHandler
+
+
+def keep_levels():
+    """Has records that reach no handler, for want of any, keep their level. To be called where
+    application code may have imported `logging`, which is too large to import for nothing."""
+    logging = sys.modules.get("logging")
+    default = getattr(logging, "_defaultLastResort", None)
+    if default is not None and logging.lastResort is default:
+        logging.lastResort = _log_handler()(logging.WARNING)
 
 
 def build(settings):

@@ -3,7 +3,7 @@
 import sys
 from types import ModuleType
 
-from _mod_wsgi import log_id, report
+from _mod_wsgi import log_id, module, report
 
 try:
     # hashlib would load OpenSSL.
@@ -42,6 +42,8 @@ def load(path, where, in_request):
     except BaseException as error:
         sys.modules.pop(name, None)
         return report.failed_load(error, path, where, in_request), mtime, 500
+    finally:
+        module.keep_levels()
     script.__mtime__ = mtime
     return script.__dict__, mtime
 

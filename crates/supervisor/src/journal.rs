@@ -39,7 +39,11 @@ pub struct Style {
 
 /// A handle on one log; clones write to the same.
 #[derive(Debug, Clone)]
-pub struct Journal(Rc<Sink>);
+pub struct Journal {
+    sink: Rc<Sink>,
+    /// Lines less severe than this are not written by this handle.
+    threshold: Level,
+}
 
 #[derive(Debug)]
 struct Sink {
@@ -61,12 +65,23 @@ impl Journal {
     /// A log at this descriptor.
     pub fn new(descriptor: OwnedFd, style: Style) -> Self {
         let own = os::descriptor::reopen_for_appending(descriptor.as_fd());
-        Self(Rc::new(Sink {
-            nonblocking: own.is_ok(),
-            file: own.unwrap_or(descriptor).into(),
-            style,
-            backlog: RefCell::default(),
-        }))
+        Self {
+            threshold: style.threshold,
+            sink: Rc::new(Sink {
+                nonblocking: own.is_ok(),
+                file: own.unwrap_or(descriptor).into(),
+                style,
+                backlog: RefCell::default(),
+            }),
+        }
+    }
+
+    /// A handle with another threshold.
+    pub fn with_threshold(&self, threshold: Level) -> Self {
+        Self {
+            sink: Rc::clone(&self.sink),
+            threshold,
+        }
     }
 
     /// Writes a record of the supervisor's own.
@@ -76,14 +91,14 @@ impl Journal {
 
     /// Writes one line on behalf of a process; `text` is anybody's bytes.
     pub fn write(&self, level: Level, pid: u32, text: &[u8]) {
-        let style = self.0.style;
-        if level > style.threshold {
+        let style = self.sink.style;
+        if level > self.threshold {
             return;
         }
         let line = line(style, os::clock::epoch(), level, pid, text);
-        let mut backlog = self.0.backlog.borrow_mut();
+        let mut backlog = self.sink.backlog.borrow_mut();
         if backlog.waiting.len() + line.len() > MAX_WAITING {
-            self.0.flush(&mut backlog);
+            self.sink.flush(&mut backlog);
         }
         if backlog.waiting.len() + line.len() > MAX_WAITING {
             backlog.dropped += 1;
@@ -99,23 +114,23 @@ impl Journal {
             backlog.waiting.extend(told);
         }
         backlog.waiting.extend(line);
-        self.0.flush(&mut backlog);
+        self.sink.flush(&mut backlog);
     }
 
     /// Whether something waits for the log to become writable.
     pub fn is_waiting(&self) -> bool {
-        !self.0.backlog.borrow().waiting.is_empty()
+        !self.sink.backlog.borrow().waiting.is_empty()
     }
 
     /// Writes what waits, as far as it goes.
     pub fn flush(&self) {
-        self.0.flush(&mut self.0.backlog.borrow_mut());
+        self.sink.flush(&mut self.sink.backlog.borrow_mut());
     }
 }
 
 impl AsFd for Journal {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.file.as_fd()
+        self.sink.file.as_fd()
     }
 }
 

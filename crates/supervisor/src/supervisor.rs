@@ -277,7 +277,13 @@ impl Supervisor {
             }
         }
         for ((config, log), listener) in groups.into_iter().zip(bound) {
+            // What is more severe than critical, or finer than debug, no worker says.
+            let level = config
+                .log_level
+                .clamp(Level::Critical as u32, Level::Debug as u32);
+            let threshold = Level::from_u8(level as u8).unwrap_or(Level::Notice);
             let log = log.map_or_else(|| self.log.clone(), |log| Journal::new(log, style));
+            let log = log.with_threshold(threshold);
             let server = Rc::clone(&server);
             let known = self.groups.iter_mut().find(|g| *g.name() == *config.name);
             match (known, listener) {

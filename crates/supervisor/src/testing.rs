@@ -80,6 +80,7 @@ pub fn group(name: &str) -> Group {
         preload: Vec::new(),
         global_reachable: false,
         inert_options: Vec::new(),
+        log_level: 5,
     }
 }
 

@@ -178,6 +178,7 @@ fn group() -> Group {
         preload: vec![("/srv/shop.wsgi".into(), "".into())],
         global_reachable: true,
         inert_options: vec!["chroot".into()],
+        log_level: 6,
     }
 }
 

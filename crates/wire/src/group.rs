@@ -39,6 +39,8 @@ message! {
         pub global_reachable: bool,
         /// Options that were given and have no effect yet.
         pub inert_options: Vec<Bytes>,
+        /// `LogLevel` of the server that defines the group: the number of the least severe level.
+        pub log_level: u32,
     }
 }
 
@@ -236,6 +238,7 @@ pub(crate) mod tests {
             preload: vec![("/srv/shop.wsgi".into(), "".into())],
             global_reachable: true,
             inert_options: vec!["chroot".into()],
+            log_level: 6,
         }
     }
 }

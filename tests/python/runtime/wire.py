@@ -102,7 +102,7 @@ def setup(name="shop", *, key, threads=2, processes=1, processes_given=False, pr
     group += u64(graceful) + u64(eviction) + u64(shutdown) + u64(0) + u64(socket) + u64(queue)
     group += text(display_name)
     group += items(preload, lambda pair: text(pair[0]) + text(pair[1]))
-    group += flag(global_reachable) + items([])
+    group += flag(global_reachable) + items([]) + u32(5)
     # server facts
     facts = struct.pack("<6I", 2, 4, 71, 6, 1, 1) + text("Apache/2.4.71") + text("today")
     facts += text("event") + u32(16) + u32(25) + text("/so") + text("/usr/bin/python3") + u32(1)

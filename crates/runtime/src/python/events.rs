@@ -66,8 +66,10 @@ pub struct Finished {
     pub status: u16,
     pub input_reads: u64,
     pub input_length: u64,
+    pub input_time: u64,
     pub output_length: u64,
     pub output_writes: u64,
+    pub output_time: u64,
     pub application_finish: u64,
     pub application_time: u64,
 }
@@ -96,8 +98,8 @@ pub fn finished(
     for (name, time) in [
         ("application_finish", facts.application_finish),
         ("application_time", facts.application_time),
-        ("input_time", 0),
-        ("output_time", 0),
+        ("input_time", facts.input_time),
+        ("output_time", facts.output_time),
     ] {
         dict.dict_set(gil, &gil.text(name)?, &gil.float(time as f64 / 1e6)?)?;
     }

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use pyo3::ffi;
-use wire::response::Level;
+use wire::response::{Level, MAX_LOG_TEXT};
 
 use super::calls::interim;
 use super::object::{Exception, Gil, Object, Raised};
@@ -197,7 +197,8 @@ pub fn log(gil: Gil<'_>, level: Level, text: &[u8]) {
     gil.released(|| {
         if let Some(exchange) = &exchange {
             let mut output = exchange.wait_output();
-            if output.log(level, text).is_ok() {
+            let mut pieces = text.chunks(MAX_LOG_TEXT);
+            if pieces.all(|piece| output.log(level, piece).is_ok()) {
                 output.flush();
                 return;
             }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use os::clock::monotonic_us;
 use wire::frame::{self, Kind, HEAD_LEN};
 use wire::response::{BodyFailure, Sent};
 
@@ -65,6 +66,8 @@ pub struct Body {
     /// Bytes given to the application, and in how many reads.
     pub length: u64,
     pub reads: u64,
+    /// Microseconds that reads have waited.
+    pub time: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +101,7 @@ impl Body {
             state: if whole { State::Ended } else { State::Unasked },
             length: 0,
             reads: 0,
+            time: 0,
         }
     }
 
@@ -233,6 +237,7 @@ impl Body {
         if self.memory.len() < self.end + WINDOW {
             self.memory.resize(self.end + WINDOW, 0);
         }
+        let began = monotonic_us();
         let into = &mut self.memory[self.end..];
         let result = match self.until {
             None => self.stream.receive(into),
@@ -241,6 +246,7 @@ impl Body {
                 self.stream.receive_within(into, left)
             }
         };
+        self.time += monotonic_us().saturating_sub(began);
         self.end += *result.as_ref().unwrap_or(&0);
         match result {
             Ok(n) if n > 0 => Ok(()),

@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
+use os::clock::monotonic_us;
 use wire::log_id::LogId;
 use wire::response::{End, File, Level, Sent, MAX_INTERIM};
 
@@ -66,6 +67,8 @@ pub struct Output {
     continue_head: Option<Head>,
     pub length: u64,
     pub writes: u64,
+    /// Microseconds it took to hand them over.
+    pub time: u64,
 }
 
 /// The last word of an answer. What the application prints while it is put away comes before it.
@@ -129,6 +132,7 @@ impl Exchange {
                 continue_head: None,
                 length: 0,
                 writes: 0,
+                time: 0,
             }),
             input: Mutex::new(None),
             stream: Arc::downgrade(stream),
@@ -391,9 +395,11 @@ impl Output {
             }
             self.flush();
         } else if let Some(outlet) = self.outlet.as_mut().filter(|_| self.lost.is_none()) {
+            let began = monotonic_us();
             if let Err(error) = outlet.data_now(bytes) {
                 self.lost = Some(error.kind());
             }
+            self.time += monotonic_us().saturating_sub(began);
         }
         match self.lost {
             None => Ok(()),
@@ -426,9 +432,11 @@ impl Output {
     /// Sends what was collected. Waits.
     pub fn flush(&mut self) {
         if let Some(outlet) = self.outlet.as_mut().filter(|_| self.lost.is_none()) {
+            let began = monotonic_us();
             if let Err(error) = outlet.flush() {
                 self.lost = Some(error.kind());
             }
+            self.time += monotonic_us().saturating_sub(began);
         }
     }
 

@@ -415,5 +415,6 @@ fn group(name: &str) -> Group {
         preload: Vec::new(),
         global_reachable: false,
         inert_options: Vec::new(),
+        log_level: 5,
     }
 }
