@@ -91,8 +91,8 @@ impl Listener {
         // one listener follows another meets the old one or the new one, never a missing file.
         let beside = c_string(&[name, b"~"].concat())?;
         let name = c_string(name)?;
-        leftover(directory.as_fd(), &name)?;
-        if leftover(directory.as_fd(), &beside)? {
+        leftover(directory.as_fd(), &name, path)?;
+        if leftover(directory.as_fd(), &beside, path)? {
             unlink(directory.as_fd(), &beside)?;
         }
         let socket = socket::unix_stream(0)?;
@@ -195,18 +195,21 @@ impl Listener {
     }
 }
 
-/// Whether a socket stands at `name`.
+/// Whether a socket stands at `name`; messages show `path`.
 ///
 /// # Errors
 /// `AlreadyExists` where something else does.
-fn leftover(directory: BorrowedFd<'_>, name: &std::ffi::CStr) -> io::Result<bool> {
+fn leftover(directory: BorrowedFd<'_>, name: &std::ffi::CStr, path: &[u8]) -> io::Result<bool> {
     match stat_at(directory, name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
         Ok(stat) if is_socket(&stat) => Ok(true),
         Ok(_) => Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
-            format!("{} exists and is not a socket", name.to_string_lossy()),
+            format!(
+                "{} exists and is not a socket",
+                String::from_utf8_lossy(path)
+            ),
         )),
     }
 }
