@@ -92,7 +92,7 @@ impl Listener {
         let beside = c_string(&[name, b"~"].concat())?;
         let name = c_string(name)?;
         leftover(directory.as_fd(), &name, path)?;
-        if leftover(directory.as_fd(), &beside, path)? {
+        if leftover(directory.as_fd(), &beside, &[path, b"~"].concat())? {
             unlink(directory.as_fd(), &beside)?;
         }
         let socket = socket::unix_stream(0)?;
