@@ -154,6 +154,13 @@ def stopping(reason):
     publish(_shutdown_callbacks, "process_stopping", {"shutdown_reason": reason})
 
 
+def signalled(name, number):
+    """The process got a signal that is the application's."""
+    payload = {"signame": name, "signum": number}
+    publish(_event_callbacks, "process_signal", payload)
+    publish(_signal_callbacks, "process_signal", payload)
+
+
 _handler_class = None
 
 

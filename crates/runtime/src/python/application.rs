@@ -24,6 +24,7 @@ use super::object::{Exception, Gil, Object, Raised};
 use super::state::State;
 use crate::board;
 use crate::process_log;
+use crate::worker::posts::Watched;
 use crate::wsgi::exchange::{Delivery, Exchange, Last, Output, Refusal};
 
 /// Bytes of a list's items that are put together before they are sent.
@@ -45,6 +46,9 @@ pub struct Task<'a> {
     /// From 1.
     pub thread: u32,
     pub pid: u32,
+    pub watched: &'a Watched,
+    /// Says that `RequestTimeout` has ended the request.
+    pub overdue: &'a (dyn Fn() -> String + Sync),
 }
 
 /// How the answer stands after the call.
@@ -148,6 +152,7 @@ pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -
     };
     let began = os::clock::monotonic_us();
     let ending = respond(gil, task, &subject, application, &call);
+    task.watched.returned(gil);
     let application_time = os::clock::monotonic_us().saturating_sub(began);
     let verdict = conclude(gil, task, &subject, ending);
     let facts = || {
@@ -285,7 +290,12 @@ fn conclude(gil: Gil<'_>, task: &Task<'_>, subject: &Subject<'_>, ending: Ending
     let (gone, sent) = with_output(gil, exchange, |output| (output.gone(), output.head_sent()));
     let timeout = error.is_instance(gil, task.state.parts.request_timeout.get(gil));
     // That the client left is no fault of the application's, which only passes on what it got.
-    if !(gone && is_os_error(gil, &error)) {
+    // One that was given up fails because of that, which has been told.
+    let told = task.watched.is_given_up() || gone && is_os_error(gil, &error);
+    if timeout && !told {
+        events::raised(gil, task.state, subject, &error);
+        report_overdue(gil, task, &error);
+    } else if !told {
         report(gil, task, subject, &error);
     }
     match (sent, timeout) {
@@ -301,6 +311,20 @@ fn is_os_error(gil: Gil<'_>, error: &Object) -> bool {
     let is = Exception::Os.is_set(gil, &raised);
     gil.clear(raised);
     is
+}
+
+/// Puts the end of a request that took too long into its log, and where that was.
+fn report_overdue(gil: Gil<'_>, task: &Task<'_>, error: &Object) {
+    let sentence = gil.released(|| (task.overdue)());
+    let text = gil.text(&sentence).and_then(|sentence| {
+        let overdue = task.state.parts.overdue.get(gil);
+        overdue.call(gil, &[error, &sentence])?.to_text(gil)
+    });
+    let text = text.unwrap_or_else(|raised| {
+        gil.clear(raised);
+        sentence
+    });
+    log(gil, task.exchange, Level::Error, &text);
 }
 
 /// Puts an exception and its traceback into the request's log, and tells subscribers.
@@ -398,7 +422,8 @@ fn send(gil: Gil<'_>, exchange: &Exchange, bytes: &[u8]) -> Result<bool, Raised>
     });
     match sent {
         Ok(()) => Ok(true),
-        Err(Refusal::Gone | Refusal::Stuck) => Ok(false),
+        // Over: somebody else has ended the request.
+        Err(Refusal::Gone | Refusal::Stuck | Refusal::Over) => Ok(false),
         Err(refusal) => Err(not_begun(gil, refusal)),
     }
 }
