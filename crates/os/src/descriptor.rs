@@ -22,14 +22,12 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Opens `path` with open(2) `flags`; close-on-exec is added.
 pub fn open(path: &[u8], flags: i32) -> io::Result<OwnedFd> {
     let path = c_string(path)?;
+    // The bits of O_TMPFILE contain those of O_DIRECTORY.
+    let creating = libc::O_CREAT | (libc::O_TMPFILE & !libc::O_DIRECTORY);
     uninterrupted(|| {
-        // SAFETY: `path` is a C string; no mode is needed, since O_CREAT is masked out.
-        let fd = checked(unsafe {
-            libc::open(
-                path.as_ptr(),
-                (flags & !(libc::O_CREAT | libc::O_TMPFILE)) | libc::O_CLOEXEC,
-            )
-        })?;
+        // SAFETY: `path` is a C string; no mode is needed, since files are not created.
+        let fd =
+            checked(unsafe { libc::open(path.as_ptr(), (flags & !creating) | libc::O_CLOEXEC) })?;
         // SAFETY: open succeeded, so the descriptor is open and nobody else's.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     })
@@ -44,6 +42,7 @@ pub fn null() -> io::Result<OwnedFd> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     Read,
+    Write,
     /// To run a file, or to pass through a directory.
     Execute,
 }
@@ -57,6 +56,7 @@ pub fn may(access: Access, path: &[u8]) -> io::Result<()> {
     let path = c_string(path)?;
     let mode = match access {
         Access::Read => libc::R_OK,
+        Access::Write => libc::W_OK,
         Access::Execute => libc::X_OK,
     };
     // SAFETY: `path` is a C string.

@@ -67,6 +67,64 @@ fn open_directory(path: &[u8], owner: Option<u32>) -> io::Result<OwnedFd> {
     Ok(directory)
 }
 
+fn split(path: &[u8]) -> io::Result<(&[u8], &[u8])> {
+    let slash = path
+        .iter()
+        .rposition(|&b| b == b'/')
+        .filter(|_| path[0] == b'/')
+        .ok_or(io::ErrorKind::InvalidInput)?;
+    Ok((&path[..slash.max(1)], &path[slash + 1..]))
+}
+
+/// Whether a socket can be made at a path that begins with `prefix`: the directory is there, may be
+/// written to, and nobody else could replace what is in it.
+///
+/// # Errors
+/// As [`Listener::bind`] would give.
+pub fn check_directory(prefix: &[u8]) -> io::Result<()> {
+    let (path, _) = split(prefix)?;
+    open_directory(path, None)?;
+    descriptor::may(descriptor::Access::Write, path)
+}
+
+/// Removes sockets named `prefix.PID.NAME.sock` of processes that are gone, and at which nobody
+/// listens. Those of process `own` stay.
+///
+/// # Errors
+/// Where the directory can't be read, or others could write to it.
+pub fn remove_leftovers(prefix: &[u8], own: u32) -> io::Result<()> {
+    let (path, beginning) = split(prefix)?;
+    let directory = open_directory(path, None)?;
+    let here = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    for entry in std::fs::read_dir(&here)?.flatten() {
+        let name = std::os::unix::ffi::OsStringExt::into_vec(entry.file_name());
+        let Some(pid) = maker(&name, beginning) else {
+            continue;
+        };
+        let full = [here.as_bytes(), b"/", &name].concat();
+        let name = c_string(&name)?;
+        let is_leftover = pid != own
+            && !crate::process::exists(pid)
+            && stat_at(directory.as_fd(), &name).is_ok_and(|stat| is_socket(&stat))
+            // A process of another container may have had the same number.
+            && socket::connect_unix(&full, false)
+                .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        if is_leftover {
+            unlink(directory.as_fd(), &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// The process that made the socket of this name, if it begins as ours do.
+fn maker(name: &[u8], beginning: &[u8]) -> Option<u32> {
+    let rest = name.strip_prefix(beginning)?.strip_prefix(b".")?;
+    let rest = rest.strip_suffix(b".sock")?;
+    let end = rest.iter().position(|&b| b == b'.')?;
+    let pid = std::str::from_utf8(&rest[..end]).ok()?;
+    pid.parse().ok().filter(|&pid: &u32| pid > 0)
+}
+
 impl Listener {
     /// Listens at `path`, an absolute path of at most [`socket::MAX_PATH`] bytes. The file has
     /// mode 0700 and belongs to `owner` where given (which only root can do). A socket that stands
@@ -77,12 +135,7 @@ impl Listener {
     /// directory in which others could interfere; `AlreadyExists` where the path is no socket.
     pub fn bind(path: &[u8], owner: Option<u32>, backlog: u32) -> io::Result<Self> {
         socket::address(path)?;
-        let slash = path
-            .iter()
-            .rposition(|&b| b == b'/')
-            .filter(|_| path[0] == b'/')
-            .ok_or(io::ErrorKind::InvalidInput)?;
-        let (directory, name) = (&path[..slash.max(1)], &path[slash + 1..]);
+        let (directory, name) = split(path)?;
         if matches!(name, b"" | b"." | b"..") {
             return Err(io::ErrorKind::InvalidInput.into());
         }

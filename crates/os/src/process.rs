@@ -235,6 +235,16 @@ pub fn resident_memory(pid: u32) -> Option<u64> {
     pages.checked_mul(u64::try_from(size).ok()?)
 }
 
+/// Whether there is a process of that number, be it a zombie.
+pub fn exists(pid: u32) -> bool {
+    let Ok(pid @ 1..) = libc::pid_t::try_from(pid) else {
+        return false;
+    };
+    // SAFETY: signal 0 is none; touches no memory.
+    let sent = checked(unsafe { libc::kill(pid, 0) });
+    !matches!(sent, Err(error) if error.raw_os_error() == Some(libc::ESRCH))
+}
+
 /// Ends the process without running destructors, atexit functions or the C library's flushing.
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: _exit does not return and runs nothing of ours.
