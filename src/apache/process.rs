@@ -345,6 +345,22 @@ unsafe extern "C" fn watched(reason: c_int, watch: *mut c_void, status: c_int) {
     });
 }
 
+/// Sends a signal to a child process that was not reaped. One that has ended is left alone.
+pub fn signal_child(pid: u32, number: i32) {
+    let Ok(pid @ 1..) = sys::pid_t::try_from(pid) else {
+        return;
+    };
+    // SAFETY: touches no memory. Greater than 0, so it is no group; a child's number is not given to
+    // another process before it is reaped, which this thread does.
+    unsafe { libc::kill(pid, number) };
+}
+
+/// Whether this configuration follows another one that was served, by the same process.
+pub fn is_restart() -> bool {
+    // SAFETY: as in `state`.
+    unsafe { sys::ap_state_query(sys::AP_SQ_CONFIG_GEN as c_int) > 1 }
+}
+
 /// Takes the status of child process `pid` from the kernel once it has ended, within `limit`; for
 /// the end of the parent, when httpd no longer does so. Says whether it has ended.
 pub fn reap(pid: u32, limit: Duration) -> bool {

@@ -298,7 +298,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "maximum-requests",
         value: "number",
         default: "0: no limit",
-        effect: Later,
+        effect: Now,
         doc: "Number of requests after which a process is replaced.",
         set: |options, value| {
             options.maximum_requests = Some(value.number(0..=i64::MAX as u64)?);
@@ -309,7 +309,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "maximum-requests-jitter",
         value: "number",
         default: "0",
-        effect: Later,
+        effect: Now,
         doc: "Each process adds a random number up to this one to its `maximum-requests=`, so \
               that the processes of a group are not replaced all at once. Not in mod_wsgi.",
         set: |options, value| {

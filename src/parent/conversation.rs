@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use os::poll::{poll_uninterrupted, Wanted};
 use os::{clock, socket};
-use wire::control::{FromSupervisor, StatusDoor, ToSupervisor, MAX_MESSAGE};
+use wire::control::{FromSupervisor, Refusal, StatusDoor, ToSupervisor, MAX_MESSAGE};
 use wire::group::{Group, ServerFacts};
 use wire::Malformed;
 
@@ -43,8 +43,8 @@ pub enum Trouble {
     Malformed(Malformed),
     /// A message is larger than any may be.
     TooLong(Malformed),
-    /// It cannot serve the configuration; its own sentence.
-    Refused(String),
+    /// It cannot serve the configuration; what ran before runs on.
+    Refused(Refusal),
 }
 
 impl fmt::Display for Trouble {
@@ -64,7 +64,7 @@ impl fmt::Display for Trouble {
                  mod_wsgi-supervisor of the same version?"
             ),
             Trouble::TooLong(error) => write!(f, "the configuration is too large: {error}"),
-            Trouble::Refused(sentence) => f.write_str(sentence),
+            Trouble::Refused(refusal) => f.write_str(&refusal.sentence.text()),
         }
     }
 }
@@ -90,9 +90,7 @@ impl Configuration {
         send(control, &ToSupervisor::Commit(()), None)?;
         match answer(control)? {
             FromSupervisor::Accepted(()) => Ok(()),
-            FromSupervisor::Refused(sentence) => {
-                Err(Trouble::Refused(sentence.text().into_owned()))
-            }
+            FromSupervisor::Refused(refusal) => Err(Trouble::Refused(refusal)),
         }
     }
 }
@@ -226,7 +224,12 @@ mod tests {
         let (control, thread) = supervisor(|_| Some(FromSupervisor::Accepted(())));
         assert!(configuration().tell(control.as_fd()).is_ok());
         thread.join().unwrap();
-        let refuse = |_| Some(FromSupervisor::Refused("no room".into()));
+        let refuse = |_| {
+            Some(FromSupervisor::Refused(Refusal {
+                sentence: "no room".into(),
+                doors: Vec::new(),
+            }))
+        };
         let (control, thread) = supervisor(refuse);
         let trouble = configuration().tell(control.as_fd()).unwrap_err();
         assert_eq!(trouble.to_string(), "no room");

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod conversation;
+pub mod env_file;
 pub mod files;
 pub mod machine;
 pub mod plan;
@@ -90,6 +91,12 @@ pub fn check(
             .iter()
             .filter_map(|group| names.check(group).err());
         refusals.extend(too_long);
+        // At a restart the groups of before go on, and the supervisor says what it cannot do.
+        if !process::is_restart() {
+            refusals.extend(names.check_directory().err());
+        }
+        let groups = settled.groups.all().iter();
+        refusals.extend(groups.filter_map(|group| env_file::read(group).err()));
         if let Err(missing) = companions() {
             refusals.push(missing);
         }
@@ -160,7 +167,9 @@ pub fn start(
         doors.insert(group.name.clone(), door);
         let server = server_of(group, configured.main);
         let timeout = configured.main.timeout();
-        let message = plan::message(group, &names, key, timeout, server.log_level());
+        let mut message = plan::message(group, &names, key, timeout, server.log_level());
+        let file = env_file::read(group).map_err(refused)?;
+        message.place.env.splice(0..0, file);
         messages.push((message, log_of(server, configured.main)));
     }
     let configuration = Configuration {
@@ -172,20 +181,40 @@ pub fn start(
             uid: process::children_identity().uid,
         }),
     };
-    let started = Started {
+    let mut started = Started {
         doors,
         status: Some(names.status_path()),
     };
-    let first = process::companion().is_none();
+    let first = !process::is_restart();
+    if process::companion().is_none() {
+        let prefix = &names.prefix;
+        // Left behind by those who had no time to clean up. A directory that cannot be read is the
+        // supervisor's to complain of.
+        let _ = os::listener::remove_leftovers(prefix, std::process::id());
+    }
     let limit = plan::time_to_stop(groups);
     match supervisor::serve(configured.pool, &files.supervisor, configuration, limit) {
         Ok(()) => Ok(started),
         Err(failure) if first => Err(refused(format!("{NOT_STARTED}: {failure}."))),
         Err(failure) => {
+            let before = failure.doors_of_before();
+            let rest = match before.len() == started.doors.len() {
+                true => "They go on as they were.",
+                false => {
+                    "Those that ran before go on as they were; requests for others get 503 until a \
+                     restart succeeds."
+                }
+            };
             configured.main.error(format!(
                 "{NOT_IN_FORCE}: the new configuration of process groups is not in force: {failure}. \
-                 Their requests get 503 until a restart succeeds."
+                 {rest}"
             ));
+            for door in before {
+                let (socket_path, key) = (door.socket_path.0.clone(), door.key);
+                started
+                    .doors
+                    .insert(door.group.0.clone(), Door { socket_path, key });
+            }
             Ok(started)
         }
     }

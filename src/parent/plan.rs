@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wire::codec::Bytes;
 use wire::group::{self, Group};
-use wire::log_id::SOCKET_PATH_TOO_LONG;
+use wire::log_id::{SOCKET_DIRECTORY_UNUSABLE, SOCKET_PATH_TOO_LONG};
 
 use crate::config::process_group::ProcessGroup;
 
@@ -34,6 +34,18 @@ impl SocketNames {
         let mut path = self.prefix.clone();
         path.extend_from_slice(format!(".{}.{STATUS}.sock", self.parent_pid).as_bytes());
         path
+    }
+
+    /// Refuses a directory in which no socket can be made, or in which somebody else could put his in
+    /// its place.
+    pub fn check_directory(&self) -> Result<(), String> {
+        os::listener::check_directory(&self.prefix).map_err(|error| {
+            format!(
+                "{SOCKET_DIRECTORY_UNUSABLE}: the sockets of process groups cannot be made at {}: {error}. \
+                 WSGISocketPrefix names a place where root alone may write, such as /run/apache2/wsgi.",
+                String::from_utf8_lossy(&self.prefix)
+            )
+        })
     }
 
     /// Refuses a socket whose path the kernel cannot take.
@@ -78,7 +90,7 @@ fn file_name(group: &[u8]) -> String {
     }
 }
 
-/// The message for one group. `timeout` is the server's `Timeout`, `log_level` the number of its
+/// The message for one group, but for the variables of its `env-file=`. `timeout` is the server's `Timeout`, `log_level` the number of its
 /// `LogLevel`.
 pub fn message(
     group: &ProcessGroup,
@@ -140,7 +152,6 @@ fn place(group: &ProcessGroup) -> group::Place {
             .iter()
             .map(|(name, value)| (bytes(name), bytes(value)))
             .collect(),
-        env_file: some_bytes(&around.env_file),
         clear_env: around.clear_env,
     }
 }
@@ -183,6 +194,8 @@ fn limits(group: &ProcessGroup) -> group::Limits {
         memory: limits.memory.unwrap_or(0),
         virtual_memory: limits.virtual_memory.unwrap_or(0),
         max_rss: limits.max_rss.unwrap_or(0),
+        script_user: limits.script_user,
+        script_group: limits.script_group,
         send_buffer: group.transport.send_buffer.unwrap_or(0),
         receive_buffer: group.transport.receive_buffer.unwrap_or(0),
     }

@@ -14,8 +14,10 @@ use std::time::Duration;
 use os::process::Child;
 use os::spawn::Command;
 use os::{clock, descriptor, signal, socket};
+use wire::control::Door;
 use wire::log_id::{
-    SUPERVISOR_DIED, SUPERVISOR_GIVEN_UP, SUPERVISOR_NOT_RESTARTED, SUPERVISOR_SLOW_TO_END,
+    SUPERVISOR_DIED, SUPERVISOR_GIVEN_UP, SUPERVISOR_NOT_RESTARTED, SUPERVISOR_REPLACED,
+    SUPERVISOR_SLOW_TO_END,
 };
 
 use super::conversation::{self, Configuration, Trouble};
@@ -44,6 +46,16 @@ impl fmt::Display for Failure {
         match self {
             Failure::NotStarted(reason) => write!(f, "cannot start the supervisor: {reason}"),
             Failure::NotServing(trouble) => write!(f, "{trouble}"),
+        }
+    }
+}
+
+impl Failure {
+    /// How to reach the groups that run on as what they were.
+    pub fn doors_of_before(&self) -> &[Door] {
+        match self {
+            Failure::NotServing(Trouble::Refused(refusal)) => &refusal.doors,
+            Failure::NotServing(_) | Failure::NotStarted(_) => &[],
         }
     }
 }
@@ -125,6 +137,7 @@ pub fn serve(
                 process::forget_companion();
                 begin(program, &configuration)
             }
+            Err(Trouble::Malformed(_)) => replace(program, &configuration, companion.pid),
             Err(trouble) => Err(Failure::NotServing(trouble)),
         },
     };
@@ -137,6 +150,20 @@ pub fn serve(
     end_with(pool, time_to_stop);
     watch(pool, pid, program, configuration);
     told.map(drop)
+}
+
+/// Starts a supervisor of this version beside one that speaks another language: Apache was upgraded
+/// and reloaded. It takes over the paths of the sockets; then the one of before is told, by a signal
+/// which all versions understand, to finish its requests and end.
+fn replace(program: &Path, configuration: &Configuration, old: u32) -> Result<u32, Failure> {
+    let new = begin(program, configuration)?;
+    let sentence = format!(
+        "{SUPERVISOR_REPLACED}: the supervisor (pid {old}) is of another version than the module; \
+         another one (pid {new}) has taken over, and the old one ends when its requests are finished."
+    );
+    MainLog.notice(sentence);
+    process::signal_child(old, signal::SIGUSR2);
+    Ok(new)
 }
 
 /// Ends the supervisor when the process ends, and not at a restart. There is nothing to do when it

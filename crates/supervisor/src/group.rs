@@ -7,6 +7,7 @@
 //! looks at the state alone, so it may be called at any time, and whatever was missed or failed is
 //! made up for the next time.
 
+mod repertoire;
 mod reporting;
 mod steering;
 
@@ -17,11 +18,13 @@ use std::time::Duration;
 
 use os::listener::Listener;
 use os::signal::{SIGKILL, SIGTERM};
+use wire::codec::Bytes;
 use wire::control::{Leaving, WorkerSetup};
 use wire::group::ServerFacts;
 use wire::log_id::{
     LogId, CONVERSATION_BROKEN, ENDED_WHILE_STARTING, NOBODY_SERVES, OPTIONS_WITHOUT_EFFECT,
-    SERVED_AGAIN, SOCKET_NOT_REMOVED, WORKER_DIED, WORKER_GAVE_UP, WORKER_NOT_STARTED,
+    SERVED_AGAIN, SOCKET_NOT_REMOVED, SUCCESSOR_CANNOT_LOAD, WORKER_DIED, WORKER_GAVE_UP,
+    WORKER_NOT_STARTED,
 };
 use wire::response::Level;
 
@@ -33,6 +36,7 @@ use crate::launch::Environment;
 use crate::relay::{Pipe, Relay};
 use crate::worker::{self, Event, Phase, Worker};
 
+use repertoire::Repertoire;
 pub use reporting::Budget;
 use reporting::History;
 
@@ -52,6 +56,8 @@ const PROVEN: Duration = Duration::from_secs(1);
 const STARTUP_LIMIT: Duration = Duration::from_secs(300);
 /// Time to leave in where `shutdown-timeout` does not say.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+/// Most lines of the report of a script that can't be loaded.
+const MAX_REPORT_LINES: usize = 300;
 /// Logs of ended workers that are kept open for processes these left behind.
 const MAX_ORPHANS: usize = 16;
 
@@ -107,6 +113,10 @@ pub struct Group {
     hasty: u32,
     /// Why there is nobody to serve requests, as last logged, under this id.
     trouble: Option<(LogId, String)>,
+    /// What successors load before they are ready.
+    repertoire: Repertoire,
+    /// Why successors can't be put into service, as last logged.
+    unloadable: Option<Bytes>,
     history: History,
     /// The configuration has it no more, or the server ends.
     ending: bool,
@@ -138,6 +148,8 @@ impl Group {
             short_lives: 0,
             hasty: 0,
             trouble: None,
+            repertoire: Repertoire::default(),
+            unloadable: None,
             history: History::default(),
             ending: false,
         };
@@ -161,14 +173,18 @@ impl Group {
         server: Rc<ServerFacts>,
         listener: Option<Listener>,
         log: Journal,
+        now: Duration,
     ) {
+        self.repertoire.renew(now);
         if config.key != self.config.key {
             self.earlier_keys.push_front(self.config.key);
             self.earlier_keys.retain(|key| *key != config.key);
             self.earlier_keys.truncate(EARLIER_KEYS);
         }
         // Those who run as somebody else from now on are not to serve what comes from now on.
-        if self.config.identity == config.identity {
+        if self.config.identity != config.identity {
+            self.repertoire.clear();
+        } else {
             for worker in &self.workers {
                 let mut group = self.config.clone();
                 group.key = config.key;
@@ -177,6 +193,8 @@ impl Group {
                     server: (*self.server).clone(),
                     generation: worker.generation,
                     earlier_keys: self.earlier_keys.iter().copied().collect(),
+                    repertoire: Vec::new(),
+                    has_peers: false,
                 });
             }
         }
@@ -196,6 +214,7 @@ impl Group {
         self.short_lives = 0;
         self.hasty = 0;
         self.trouble = None;
+        self.unloadable = None;
         self.ending = false;
         if asked {
             self.tell_inert_options();
@@ -289,6 +308,11 @@ impl Group {
         for worker in &mut self.workers {
             worker.stop(limit, now);
         }
+    }
+
+    /// Longest that its workers take to leave when they are drained.
+    pub fn time_to_drain(&self) -> Duration {
+        Duration::from_millis(self.config.timeouts.graceful) + self.shutdown_limit()
     }
 
     fn shutdown_limit(&self) -> Duration {
@@ -397,11 +421,18 @@ impl Group {
                 Event::Ready => {
                     self.workers[index].phase = Phase::Ready { since: now };
                     self.note(Level::Info, None, &format!("worker {pid} is ready"));
+                    self.unloadable = None;
                     if self.trouble.take().is_some() {
                         self.note(Level::Notice, SERVED_AGAIN, "is served again");
                     }
                 }
                 Event::Leaving(reason) => self.leaves(pid, reason, now),
+                Event::Loaded(script) => self.repertoire.note(script, now),
+                Event::CannotLoad(report) => {
+                    self.cannot_load(pid, report, now);
+                    let limit = self.shutdown_limit();
+                    self.workers[index].stop(limit, now);
+                }
                 Event::Unusable(sentence) => {
                     self.trouble(WORKER_GAVE_UP, sentence);
                     self.failed(now);
@@ -430,6 +461,36 @@ impl Group {
     fn failed(&mut self, now: Duration) {
         self.starts.failed(now);
         self.python = Python::Unknown;
+    }
+
+    /// A successor stays out of service, and those who serve go on. The same report is logged once.
+    fn cannot_load(&mut self, pid: u32, report: Bytes, now: Duration) {
+        self.loads.failed(now);
+        if self.unloadable.as_ref() == Some(&report) {
+            return;
+        }
+        let text =
+            "a successor cannot load its scripts and is not put into service: the workers of \
+                    before go on with what they have loaded. It is tried again until it works";
+        self.note(Level::Error, SUCCESSOR_CANNOT_LOAD, text);
+        for line in report.split(|&byte| byte == b'\n').take(MAX_REPORT_LINES) {
+            self.log.write(Level::Error, pid, line);
+        }
+        self.unloadable = Some(report);
+    }
+
+    /// How requests reach it.
+    pub fn entrance(&self) -> wire::control::Door {
+        wire::control::Door {
+            group: self.config.name.clone(),
+            socket_path: self.config.socket_path.clone(),
+            key: self.config.key,
+        }
+    }
+
+    /// Whether it runs as what `config` describes.
+    pub fn runs_as(&self, config: &wire::group::Group) -> bool {
+        !self.ending && self.config.name == config.name && self.config.identity == config.identity
     }
 
     fn leaves(&mut self, pid: u32, reason: Leaving, now: Duration) {

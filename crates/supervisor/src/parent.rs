@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use os::socket::{self, Wait};
-use wire::control::{FromSupervisor, StatusDoor, ToSupervisor};
+use wire::control::{Door, FromSupervisor, Refusal, StatusDoor, ToSupervisor};
 use wire::group::{Group, ServerFacts};
 
 /// Most groups of a configuration.
@@ -74,7 +74,10 @@ impl Parent {
                     Some(begun) if begun.groups.len() < MAX_GROUPS => {
                         begun.groups.push((*group, received.fd));
                     }
-                    Some(_) => self.refuse(&format!("there are more than {MAX_GROUPS} groups")),
+                    Some(_) => self.refuse(
+                        &format!("there are more than {MAX_GROUPS} groups"),
+                        Vec::new(),
+                    ),
                     // Of a configuration that was refused already.
                     None => {}
                 },
@@ -89,10 +92,13 @@ impl Parent {
                     }
                 }
                 Ok(ToSupervisor::Stop(())) => return Some(Order::Stop),
-                Err(malformed) => self.refuse(&format!(
-                    "the module and mod_wsgi-supervisor do not understand each other ({malformed}): \
-                     install both from the same build and restart Apache"
-                )),
+                Err(malformed) => {
+                    let why = format!(
+                        "the module and mod_wsgi-supervisor do not understand each other \
+                         ({malformed}): install both from the same build and restart Apache"
+                    );
+                    self.refuse(&why, Vec::new());
+                }
             }
         }
     }
@@ -102,10 +108,13 @@ impl Parent {
         self.answer(&FromSupervisor::Accepted(()));
     }
 
-    /// The configuration, complete or not, is forgotten; what ran before goes on.
-    pub fn refuse(&mut self, why: &str) {
+    /// The configuration, complete or not, is forgotten; what ran before goes on, behind those doors.
+    pub fn refuse(&mut self, why: &str, doors: Vec<Door>) {
         self.begun = None;
-        self.answer(&FromSupervisor::Refused(why.into()));
+        self.answer(&FromSupervisor::Refused(Refusal {
+            sentence: why.into(),
+            doors,
+        }));
     }
 
     /// A parent that does not read its answers has a limit of its own.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use os::listener::Listener;
 use os::poll::{poll, Wanted};
 use os::signal::{self, Arrivals};
-use wire::control::MAX_MESSAGE;
-use wire::log_id::{PARENT_GONE, STATUS_SOCKET_FAILED};
+use wire::control::{Door, MAX_MESSAGE};
+use wire::log_id::{PARENT_GONE, STATUS_SOCKET_FAILED, SUPERSEDED};
 use wire::response::Level;
 
 use crate::group::{self, Group, Turn};
@@ -23,6 +23,8 @@ use crate::status::{self, Desk};
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Longest that they may take when the parent is gone: all is over within a second then.
 const ORPHANED_LIMIT: Duration = Duration::from_millis(300);
+/// Most doors told with a refusal, so that they fit into one message.
+const MAX_DOORS: usize = 256;
 /// What is left after workers were killed, until their end is no longer waited for.
 const AFTERMATH: Duration = Duration::from_millis(600);
 
@@ -55,12 +57,7 @@ impl Supervisor {
     /// `control` is the conversation with the Apache parent, `log` where to complain until the
     /// parent names the error log.
     pub fn new(control: OwnedFd, log: OwnedFd) -> io::Result<Self> {
-        for number in [
-            signal::SIGHUP,
-            signal::SIGUSR1,
-            signal::SIGUSR2,
-            signal::SIGPIPE,
-        ] {
+        for number in [signal::SIGHUP, signal::SIGUSR1, signal::SIGPIPE] {
             signal::ignore(number)?;
         }
         let style = Style {
@@ -70,7 +67,12 @@ impl Supervisor {
         Ok(Self {
             parent: Parent::new(control),
             parent_gone: false,
-            signals: Arrivals::install(&[signal::SIGCHLD, signal::SIGTERM, signal::SIGINT])?,
+            signals: Arrivals::install(&[
+                signal::SIGCHLD,
+                signal::SIGTERM,
+                signal::SIGINT,
+                signal::SIGUSR2,
+            ])?,
             log: Journal::new(log, style),
             status: Desk::new(os::clock::monotonic()),
             groups: Vec::new(),
@@ -166,12 +168,12 @@ impl Supervisor {
             Source::Status(source) => self.status.attend(source, &self.groups),
             Source::Signals => {
                 for number in self.signals.drain() {
-                    if number == signal::SIGCHLD {
-                        self.turn(|groups, turn| {
+                    match number {
+                        signal::SIGCHLD => self.turn(|groups, turn| {
                             groups.iter_mut().for_each(|g| g.look_for_ended(turn));
-                        });
-                    } else {
-                        self.end(STOP_LIMIT);
+                        }),
+                        signal::SIGUSR2 => self.make_way(),
+                        _ => self.end(STOP_LIMIT),
                     }
                 }
             }
@@ -188,12 +190,16 @@ impl Supervisor {
         match self.parent.next_order(&mut self.buffer) {
             None => {}
             Some(Order::Configure(configuration)) if self.ending.is_none() => {
+                let doors = self.doors(&configuration.groups);
                 match self.configure(*configuration) {
                     Ok(()) => self.parent.accept(),
-                    Err(why) => self.parent.refuse(&why),
+                    Err(why) => self.parent.refuse(&why, doors),
                 }
             }
-            Some(Order::Configure(_)) => self.parent.refuse("the supervisor is about to end"),
+            Some(Order::Configure(_)) => {
+                let why = "the supervisor is about to end";
+                self.parent.refuse(why, Vec::new());
+            }
             Some(Order::Stop) => self.end(STOP_LIMIT),
             Some(Order::Gone) => {
                 self.parent_gone = true;
@@ -206,6 +212,38 @@ impl Supervisor {
                 self.end(ORPHANED_LIMIT);
             }
         }
+    }
+
+    /// Another supervisor, of another version, has taken over: the parent says so by a signal, since
+    /// the two have no language in common. Requests that run are finished.
+    fn make_way(&mut self) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.status.close();
+        let now = os::clock::monotonic();
+        let limits = self.groups.iter().map(Group::time_to_drain).max();
+        self.ending = Some(now + limits.unwrap_or_default() + AFTERMATH);
+        for group in &mut self.groups {
+            group.retire(now);
+        }
+        let text = format!(
+            "{SUPERSEDED}: another version of the supervisor takes over; this one (pid {}) ends when its \
+             requests are finished",
+            os::process::id()
+        );
+        self.log.note(Level::Notice, &text);
+    }
+
+    /// How to reach those of the groups that run already, and as the same users.
+    fn doors(&self, groups: &[Described]) -> Vec<Door> {
+        let mut doors = Vec::new();
+        for (config, _) in groups {
+            let found = self.groups.iter().find(|group| group.runs_as(config));
+            doors.extend(found.map(Group::entrance));
+        }
+        doors.truncate(MAX_DOORS);
+        doors
     }
 
     /// Everything ends; the first call decides how long that may take.
@@ -287,7 +325,7 @@ impl Supervisor {
             let server = Rc::clone(&server);
             let known = self.groups.iter_mut().find(|g| *g.name() == *config.name);
             match (known, listener) {
-                (Some(group), listener) => group.reconfigure(config, server, listener, log),
+                (Some(group), listener) => group.reconfigure(config, server, listener, log, now),
                 (None, Some(listener)) => {
                     self.groups.push(Group::new(config, server, listener, log));
                 }
@@ -332,6 +370,8 @@ fn check(groups: &[Described], server: &wire::group::ServerFacts) -> Result<(), 
             server: server.clone(),
             generation: u32::MAX,
             earlier_keys: vec![[0; 16]; 8],
+            repertoire: Vec::new(),
+            has_peers: true,
         };
         if wire::control::ToWorker::Setup(Box::new(setup))
             .encode()

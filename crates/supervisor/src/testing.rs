@@ -33,7 +33,6 @@ pub fn group(name: &str) -> Group {
             lang: None,
             locale: None,
             env: Vec::new(),
-            env_file: None,
             clear_env: false,
         },
         python: Python {
@@ -60,6 +59,8 @@ pub fn group(name: &str) -> Group {
             memory: 0,
             virtual_memory: 0,
             max_rss: 0,
+            script_user: None,
+            script_group: None,
             send_buffer: 0,
             receive_buffer: 0,
         },

@@ -10,6 +10,7 @@ use os::signal::{SIGKILL, SIGTERM};
 use os::socket::{self, Wait};
 use os::spawn::{Command, Failure};
 use wire::board::{self, Seen};
+use wire::codec::Bytes;
 use wire::control::{FromWorker, Leaving, ToWorker, WorkerSetup, MAX_MESSAGE};
 
 use crate::journal::Journal;
@@ -48,6 +49,10 @@ pub enum Event {
     Ready,
     Leaving(Leaving),
     Unusable(String),
+    /// It was asked for this script.
+    Loaded((Bytes, Bytes)),
+    /// It can't load a script, and leaves to its peers.
+    CannotLoad(Bytes),
     /// It said something nobody understands; it has been killed.
     Violation(String),
     Ended(Exit),
@@ -286,6 +291,10 @@ impl Worker {
                 self.leaving_count += 1;
                 self.leaving = Some(reason);
                 Some(Event::Leaving(reason))
+            }
+            FromWorker::Loaded(script) => Some(Event::Loaded(script)),
+            FromWorker::CannotLoad(report) => {
+                self.is_starting().then_some(Event::CannotLoad(report))
             }
             FromWorker::Unusable(sentence) => Some(Event::Unusable(
                 sentence.text().chars().take(2048).collect(),

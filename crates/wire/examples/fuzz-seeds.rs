@@ -5,7 +5,9 @@ use std::path::Path;
 use std::{env, fs, io};
 
 use wire::codec::Bytes;
-use wire::control::{FromSupervisor, FromWorker, Leaving, ToSupervisor, ToWorker, WorkerSetup};
+use wire::control::{
+    Door, FromSupervisor, FromWorker, Leaving, Refusal, ToSupervisor, ToWorker, WorkerSetup,
+};
 use wire::frame::{Kind, HEAD_LEN};
 use wire::group::{Group, Identity, Limits, Place, Python, ServerFacts, Timeouts};
 use wire::request::{Builder, Flags, Prologue};
@@ -22,12 +24,16 @@ fn main() -> io::Result<()> {
         ("begin", ToSupervisor::Begin(Box::new(facts())).encode()),
         ("group", ToSupervisor::Group(Box::new(group())).encode()),
         ("stop", ToSupervisor::Stop(()).encode()),
-        ("refused", FromSupervisor::Refused("no".into()).encode()),
+        ("refused", FromSupervisor::Refused(refusal()).encode()),
         ("drain", ToWorker::Drain(15_000).encode()),
         ("leaving", FromWorker::Leaving(Leaving::Stale).encode()),
         (
             "unusable",
             FromWorker::Unusable("no encodings".into()).encode(),
+        ),
+        (
+            "loaded",
+            FromWorker::Loaded(("/srv/shop.wsgi".into(), "".into())).encode(),
         ),
         ("setup", ToWorker::Setup(Box::new(setup())).encode()),
     ];
@@ -102,6 +108,17 @@ fn facts() -> ServerFacts {
     }
 }
 
+fn refusal() -> Refusal {
+    Refusal {
+        sentence: "no".into(),
+        doors: vec![Door {
+            group: "shop".into(),
+            socket_path: "/run/wsgi.sock".into(),
+            key: [3; 16],
+        }],
+    }
+}
+
 fn group() -> Group {
     let text = |s: &str| Some(Bytes::from(s));
     Group {
@@ -131,7 +148,6 @@ fn group() -> Group {
             lang: text("C"),
             locale: None,
             env: vec![("A".into(), "1".into())],
-            env_file: None,
             clear_env: false,
         },
         python: Python {
@@ -158,6 +174,8 @@ fn group() -> Group {
             memory: 6,
             virtual_memory: 7,
             max_rss: 8,
+            script_user: Some(11),
+            script_group: None,
             send_buffer: 9,
             receive_buffer: 10,
         },
@@ -188,5 +206,7 @@ fn setup() -> WorkerSetup {
         server: facts(),
         generation: 2,
         earlier_keys: vec![[1; 16]],
+        repertoire: vec![("/srv/shop.wsgi".into(), "".into())],
+        has_peers: true,
     }
 }

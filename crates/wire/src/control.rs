@@ -85,8 +85,30 @@ conversation! {
     pub enum FromSupervisor as FromSupervisor {
         /// All sockets are bound; workers are being started.
         1 => Accepted(()),
-        /// The configuration can't be served; what ran before goes on. A sentence for the log.
-        2 => Refused(Bytes),
+        /// The configuration can't be served; what ran before goes on.
+        2 => Refused(Refusal),
+    }
+}
+
+crate::message! {
+    /// Why a configuration is not in force, and how to reach what ran before.
+    pub struct Refusal {
+        /// For the log.
+        pub sentence: Bytes,
+        /// Groups of the refused configuration that run on as what they were.
+        pub doors: Vec<Door>,
+    }
+}
+
+crate::message! {
+    /// How requests reach a group.
+    pub struct Door {
+        /// Name of the group.
+        pub group: Bytes,
+        /// Path of its listening socket.
+        pub socket_path: Bytes,
+        /// The secret its workers know.
+        pub key: [u8; 16],
     }
 }
 
@@ -99,8 +121,18 @@ crate::message! {
         pub generation: u32,
         /// Secrets of earlier generations that Apache children of before a restart still use.
         pub earlier_keys: Vec<[u8; 16]>,
+        /// Scripts that predecessors were asked for, as these have told: (script, application
+        /// group). To be loaded before the worker is ready, after those of the group's own list; one
+        /// that is gone is left out.
+        pub repertoire: Vec<(Bytes, Bytes)>,
+        /// Others serve the group: a worker that can't load a script does better to leave, with
+        /// [`FromWorker::CannotLoad`], than to be ready.
+        pub has_peers: bool,
     }
 }
+
+/// Most scripts of a repertoire.
+pub const MAX_REPERTOIRE: usize = 64;
 
 conversation! {
     /// From the supervisor to a worker.
@@ -168,6 +200,12 @@ conversation! {
         2 => Leaving(Leaving),
         /// The worker can't come up: a sentence for the log. It leaves by itself.
         3 => Unusable(Bytes),
+        /// The first request for a script came, and it is loaded: (script, application group).
+        /// Handed to successors as part of their [`WorkerSetup::repertoire`], and otherwise bytes
+        /// that nobody reads anything into.
+        4 => Loaded((Bytes, Bytes)),
+        /// A script can't be loaded, and others serve: the report. The worker leaves by itself.
+        5 => CannotLoad(Bytes),
     }
 }
 
@@ -199,6 +237,8 @@ mod tests {
             server: facts(),
             generation: 2,
             earlier_keys: vec![[1; 16]],
+            repertoire: vec![("/srv/shop.wsgi".into(), "".into())],
+            has_peers: true,
         };
         let packet = ToWorker::Setup(Box::new(setup.clone())).encode().unwrap();
         assert_eq!(
@@ -227,6 +267,8 @@ mod tests {
             FromWorker::Ready(()),
             FromWorker::Leaving(Leaving::Stale),
             FromWorker::Unusable("no encodings".into()),
+            FromWorker::Loaded(("/srv/shop.wsgi".into(), "a".into())),
+            FromWorker::CannotLoad("Traceback".into()),
         ] {
             assert_eq!(FromWorker::decode(&message.encode().unwrap()), Ok(message));
         }

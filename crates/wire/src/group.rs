@@ -72,9 +72,8 @@ message! {
         pub umask: Option<u32>,
         pub lang: Option<Bytes>,
         pub locale: Option<Bytes>,
-        /// Environment variables of `env=`, in order.
+        /// Environment variables of `env-file=` and `env=`, in order.
         pub env: Vec<(Bytes, Bytes)>,
-        pub env_file: Option<Bytes>,
         pub clear_env: bool,
     }
 }
@@ -113,6 +112,10 @@ message! {
         pub memory: u64,
         pub virtual_memory: u64,
         pub max_rss: u64,
+        /// Who must own scripts, and their directories: uid.
+        pub script_user: Option<u32>,
+        /// The group they must belong to: gid.
+        pub script_group: Option<u32>,
         pub send_buffer: u32,
         pub receive_buffer: u32,
     }
@@ -191,7 +194,6 @@ pub(crate) mod tests {
                 lang: Some("C.UTF-8".into()),
                 locale: None,
                 env: vec![("A".into(), "1".into())],
-                env_file: None,
                 clear_env: false,
             },
             python: Python {
@@ -218,6 +220,8 @@ pub(crate) mod tests {
                 memory: 6,
                 virtual_memory: 7,
                 max_rss: 8,
+                script_user: Some(11),
+                script_group: None,
                 send_buffer: 9,
                 receive_buffer: 10,
             },

@@ -66,7 +66,8 @@ def setup(name="shop", *, key, threads=2, processes=1, processes_given=False, pr
           destroy_interpreter=True, maximum_requests=0, jitter=0, stack_size=0, shutdown=5000,
           graceful=15000, socket=60000, display_name="", one_process=False, user="user1",
           user_home="/home/user1", locale=None, eggs=None, startup=0, deadlock=0, inactivity=0,
-          request_limit=0, interrupt=0, eviction=0, queue=0):
+          request_limit=0, interrupt=0, eviction=0, queue=0, repertoire=(), has_peers=False,
+          script_user=None, script_group=None):
     """A whole ToWorker packet with Setup."""
     def text(value):
         return long(raw(value))
@@ -88,7 +89,7 @@ def setup(name="shop", *, key, threads=2, processes=1, processes_given=False, pr
     group += flag(False)
     # place
     group += maybe(home) + maybe(chdir) + maybe(None) + maybe(None, u32) + maybe(None)
-    group += maybe(locale) + items([]) + maybe(None) + flag(False)
+    group += maybe(locale) + items([]) + flag(False)
     # python
     group += maybe(None) + items(python_path) + maybe(eggs) + u64(0) + u32(0) + flag(False)
     group += maybe(None, u32) + items([])
@@ -96,18 +97,23 @@ def setup(name="shop", *, key, threads=2, processes=1, processes_given=False, pr
     group += flag(destroy_interpreter) + flag(False)
     # limits
     group += u64(maximum_requests) + u64(jitter) + u64(stack_size) + u64(0)
-    group += struct.pack("<q", 0) + u64(0) + u64(0) + u64(0) + u32(0) + u32(0)
+    group += struct.pack("<q", 0) + u64(0) + u64(0) + u64(0)
+    group += maybe(script_user, u32) + maybe(script_group, u32) + u32(0) + u32(0)
     # timeouts
     group += u64(startup) + u64(deadlock) + u64(inactivity) + u64(request_limit) + u64(interrupt)
     group += u64(graceful) + u64(eviction) + u64(shutdown) + u64(0) + u64(socket) + u64(queue)
     group += text(display_name)
-    group += items(preload, lambda pair: text(pair[0]) + text(pair[1]))
+    def pair(value):
+        return text(value[0]) + text(value[1])
+
+    group += items(preload, pair)
     group += flag(global_reachable) + items([]) + u32(5)
     # server facts
     facts = struct.pack("<6I", 2, 4, 71, 6, 1, 1) + text("Apache/2.4.71") + text("today")
     facts += text("event") + u32(16) + u32(25) + text("/so") + text("/usr/bin/python3") + u32(1)
     facts += flag(one_process)
     message = b"\1" + group + facts + u32(generation) + items(earlier_keys, lambda key: key)
+    message += items(repertoire, pair) + flag(has_peers)
     return frame(TO_WORKER, message)
 
 

@@ -5,6 +5,7 @@
 //! done: its first report is kept, and the process is replaced.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use wire::log_id::NOT_LOADED_BEFORE;
@@ -34,6 +35,8 @@ struct Loaded {
     path: Shared,
     /// When it was loaded, in microseconds of the monotonic clock.
     at: u64,
+    /// A request has come for it.
+    asked_for: AtomicBool,
 }
 
 #[derive(Default)]
@@ -54,8 +57,8 @@ pub struct Scripts {
 
 /// Where a script stands with a request.
 pub enum Resolution {
-    /// This is what to call.
-    Ready(Object),
+    /// This is what to call; whether this is the first request for the script.
+    Ready(Object, bool),
     /// The file has changed since it was loaded, or since loading it failed.
     Stale,
     /// Loading it failed, now or earlier. A report for the log.
@@ -218,6 +221,7 @@ fn run(gil: Gil<'_>, state: &State, wanted: &Wanted<'_>, in_request: bool) -> Re
         namespace: Shared::new(first),
         path: Shared::new(path),
         at: os::clock::monotonic_us(),
+        asked_for: AtomicBool::new(false),
     }))
 }
 
@@ -261,7 +265,11 @@ fn ready(
         namespace.dict_get(gil, &gil.latin1(wanted.callable)?)?
     };
     match found {
-        Some(callable) => Ok(Resolution::Ready(callable)),
+        Some(callable) => {
+            let first = !loaded.asked_for.load(Ordering::Relaxed)
+                && !loaded.asked_for.swap(true, Ordering::Relaxed);
+            Ok(Resolution::Ready(callable, first))
+        }
         None => {
             let name = gil.latin1(wanted.callable)?;
             let place = gil.text(wanted.place)?;

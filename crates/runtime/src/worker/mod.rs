@@ -27,8 +27,9 @@ use std::time::Duration;
 
 use os::dump::Dumps;
 use os::{clock, descriptor, process, signal, title};
-use wire::control::{FromWorker, Leaving, WorkerSetup};
+use wire::control::{FromWorker, Leaving, WorkerSetup, MAX_REPERTOIRE};
 use wire::log_id::{ENDED_BY_DEFECT, NOT_COME_UP, NOT_STARTED_BY_HAND};
+use wire::request::Prologue;
 
 use crate::board;
 use crate::process_log;
@@ -58,6 +59,8 @@ pub struct Worker {
     pub finished: AtomicU64,
     /// Requests after which the worker asks to be replaced; 0 is never.
     pub maximum_requests: u64,
+    /// Scripts the supervisor has been told of.
+    told: AtomicUsize,
     /// Why it has asked to be replaced, as a [`Leaving`]; 0 before it has.
     asked: AtomicU32,
     /// The same, as events tell it.
@@ -137,6 +140,14 @@ impl Worker {
     /// Since when the first script is being loaded, in microseconds of the monotonic clock.
     pub fn loading_since(&self) -> Option<u64> {
         Some(self.loading.load(Ordering::Relaxed)).filter(|&since| since != 0 && since != LOADED)
+    }
+
+    /// Tells the supervisor of a script that is in use, so that successors come up with it.
+    pub fn tell_loaded(&self, prologue: &Prologue<'_>) {
+        if self.told.fetch_add(1, Ordering::Relaxed) < MAX_REPERTOIRE {
+            let (script, group) = (prologue.script.into(), prologue.application_group.into());
+            self.control.send(&FromWorker::Loaded((script, group)));
+        }
     }
 
     /// The script has changed: takes no more requests in this process, and asks for a successor
@@ -244,6 +255,7 @@ fn come_up(
         alive: AtomicUsize::new(0),
         finished: AtomicU64::new(0),
         maximum_requests: maximum_requests(&setup),
+        told: AtomicUsize::new(0),
         asked: AtomicU32::new(0),
         reason: OnceLock::new(),
         posts: posts::Posts::new(setup.group.threads),
@@ -255,8 +267,20 @@ fn come_up(
         setup,
         control,
     });
-    if !preload::run(&worker, seat) {
-        worker.ask(Leaving::LoadFailed);
+    match preload::run(&worker, seat) {
+        Ok(()) => {}
+        Err(report) if worker.setup.has_peers => {
+            let report = preload::shortened(report);
+            worker
+                .control
+                .send(&FromWorker::CannotLoad(report.as_str().into()));
+            // Nothing but scripts has run, and what they have begun is half done.
+            process::exit_now(0);
+        }
+        Err(report) => {
+            process_log::say(&report);
+            worker.ask(Leaving::LoadFailed);
+        }
     }
     let threads = match threads::start(&worker) {
         Ok(threads) => threads,

@@ -2,7 +2,10 @@
 //!
 //! Runs in: the main thread; for sub-interpreters on threads made for it.
 
-use crate::process_log;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use crate::python::interpreter::{Interpreter, Seat};
 use crate::python::object::Gil;
 use crate::python::scripts;
@@ -10,11 +13,21 @@ use crate::python::scripts;
 use super::groups::Seating;
 use super::{request, Worker};
 
-/// Loads what the group's `preload` lists, in its order. False where something failed: reports
-/// are in the log then, and requests for those scripts get 500.
-pub fn run(worker: &Worker, seat: &mut Seat) -> bool {
-    let mut all = true;
-    for (script, group) in &worker.setup.group.preload {
+/// Longest report that is told to the supervisor, in bytes.
+const MAX_REPORT: usize = 32 * 1024;
+
+/// Loads what the group's `preload` lists, and what predecessors were asked for, in that order.
+///
+/// # Errors
+/// The reports of what could not be loaded. Requests for those scripts would get 500.
+pub fn run(worker: &Worker, seat: &mut Seat) -> Result<(), String> {
+    let mut reports = Vec::new();
+    let setup = &worker.setup;
+    let remembered = setup
+        .repertoire
+        .iter()
+        .filter(|(script, _)| is_there(script));
+    for (script, group) in setup.group.preload.iter().chain(remembered) {
         let main = worker.groups.main();
         let done = match worker.groups.find(group) {
             Seating::Main => seat.enter(|gil| load(gil, worker, main, None, script)),
@@ -36,11 +49,31 @@ pub fn run(worker: &Worker, seat: &mut Seat) -> bool {
             Seating::Full => Err("too many application groups in one process".to_owned()),
         };
         if let Err(report) = done {
-            all = false;
-            process_log::say(&report);
+            reports.push(report);
+            if setup.has_peers {
+                break;
+            }
         }
     }
-    all
+    match reports.is_empty() {
+        true => Ok(()),
+        false => Err(reports.join("\n")),
+    }
+}
+
+/// Of the scripts of predecessors some may be gone, and rightly so.
+fn is_there(script: &[u8]) -> bool {
+    Path::new(OsStr::from_bytes(script)).exists()
+}
+
+/// The beginning and the end of a report, which tells what happened.
+pub fn shortened(report: String) -> String {
+    if report.len() <= MAX_REPORT {
+        return report;
+    }
+    let end = |at: usize| (at..).find(|&at| report.is_char_boundary(at)).unwrap_or(at);
+    let (head, tail) = (end(MAX_REPORT / 4), end(report.len() - MAX_REPORT / 2));
+    format!("{}\n[...]\n{}", &report[..head], &report[tail..])
 }
 
 fn load(

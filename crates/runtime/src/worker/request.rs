@@ -266,8 +266,11 @@ impl Part<'_> {
         };
         self.worker.note_load();
         let application = match scripts::resolve(gil, state, &wanted) {
-            Ok(Resolution::Ready(application)) => {
+            Ok(Resolution::Ready(application, first)) => {
                 self.worker.note_loaded();
+                if first {
+                    self.worker.tell_loaded(prologue);
+                }
                 application
             }
             Ok(Resolution::Stale) => return Served::Stale,

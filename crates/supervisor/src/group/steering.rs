@@ -141,14 +141,28 @@ impl Group {
 
     /// Whether a process could be made.
     fn start_worker(&mut self, interpreter: &Interpreter, turn: &mut Turn<'_>) -> bool {
-        let setup = WorkerSetup {
+        let serves = |w: &Worker| w.is_ready() && w.leaving != Some(Leaving::Stale);
+        let has_peers = self.workers.iter().any(serves);
+        let mut setup = WorkerSetup {
             group: self.config.clone(),
             server: (*self.server).clone(),
             generation: self.generation,
             earlier_keys: self.earlier_keys.iter().copied().collect(),
+            // While nobody serves, the first request waits for an import in one way or the other, and
+            // its own log is the better place for a report.
+            repertoire: match has_peers {
+                true => self.repertoire.scripts(),
+                false => Vec::new(),
+            },
+            has_peers,
         };
-        let setup = ToWorker::Setup(Box::new(setup)).encode();
-        let started = setup.map_err(std::io::Error::other).and_then(|setup| {
+        let mut message = ToWorker::Setup(Box::new(setup.clone())).encode();
+        if message.is_err() {
+            // With the largest of groups it is one or the other.
+            setup.repertoire.clear();
+            message = ToWorker::Setup(Box::new(setup)).encode();
+        }
+        let started = message.map_err(std::io::Error::other).and_then(|setup| {
             Worker::start(
                 self.next_worker,
                 self.generation,

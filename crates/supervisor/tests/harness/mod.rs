@@ -149,7 +149,7 @@ impl Supervisor {
         let len = socket::recv(control, &mut buffer, Wait::AsSet).unwrap();
         match FromSupervisor::decode(&buffer[..len]).unwrap() {
             FromSupervisor::Accepted(()) => Ok(()),
-            FromSupervisor::Refused(why) => Err(why.text().into_owned()),
+            FromSupervisor::Refused(why) => Err(why.sentence.text().into_owned()),
         }
     }
 
@@ -368,7 +368,6 @@ fn group(name: &str) -> Group {
             lang: None,
             locale: None,
             env: Vec::new(),
-            env_file: None,
             clear_env: false,
         },
         python: Python {
@@ -395,6 +394,8 @@ fn group(name: &str) -> Group {
             memory: 0,
             virtual_memory: 0,
             max_rss: 0,
+            script_user: None,
+            script_group: None,
             send_buffer: 0,
             receive_buffer: 0,
         },

@@ -88,4 +88,25 @@ super::events! { PARENT:
         example: "WSGI0391: /etc/apache2/sites-enabled/s.conf:5 WSGIScriptAlias loads a script in process group \"blgo\", which is not defined. Defined groups: \"shop\" (/etc/apache2/sites-enabled/s.conf:1), \"blog\" (/etc/apache2/sites-enabled/s.conf:2). Did you mean \"blog\"?",
         mend: "Mend the line it names.",
     }
+    SUPERVISOR_REPLACED = 392 {
+        level: "notice",
+        status: "",
+        when: "The module and its companions were replaced by another version, and Apache was reloaded.",
+        example: "WSGI0392: the supervisor (pid 4711) is of another version than the module; another one (pid 4712) has taken over, and the old one ends when its requests are finished.",
+        mend: "Nothing.",
+    }
+    SOCKET_DIRECTORY_UNUSABLE = 393 {
+        level: "error",
+        status: "",
+        when: "Apache is started or checked, and no socket can be made where the sockets of process groups are to be. Apache does not start.",
+        example: "WSGI0393: the sockets of process groups cannot be made at /run/nowhere/wsgi: No such file or directory (os error 2). WSGISocketPrefix names a place where root alone may write, such as /run/apache2/wsgi.",
+        mend: "Make the directory, or name another one with WSGISocketPrefix.",
+    }
+    ENV_FILE_UNUSABLE = 394 {
+        level: "error",
+        status: "",
+        when: "Apache is started or checked, and the file of `env-file=` cannot be read, could be changed by somebody else, or has a line that is no variable. Apache does not start.",
+        example: "WSGI0394: process group \"shop\": env-file=/etc/shop.env: line 3 is not NAME=value",
+        mend: "Mend what the line names.",
+    }
 }

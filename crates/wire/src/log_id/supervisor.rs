@@ -115,6 +115,20 @@ super::events! { SUPERVISOR:
         example: "WSGI0345: process group 'shop' has no worker: WSGI0341 in the error log says why",
         mend: "Look for the number it names further up.",
     }
+    SUCCESSOR_CANNOT_LOAD = 347 {
+        level: "error",
+        status: "",
+        when: "A graceful restart, or the replacement of a worker, would put a worker into service that cannot load a script which its predecessors serve. It is not put into service; they go on. The traceback follows, once.",
+        example: "WSGI0347: process group 'shop': a successor cannot load its scripts and is not put into service: the workers of before go on with what they have loaded. It is tried again until it works",
+        mend: "Mend the script the traceback names, or remove its file if it is no longer used; nothing else is needed.",
+    }
+    SUPERSEDED = 348 {
+        level: "notice",
+        status: "",
+        when: "The module was replaced by one of another version and Apache was reloaded: a supervisor of that version is started, and the one of before finishes its requests and ends.",
+        example: "WSGI0348: another version of the supervisor takes over; this one (pid 4711) ends when its requests are finished",
+        mend: "Nothing.",
+    }
     STATUS_SOCKET_FAILED = 346 {
         level: "warn",
         status: "503 for requests of `wsgi-status`",

@@ -1,0 +1,109 @@
+//! Which scripts a group's requests are for, as its workers tell: successors load them before they
+//! are ready, so that no request waits for an import.
+//!
+//! The entries are a worker's bytes. They are handed to workers of the same group, which run as the
+//! same user, and to nobody else; here nothing is read into them.
+
+use std::time::Duration;
+
+use wire::codec::Bytes;
+use wire::control::MAX_REPERTOIRE;
+
+/// Longest path or name that is kept, in bytes.
+const MAX_TEXT: usize = 4096;
+/// Most bytes of all entries, so that they fit into a message beside the group.
+const MAX_BYTES: usize = 24 * 1024;
+/// A generation that lived for so long has been asked for everything that is still in use.
+const LONG_LIFE: Duration = Duration::from_secs(3600);
+
+/// A script and the application group it runs in.
+type Script = (Bytes, Bytes);
+
+/// The scripts, in the order in which they were first told: the first named application group has
+/// the main interpreter, in successors as in predecessors.
+#[derive(Debug, Default)]
+pub struct Repertoire {
+    /// Each with the moment it was last told.
+    entries: Vec<(Script, Duration)>,
+    /// When the generation began.
+    since: Duration,
+}
+
+impl Repertoire {
+    /// A worker was asked for it.
+    pub fn note(&mut self, script: Script, now: Duration) {
+        if let Some((_, told)) = self.entries.iter_mut().find(|(known, _)| *known == script) {
+            *told = now;
+            return;
+        }
+        let size = |(path, group): &Script| path.len() + group.len() + 8;
+        let used: usize = self.entries.iter().map(|(known, _)| size(known)).sum();
+        let fits = self.entries.len() < MAX_REPERTOIRE && used + size(&script) <= MAX_BYTES;
+        if fits && script.0.len().max(script.1.len()) <= MAX_TEXT {
+            self.entries.push((script, now));
+        }
+    }
+
+    /// A new generation begins. What a long one was never asked for is no longer in use.
+    pub fn renew(&mut self, now: Duration) {
+        let since = self.since;
+        if now.saturating_sub(since) >= LONG_LIFE {
+            self.entries.retain(|(_, told)| *told >= since);
+        }
+        self.since = now;
+    }
+
+    /// Whoever runs from now on has nothing to do with those who told.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    pub fn scripts(&self) -> Vec<Script> {
+        self.entries
+            .iter()
+            .map(|(known, _)| known.clone())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn script(name: &str) -> Script {
+        (name.into(), "".into())
+    }
+
+    #[test]
+    fn it_keeps_order_and_bounds() {
+        let mut known = Repertoire::default();
+        for name in ["b", "a", "b"] {
+            known.note(script(name), Duration::ZERO);
+        }
+        assert_eq!(known.scripts(), [script("b"), script("a")]);
+        known.note(script(&"x".repeat(MAX_TEXT + 1)), Duration::ZERO);
+        assert_eq!(known.scripts().len(), 2);
+        for number in 0..200 {
+            known.note(script(&format!("{number}")), Duration::ZERO);
+        }
+        assert_eq!(known.scripts().len(), MAX_REPERTOIRE);
+        known.clear();
+        for number in 0..20 {
+            known.note(script(&format!("{number:04000}")), Duration::ZERO);
+        }
+        assert_eq!(known.scripts().len(), 6);
+    }
+
+    #[test]
+    fn what_a_long_generation_was_never_asked_for_is_forgotten() {
+        let mut known = Repertoire::default();
+        let at = Duration::from_secs;
+        known.note(script("old"), at(1));
+        known.renew(at(10));
+        known.renew(at(20));
+        known.note(script("new"), at(30));
+        assert_eq!(known.scripts().len(), 2);
+        known.renew(at(4000));
+        assert_eq!(known.scripts(), [script("new")]);
+    }
+}
