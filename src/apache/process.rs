@@ -277,6 +277,8 @@ pub enum Fate {
     Ended(i32),
     /// It is gone, and how is not known.
     Lost,
+    /// It runs, but httpd is ending its children without grace: at `stop` and `restart`.
+    Reclaimed,
 }
 
 /// Says which process is to be watched from now on, if any.
@@ -289,8 +291,8 @@ struct Watch {
 }
 
 /// Has httpd's parent reap process `pid` when it ends, and call `on_end` within about a second of
-/// it; what that returns is watched next. The watch ends with `pool`, without a call; the process
-/// does not.
+/// it, or when httpd ends its children without grace; what that returns is watched next. The watch
+/// ends with `pool`, without a call; the process does not.
 pub fn watch(pool: Pool<'_>, pid: u32, on_end: impl FnMut(Fate) -> Option<u32> + 'static) {
     // SAFETY: a plain C structure for which all-zero means "no pipes, no pid".
     let process: sys::apr_proc_t = unsafe { std::mem::zeroed() };
@@ -324,12 +326,23 @@ unsafe fn register(watch: *mut Watch, pid: u32) {
     }
 }
 
+/// Whether the MPM has left its main loop.
+fn is_stopping() -> bool {
+    let mut state: c_int = 0;
+    // SAFETY: writes one integer.
+    let known = unsafe { sys::ap_mpm_query(sys::AP_MPMQ_MPM_STATE as c_int, &mut state) };
+    known == 0 && state == sys::AP_MPMQ_STOPPING as c_int
+}
+
 unsafe extern "C" fn watched(reason: c_int, watch: *mut c_void, status: c_int) {
     boundary::enter("the watch over the supervisor", || {
         let fate = match reason as u32 {
             sys::APR_OC_REASON_DEATH => Fate::Ended(status),
             sys::APR_OC_REASON_LOST => Fate::Lost,
-            // A restart, the end of the watch, a health check: it goes on.
+            sys::APR_OC_REASON_RESTART | sys::APR_OC_REASON_RUNNING if is_stopping() => {
+                Fate::Reclaimed
+            }
+            // The end of the watch, a health check: it goes on.
             _ => return,
         };
         let watch = watch.cast::<Watch>();

@@ -1,8 +1,9 @@
 //! The life of the supervisor, as the Apache parent arranges it.
 //!
 //! Runs in: the Apache parent, on its only thread: at a start or restart, when httpd finds that the
-//! supervisor has died, and at the very end. One supervisor serves for the life of the parent;
-//! a restart tells it the new configuration, so that no group's socket is ever closed.
+//! supervisor has died, and at the very end. One supervisor serves over graceful restarts, which
+//! tell it the new configuration, so that no group's socket is ever closed; a restart without
+//! grace, which costs the requests in flight anyway, starts another from what is installed by then.
 
 use std::fmt;
 use std::io;
@@ -148,7 +149,7 @@ pub fn serve(
         (Err(_), _) => return told.map(drop),
     };
     end_with(pool, time_to_stop);
-    watch(pool, pid, program, configuration);
+    watch(pool, pid, program, configuration, time_to_stop);
     told.map(drop)
 }
 
@@ -166,7 +167,7 @@ fn replace(program: &Path, configuration: &Configuration, old: u32) -> Result<u3
     Ok(new)
 }
 
-/// Ends the supervisor when the process ends, and not at a restart. There is nothing to do when it
+/// Ends the supervisor when the process ends, and not at a graceful restart. There is nothing to do when it
 /// ends by a signal that leaves no time: the supervisor hears of that by itself.
 fn end_with(pool: Pool<'_>, time_to_stop: Duration) {
     let parent = std::process::id();
@@ -196,16 +197,28 @@ fn end(limit: Duration) {
     }
 }
 
-fn watch(pool: Pool<'_>, pid: u32, program: &Path, configuration: Configuration) {
+fn watch(
+    pool: Pool<'_>,
+    pid: u32,
+    program: &Path,
+    configuration: Configuration,
+    time_to_stop: Duration,
+) {
     let program = program.to_owned();
     let mut pid = pid;
     let mut deaths: Vec<Duration> = Vec::new();
     process::watch(pool, pid, move |fate| {
-        process::forget_companion();
         let how = match fate {
             Fate::Ended(status) => format!("ended with status or signal {status}"),
             Fate::Lost => "is lost".to_owned(),
+            Fate::Reclaimed => {
+                // Children that wait for an answer hear nothing of httpd's wish; without their
+                // workers they end at once. After a restart there is a new supervisor.
+                end(time_to_stop);
+                return None;
+            }
         };
+        process::forget_companion();
         if process::state() != State::Serving {
             return None;
         }

@@ -251,3 +251,25 @@ def test_restarts_grow_nothing(httpd, way):
         lambda: all(now <= then for now, then in zip(state(), before, strict=True)), 10,
         lambda: f"descriptors of {parent.pid} and the supervisor to be {before} again, not {state()}",
     )
+
+
+@pytest.mark.parametrize("order", ["restart", "stop"])
+def test_a_request_that_hangs_holds_up_neither_restart_nor_stop(httpd, order):
+    httpd.app("sleeper.wsgi", """
+import time
+
+def application(environ, start_response):
+    print("begun")
+    time.sleep(60)
+""")
+    httpd.serve("sleeper.wsgi", options="threads=2 shutdown-timeout=1")
+    connection = httpd.connect()
+    connection.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    httpd.error_log.expect("begun", level="error", count=1)
+    # What the child says of the request it has to give up.
+    httpd.error_log.allow("AH00045", r"WSGI01\d\d", "WSGI0304", "shutdown-timeout")
+    began = time.monotonic()
+    getattr(httpd, order)()
+    # httpd itself kills its children after ten seconds.
+    assert time.monotonic() - began < 6
+    connection.close()
