@@ -99,7 +99,7 @@ class Chaos:
                 faults.throw()
             # The last fault may have been a moment ago: what it did is to be seen, too.
             visitors.more(300)
-        after = self._at_rest()
+        after = self._at_rest(before)
         visitors.trouble += warm.trouble
         visitors.aborted |= warm.aborted
         verdict = Verdict(visitors, faults, ledger, server.error_log.text())
@@ -113,7 +113,7 @@ class Chaos:
             self._say(line)
         return verdict
 
-    def _at_rest(self):
+    def _at_rest(self, before=None):
         """Figures when the clients have gone and every process that was leaving has left."""
         server = self.server
 
@@ -124,7 +124,7 @@ class Chaos:
             )
 
         waiting.until(settled, 40, lambda: f"two workers of each group and nobody else: {server.described()}")
-        return growth.take(server, GROUPS)
+        return growth.take_again(server, GROUPS, before) if before else growth.take(server, GROUPS)
 
     def _grown(self, before, after):
         found = []

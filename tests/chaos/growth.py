@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import waiting
+
 
 @dataclass
 class Figures:
@@ -26,6 +28,19 @@ def take(server, groups):
     return [
         Figures(role, p.pid, p.resident_memory, p.private_memory, len(p.descriptors), p.threads) for role, p in roles
     ]
+
+
+def take_again(server, groups, before, within=5.0):
+    """Figures to compare with `before`: requests whose clients have left may end first."""
+    def settled():
+        first, now = by_role(before), by_role(take(server, groups))
+        return all(row.descriptors <= first[role].descriptors for role, row in now.items() if role in first)
+
+    try:
+        waiting.until(settled, within)
+    except waiting.TooLate:
+        pass  # The figures tell.
+    return take(server, groups)
 
 
 def by_role(figures):
