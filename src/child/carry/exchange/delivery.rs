@@ -149,7 +149,8 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
 
     /// Whether as much is held as may be: nothing is taken from the worker then.
     pub(super) fn is_full(&self) -> bool {
-        self.held.len() >= self.order.limits.held
+        // A response of just this size is taken with its end.
+        self.held.len() > self.order.limits.held
     }
 
     /// Whether the client's socket decides how it goes on.
