@@ -47,6 +47,8 @@ def site(servers):
 
 @pytest.fixture
 def worker(site):
+    # Of prefork with its one child.
+    site.error_log.allow("AH00161: server reached MaxRequestWorkers")
     with FakeWorker(site) as worker:
         yield worker
 

@@ -31,8 +31,6 @@ pub struct Upload {
     expects_continue: bool,
     /// Nobody wants the rest any more: it is read and dropped.
     abandoned: bool,
-    /// Something was dropped.
-    dropped: bool,
     /// Frames for the worker, from `sent` on.
     queue: Vec<u8>,
     sent: usize,
@@ -62,7 +60,6 @@ impl Upload {
             pulled: false,
             expects_continue: false,
             abandoned: false,
-            dropped: false,
             queue: Vec::new(),
             sent: 0,
             heard: None,
@@ -121,7 +118,8 @@ impl Upload {
 
     /// Whether nothing is left to be sent to the worker.
     pub fn is_settled(&self) -> bool {
-        self.pending() == 0 && !self.may_be_coming() && !self.dropped
+        // What was dropped were whole frames: others can follow.
+        self.pending() == 0 && (self.abandoned || !self.may_be_coming())
     }
 
     /// The worker is done: what the client still sends is for nobody.
@@ -164,7 +162,6 @@ impl Upload {
         let came = framed.is_ok();
         let result = self.settle(framed, last, came);
         if self.abandoned {
-            self.dropped |= self.queue.len() > before;
             self.queue.truncate(before);
         }
         result

@@ -55,7 +55,11 @@ impl Peer for Worker<'_> {
         _: Option<BorrowedFd<'_>>,
         _: Duration,
     ) -> io::Result<Interest> {
-        Ok(interest)
+        // Everything but that the client is lost: this one stays.
+        Ok(Interest {
+            client_lost: false,
+            ..interest
+        })
     }
 }
 
