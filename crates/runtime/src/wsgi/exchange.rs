@@ -183,8 +183,7 @@ impl Exchange {
     /// Sends what is left and ends the request: whatever Python objects still refer to it raise
     /// from now on. Returns the memory used, for the next request. Only with the GIL released.
     pub fn finish(&self, last: Option<Last>) -> (Vec<u8>, Vec<u8>) {
-        let outlet = self.finish_output(last);
-        let body = self.finish_input();
+        let (outlet, body) = self.finish_both(last);
         (
             outlet.map_or_else(Vec::new, |outlet| outlet.into_memory()),
             body.map_or_else(Vec::new, Body::into_memory),
@@ -195,8 +194,7 @@ impl Exchange {
     /// at most.
     pub fn finish_and_wait(&self, last: Last, limit: Duration) -> Delivery {
         let since = Instant::now();
-        drop(self.finish_output(Some(last)));
-        let Some(mut body) = self.finish_input() else {
+        let (_, Some(mut body)) = self.finish_both(Some(last)) else {
             return Delivery::Unknown;
         };
         if let Some(sent) = body.sent(limit) {
@@ -254,6 +252,14 @@ impl Exchange {
             stream.shutdown();
         }
         Abandoned::Answered
+    }
+
+    /// The input first where it is free: with the last word the next request may come in, and find
+    /// this one not quite over.
+    fn finish_both(&self, last: Option<Last>) -> (Option<Box<dyn Outlet>>, Option<Body>) {
+        let early = unblocked(self.input.try_lock()).map(|mut input| input.take());
+        let outlet = self.finish_output(last);
+        (outlet, early.unwrap_or_else(|| self.finish_input()))
     }
 
     fn finish_output(&self, last: Option<Last>) -> Option<Box<dyn Outlet>> {
