@@ -69,6 +69,7 @@ class Worker:
         self._reader = threading.Thread(target=self._read_log, args=(reader,), daemon=True)
         self._reader.start()
         self.said = []
+        self.loaded = []
         self.control.send(wire.setup(key=self.key, **setup))
 
     def _read_log(self, fd):
@@ -98,19 +99,27 @@ class Worker:
             self.said.append(message)
 
     def hear(self, limit=LIMIT):
-        """The next message to the supervisor; None when the worker has closed the conversation."""
+        """The next message to the supervisor; None when the worker has closed the conversation.
+
+        What it has loaded, for its successors, goes to `loaded` and is no message here.
+        """
         self.control.settimeout(limit)
-        packet = self.control.recv(1 << 17)
-        if not packet:
-            return None
-        kind, version, zero, length = struct.unpack_from("<BBHI", packet)
-        assert (kind, version, zero, length) == (wire.FROM_WORKER, 1, 0, len(packet) - 8)
-        tag, rest = packet[8], packet[9:]
-        if tag == 1:
-            return ("ready",)
-        if tag == 2:
-            return ("leaving", rest[0])
-        return ("unusable", rest[4:].decode())
+        while True:
+            packet = self.control.recv(1 << 17)
+            if not packet:
+                return None
+            kind, version, zero, length = struct.unpack_from("<BBHI", packet)
+            assert (kind, version, zero, length) == (wire.FROM_WORKER, 1, 0, len(packet) - 8)
+            tag, rest = packet[8], packet[9:]
+            if tag == 4:
+                size = struct.unpack_from("<I", rest)[0]
+                self.loaded.append((rest[4 : 4 + size], rest[8 + size :]))
+                continue
+            if tag == 1:
+                return ("ready",)
+            if tag == 2:
+                return ("leaving", rest[0])
+            return ({3: "unusable", 5: "cannot load"}[tag], rest[4:].decode())
 
     def connect(self):
         connection = socket.socket(socket.AF_UNIX)

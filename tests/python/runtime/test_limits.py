@@ -157,9 +157,8 @@ def test_request_timeout_is_raised_in_that_thread_alone(worker, script, group):
     assert w.get(path, "/handled", group=group).body == b"handled"
     answer = w.get(path, "/begun", group=group)
     assert (answer.body, answer.end["broken"]) == (b"some", True)
-    w.control.settimeout(0.05)
     with pytest.raises(TimeoutError):
-        w.control.recv(1)
+        w.hear(0.05)
 
 
 def test_a_thread_that_does_not_heed_it_is_given_up(worker, script):
@@ -207,7 +206,8 @@ def test_a_held_lock_is_found(worker, script):
         with w.send(quick) as waiting:
             assert w.hear() == ("leaving", wire.TIME_LIMIT)
             found = time.monotonic() - start
-            assert 1 <= found <= 2.1
+            # A second after the limit, and what a busy machine adds.
+            assert 1 <= found <= 3
             answer = w.answer(held)
             assert answer.fail[0] == 504 and "deadlock-timeout=1" in answer.fail[1]
             assert f"in application ({path}:" in answer.fail[1]
