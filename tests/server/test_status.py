@@ -199,6 +199,8 @@ def test_the_metrics_are_openmetrics(httpd, gate):
     )
     httpd.start()
     httpd.get("/")
+    # Its end is shown a moment after its answer.
+    waiting.until(lambda: group(httpd)["requests"] == 1, 5, "the count of the request")
     request = Waiting(httpd, gate)
     waiting.until(lambda: group(httpd)["threads_busy"] == 1, 5, "the request")
     waiting.until(lambda: all(now["state"] == "ready" for now in ask(httpd)["groups"]), 10, "both groups")
