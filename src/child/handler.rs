@@ -9,6 +9,7 @@ use crate::apache::body::{Body, Read, Wait};
 use crate::apache::hooks::Outcome;
 use crate::apache::request::{FileKind, Request};
 use crate::config::given::{DirGiven, ServerGiven};
+use crate::config::jail;
 use crate::config::process_group::ProcessGroup;
 use crate::config::resolved::Overrides;
 use crate::config::Settings;
@@ -76,7 +77,8 @@ fn answer(
         Ok(taken) => taken,
         Err(outcome) => return Ok(outcome),
     };
-    let message = message(request, &settings, entrance, length, &taken)?;
+    let chroot = group.surroundings.chroot.as_deref();
+    let message = message(request, &settings, entrance, chroot, length, &taken)?;
     Ok(converse(
         request, &settings, group, entrance, &message, taken,
     ))
@@ -156,11 +158,22 @@ fn message(
     request: Request<'_>,
     settings: &Settings<'_>,
     entrance: &Entrance,
+    chroot: Option<&[u8]>,
     length: BodyLength,
     taken: &Taken<'_>,
 ) -> Result<Vec<u8>, Refusal> {
     let made = Made::of(request);
-    let facts = facts::gather(request, &made, settings);
+    let mut facts = facts::gather(request, &made, settings);
+    if let Some(root) = chroot {
+        let Some(inside) = jail::inside(root, facts.script_filename) else {
+            let file = facts.script_filename.to_vec();
+            return Err(Refusal::OutsideChroot(file, root.to_vec()));
+        };
+        facts.script_filename = inside;
+        for directory in [&mut facts.document_root, &mut facts.context_document_root] {
+            *directory = directory.and_then(|path| jail::inside(root, path));
+        }
+    }
     let mut flags = 0;
     for (flag, holds) in [
         (Flags::RELOAD, settings.script_reloading),

@@ -7,8 +7,8 @@ use std::fmt;
 
 use wire::log_id::{
     LogId, BODY_TOO_LARGE, CHUNKED_REFUSED, CONTENT_LENGTH, ENVIRON_TOO_LARGE, GROUP_OF_OTHER_HOST,
-    GROUP_RESTRICTED, GROUP_SERVES_NOTHING, GROUP_UNKNOWN, NO_EXECUTION, NO_GROUP, PATH_INFO,
-    SCRIPT_IS_DIRECTORY, SCRIPT_MISSING, TRANSFER_CODING,
+    GROUP_RESTRICTED, GROUP_SERVES_NOTHING, GROUP_UNKNOWN, NO_EXECUTION, NO_GROUP, OUTSIDE_CHROOT,
+    PATH_INFO, SCRIPT_IS_DIRECTORY, SCRIPT_MISSING, TRANSFER_CODING,
 };
 
 use crate::config::error::show;
@@ -42,6 +42,8 @@ pub enum Refusal {
     GroupOfOtherHost(Vec<u8>, String),
     /// The group has no threads to serve requests.
     GroupServesNothing(Vec<u8>),
+    /// The script does not lie below the `chroot=` of its group, given second.
+    OutsideChroot(Vec<u8>, Vec<u8>),
     /// The headers and variables of the request exceed what one message can hold.
     EnvironTooLarge,
 }
@@ -60,6 +62,7 @@ impl Refusal {
             | Refusal::NoGroup
             | Refusal::GroupUnknown(_)
             | Refusal::GroupOfOtherHost(..)
+            | Refusal::OutsideChroot(..)
             | Refusal::GroupServesNothing(_) => 500,
             Refusal::EnvironTooLarge => 400,
         }
@@ -81,6 +84,7 @@ impl Refusal {
             Refusal::GroupUnknown(_) => GROUP_UNKNOWN,
             Refusal::GroupOfOtherHost(..) => GROUP_OF_OTHER_HOST,
             Refusal::GroupServesNothing(_) => GROUP_SERVES_NOTHING,
+            Refusal::OutsideChroot(..) => OUTSIDE_CHROOT,
             Refusal::EnvironTooLarge => ENVIRON_TOO_LARGE,
         }
     }
@@ -106,6 +110,13 @@ impl fmt::Display for Refusal {
                 "Attempt to invoke directory as WSGI application: {}. An alias that ends in a slash \
                  needs a target that ends in one too.",
                 show(file)
+            )
+            .into(),
+            Refusal::OutsideChroot(file, root) => format!(
+                "{} does not lie below {}, the chroot= of its process group, whose processes see \
+                 nothing else.",
+                show(file),
+                show(root)
             )
             .into(),
             Refusal::PathInfo(info) => {

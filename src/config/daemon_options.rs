@@ -78,7 +78,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "no-new-privs",
         value: "On or Off",
         default: "Off",
-        effect: Later,
+        effect: Now,
         doc: "`On` takes from the processes, for good, every way to more privileges: set-user-id \
               programs such as sudo or sendmail run without theirs, and all capabilities are \
               dropped. Not in mod_wsgi.",
@@ -130,7 +130,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "chroot",
         value: "absolute path",
         default: "none",
-        effect: Later,
+        effect: Now,
         doc: "Directory that becomes the root of the processes' file system; scripts must lie \
               inside. Refused when Apache was not started by root.",
         set: |options, value| {
@@ -169,7 +169,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "env",
         value: "NAME=value",
         default: "none",
-        effect: Later,
+        effect: Now,
         doc: "Environment variable of the processes, in `os.environ` before the application is \
               loaded; the option may be repeated. (`SetEnv` sets variables of single requests, \
               which are in environ and never in `os.environ`.) Not in mod_wsgi.",
@@ -191,7 +191,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "env-file",
         value: "absolute path",
         default: "none",
-        effect: Later,
+        effect: Now,
         doc: "File with further environment variables, one `NAME=value` on each line. It is read \
               before the processes change to their user, so it may be readable for root alone. \
               `env=` wins over it. Not in mod_wsgi.",
@@ -204,7 +204,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "clear-env",
         value: "On or Off",
         default: "Off",
-        effect: Later,
+        effect: Now,
         doc: "`On` starts the processes with an empty environment, apart from what `env=`, \
               `env-file=`, `lang=` and `locale=` say and PATH, HOME, USER and LOGNAME. `Off` \
               starts them with Apache's, as mod_wsgi does. Not in mod_wsgi.",
@@ -281,7 +281,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "stack-size",
         value: "bytes",
         default: "the system's",
-        effect: Later,
+        effect: Now,
         doc: "Stack of each thread that serves requests.",
         set: |options, value| {
             let size = value.bytes(1)?;
@@ -321,7 +321,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "max-rss",
         value: "bytes",
         default: "0: no limit",
-        effect: Later,
+        effect: Now,
         doc: "Resident memory above which a process is replaced, once it has finished its \
               requests. Not in mod_wsgi; unlike `memory-limit=` it never makes an allocation fail.",
         set: |options, value| {
@@ -333,7 +333,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "restart-interval",
         value: "seconds",
         default: "0: never",
-        effect: Later,
+        effect: Now,
         doc: "Time after which a process is replaced.",
         set: |options, value| {
             options.restart_interval = Some(value.seconds()?);
@@ -404,7 +404,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "graceful-timeout",
         value: "seconds",
         default: "15",
-        effect: Later,
+        effect: Now,
         doc: "Time for which a process that is to be replaced may finish its requests.",
         set: |options, value| {
             options.graceful_timeout = Some(value.seconds()?);
@@ -415,7 +415,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "eviction-timeout",
         value: "seconds",
         default: "0: as graceful-timeout",
-        effect: Later,
+        effect: Now,
         doc: "The same, for a process that is asked to leave by the signal USR1.",
         set: |options, value| {
             options.eviction_timeout = Some(value.seconds()?);
@@ -426,9 +426,9 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "shutdown-timeout",
         value: "seconds",
         default: "5",
-        effect: Later,
-        doc: "Time a process has for its own end (hooks, exit handlers) before it is killed. 0 \
-              sets no limit.",
+        effect: Now,
+        doc: "Time a process has for its own end (hooks, exit handlers) before it is killed. 0 is \
+              taken for 5: mod_wsgi sets no limit then, and Apache kills after 3 seconds.",
         set: |options, value| {
             options.shutdown_timeout = Some(value.seconds()?);
             Ok(())
@@ -547,7 +547,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "send-buffer-size",
         value: "bytes, 0 or 512 and more",
         default: "0: the system's",
-        effect: Later,
+        effect: Now,
         doc: "Send buffer of the sockets between Apache and the processes.",
         set: |options, value| {
             options.send_buffer_size = Some(socket_buffer(value)?);
@@ -558,7 +558,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "receive-buffer-size",
         value: "bytes, 0 or 512 and more",
         default: "0: the system's",
-        effect: Later,
+        effect: Now,
         doc: "Receive buffer of the same sockets.",
         set: |options, value| {
             options.receive_buffer_size = Some(socket_buffer(value)?);
@@ -569,7 +569,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "socket-user",
         value: "name or #uid",
         default: "Apache's User",
-        effect: Later,
+        effect: Now,
         doc: "Owner of the group's socket, for servers whose children run as other users (ITK).",
         set: |options, value| {
             options.socket_user = Some(value.account()?);
@@ -580,7 +580,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "listen-backlog",
         value: "number",
         default: "100",
-        effect: Later,
+        effect: Now,
         doc: "Number of requests that may wait for the group in the kernel.",
         set: |options, value| {
             options.listen_backlog = Some(value.number(0..=i32::MAX as u32)?);
@@ -592,7 +592,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "cpu-time-limit",
         value: "seconds",
         default: "0: no limit",
-        effect: Later,
+        effect: Now,
         doc: "Processor time after which a process is replaced.",
         set: |options, value| {
             options.cpu_time_limit = Some(value.seconds()?);
@@ -603,7 +603,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "cpu-priority",
         value: "number from -20 to 20",
         default: "0",
-        effect: Later,
+        effect: Now,
         doc: "Nice value of the processes; lower is favoured.",
         set: |options, value| {
             options.cpu_priority = Some(value.number(-20..=20)?);
@@ -614,7 +614,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "memory-limit",
         value: "bytes",
         default: "0: no limit",
-        effect: Later,
+        effect: Now,
         doc: "Data segment (RLIMIT_DATA) of each process. An allocation beyond it fails.",
         set: |options, value| {
             options.memory_limit = Some(value.bytes(0)?);
@@ -625,7 +625,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "virtual-memory-limit",
         value: "bytes",
         default: "0: no limit",
-        effect: Later,
+        effect: Now,
         doc: "Address space (RLIMIT_AS) of each process.",
         set: |options, value| {
             options.virtual_memory_limit = Some(value.bytes(0)?);
@@ -637,9 +637,10 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "script-user",
         value: "name or #uid",
         default: "anybody",
-        effect: Later,
+        effect: Now,
         doc: "Required owner of a script and of its directory; others get 403, and so does what \
-              group or world may write. Excludes `script-group=`.",
+              group or world may write. Judged by the process that loads it, on the file it has \
+              open. Excludes `script-group=`.",
         set: |options, value| {
             options.script_user = Some(value.account()?);
             Ok(())
@@ -649,7 +650,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "script-group",
         value: "name or #gid",
         default: "any",
-        effect: Later,
+        effect: Now,
         doc: "Required group of a script and of its directory; others get 403, and so does what \
               the world may write. Excludes `script-user=`.",
         set: |options, value| {

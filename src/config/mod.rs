@@ -21,6 +21,7 @@ pub mod error;
 pub mod expand;
 pub mod given;
 pub mod groups;
+pub mod jail;
 mod main_interpreter;
 pub mod nearest;
 pub mod pages;

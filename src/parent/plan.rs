@@ -8,6 +8,7 @@ use wire::codec::Bytes;
 use wire::group::{self, Group};
 use wire::log_id::{SOCKET_DIRECTORY_UNUSABLE, SOCKET_PATH_TOO_LONG};
 
+use crate::config::jail;
 use crate::config::process_group::ProcessGroup;
 
 /// Beginning of the names of all sockets of this Apache, and of nobody else's.
@@ -123,11 +124,7 @@ pub fn message(
         limits: limits(group),
         timeouts: timeouts(group, timeout),
         display_name: group.display_name.clone().into(),
-        preload: group
-            .preload
-            .iter()
-            .map(|(script, application)| (bytes(script), bytes(application)))
-            .collect(),
+        preload: preload(group),
         global_reachable: group.global_reachable,
         inert_options: group
             .without_effect
@@ -136,6 +133,19 @@ pub fn message(
             .collect(),
         log_level,
     }
+}
+
+/// The scripts as the group's processes see them. Requests for those they cannot see are refused.
+fn preload(group: &ProcessGroup) -> Vec<(Bytes, Bytes)> {
+    let chroot = group.surroundings.chroot.as_deref();
+    let seen = group.preload.iter().filter_map(|(script, application)| {
+        let script = match chroot {
+            Some(root) => jail::inside(root, script)?,
+            None => script,
+        };
+        Some((bytes(script), bytes(application)))
+    });
+    seen.collect()
 }
 
 fn place(group: &ProcessGroup) -> group::Place {

@@ -225,6 +225,7 @@ class Server:
     def start(self, *arguments):
         """Start in the foreground of this process; return when Apache is ready."""
         assert self._process is None, "already started"
+        before = self._ready_lines()
         self._process = subprocess.Popen(
             self.command("-DFOREGROUND", *arguments),
             env=self._environ(),
@@ -233,7 +234,7 @@ class Server:
             stderr=open(self.root / "logs" / "stderr", "wb"),
             start_new_session=True,
         )
-        self._until_ready(0)
+        self._until_ready(before)
         return self
 
     def _ready_lines(self):

@@ -7,7 +7,7 @@ module does these things, since applications may see it.
 import os
 import sys
 
-from _mod_wsgi import log_id, module, native, streams
+from _mod_wsgi import log_id, module, native, scripts, streams
 
 
 def configure(settings):
@@ -21,6 +21,8 @@ def configure(settings):
         if settings["locale"] is not None:
             _set_locale(settings["locale"])
     os.register_at_fork(after_in_child=native.forked)
+    scripts.required = settings["script_owner"]
+    scripts.group = settings["process_group"]
     public = module.build(settings)
     sys.modules["mod_wsgi"] = public
     streams.install(settings)

@@ -19,17 +19,72 @@ def name_of(path):
     return "_mod_wsgi_" + md5(os.fsencode(path), usedforsecurity=False).hexdigest()
 
 
+# Who must own scripts and their directories: (uid, gid), of which one is None, or both.
+required = (None, None)
+group = ""
+
+
+class NotTrusted(Exception):
+    """The script is not run."""
+
+
+def _open(path):
+    """Opens the script for reading; where `required` asks for it, only if nobody else could have
+    put it there. What is judged is what is open, not what a path leads to at some moment."""
+    import os
+
+    uid, gid = required
+    if uid is None and gid is None:
+        return open(path, "rb")
+    directory = os.open(os.path.dirname(path) or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _judge(os.fstat(directory), os.path.dirname(path) or "/")
+
+        def opener(name, flags):
+            return os.open(name, flags | os.O_CLOEXEC, dir_fd=directory)
+
+        file = open(os.path.basename(path), "rb", opener=opener)
+    finally:
+        os.close(directory)
+    try:
+        _judge(os.fstat(file.fileno()), path)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _judge(facts, path):
+    uid, gid = required
+    if uid is not None:
+        kind, found, wanted, mask = "user", facts.st_uid, uid, 0o022
+    else:
+        kind, found, wanted, mask = "group", facts.st_gid, gid, 0o002
+    if found != wanted:
+        raise NotTrusted(
+            f"{path} belongs to {kind} {found}, and script-{kind}= of process group '{group}' asks "
+            f"for {wanted}"
+        )
+    if facts.st_mode & mask:
+        raise NotTrusted(
+            f"{path} has mode {facts.st_mode & 0o7777:04o}: others may write to it, which "
+            f"script-{kind}= of process group '{group}' rules out"
+        )
+
+
 def load(path, where, in_request):
     """Runs the script. Returns its namespace and modification time in microseconds, or the report
     of why that failed, the modification time, if there was one, and the status for the client."""
     mtime = None
     try:
-        with open(path, "rb") as file:
+        with _open(path) as file:
             import os
 
             mtime = os.fstat(file.fileno()).st_mtime_ns // 1000
             source = file.read()
         code = compile(source, path, "exec", 0, True)
+    except NotTrusted as error:
+        return f"{log_id.SCRIPT_NOT_TRUSTED}: {path} is not run: {error}", mtime, 403
     except Exception as error:
         text, status = report.unreadable(error, path, where, in_request)
         return text, mtime, status

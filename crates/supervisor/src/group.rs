@@ -10,6 +10,7 @@
 mod repertoire;
 mod reporting;
 mod steering;
+mod wear;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -117,6 +118,8 @@ pub struct Group {
     repertoire: Repertoire,
     /// Why successors can't be put into service, as last logged.
     unloadable: Option<Bytes>,
+    /// When memory is looked at again, where `max-rss=` asks for it.
+    next_weighing: Duration,
     history: History,
     /// The configuration has it no more, or the server ends.
     ending: bool,
@@ -150,6 +153,7 @@ impl Group {
             trouble: None,
             repertoire: Repertoire::default(),
             unloadable: None,
+            next_weighing: Duration::ZERO,
             history: History::default(),
             ending: false,
         };
@@ -511,7 +515,8 @@ impl Group {
             Leaving::LoadFailed => self.loads.failed(now),
             // The script may be mended now.
             Leaving::Stale => self.loads.reset(),
-            Leaving::MaximumRequests | Leaving::Signal | Leaving::TimeLimit => {}
+            Leaving::MaximumRequests | Leaving::Signal | Leaving::TimeLimit | Leaving::Inactive => {
+            }
         }
     }
 

@@ -78,6 +78,8 @@ pub struct Worker {
     pub phase: Phase,
     /// Why it asked to be replaced.
     pub leaving: Option<Leaving>,
+    /// It has run for long enough, or grown too large.
+    pub worn: bool,
     leaving_count: u32,
     child: Child,
     /// `None` once the worker has closed its end.
@@ -125,6 +127,7 @@ impl Worker {
             started: now,
             phase: Phase::Starting { since: now },
             leaving: None,
+            worn: false,
             leaving_count: 0,
             child,
             control: Some(own),
@@ -158,6 +161,14 @@ impl Worker {
     /// Takes no requests any more, and has not ended yet.
     pub fn is_on_its_way_out(&self) -> bool {
         !self.is_starting() && !self.is_ready()
+    }
+
+    /// Since when it has been ready.
+    pub fn ready_since(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Ready { since } => Some(since),
+            _ => None,
+        }
     }
 
     /// For how long it has been ready.

@@ -163,6 +163,8 @@ pub enum Leaving {
     Signal = 4,
     /// A time limit of the worker passed.
     TimeLimit = 5,
+    /// There was no request for `inactivity-timeout`: the successor is to load nothing.
+    Inactive = 6,
 }
 
 impl Field for Leaving {
@@ -176,6 +178,7 @@ impl Field for Leaving {
             3 => Self::LoadFailed,
             4 => Self::Signal,
             5 => Self::TimeLimit,
+            6 => Self::Inactive,
             other => return Err(Malformed::Unknown(other)),
         })
     }

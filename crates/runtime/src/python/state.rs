@@ -258,6 +258,10 @@ fn settings_dict(gil: Gil<'_>, settings: &Settings<'_>) -> Result<Object, Raised
     put("main", gil.boolean(settings.main))?;
     put("one_process", gil.boolean(server.one_process))?;
     put("process_group", gil.latin1(&group.name)?)?;
+    let number = |id: Option<u32>| id.map_or_else(|| Ok(gil.none()), |id| gil.int(id.into()));
+    let limits = &group.limits;
+    let owner = [&number(limits.script_user)?, &number(limits.script_group)?];
+    put("script_owner", gil.tuple(&owner)?)?;
     put("application_group", gil.latin1(settings.application_group)?)?;
     put("processes", gil.int(group.processes.into())?)?;
     put("threads", gil.int(group.threads.into())?)?;

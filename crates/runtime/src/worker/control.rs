@@ -13,7 +13,8 @@ use os::poll::{poll, poll_uninterrupted, Wanted};
 use os::socket::{self, Wait};
 use os::{clock, descriptor, signal};
 use wire::control::{FromWorker, Leaving, ToWorker, WorkerSetup, MAX_MESSAGE};
-use wire::log_id::NOT_COME_UP;
+use wire::log_id::{CPU_TIME_USED, NOT_COME_UP};
+use wire::response::Level;
 
 use super::threads::Threads;
 use super::watch::Watch;
@@ -156,14 +157,25 @@ pub fn watch(
         }
         if signalled {
             for number in signals.drain() {
-                if number == signal::SIGUSR1 {
-                    worker.ask(Leaving::Signal);
-                } else {
-                    return Leave {
-                        reason: "shutdown_signal",
-                        limit: shutdown,
-                        wait: true,
-                    };
+                match number {
+                    signal::SIGUSR1 => worker.ask(Leaving::Signal),
+                    // Once a second from here on, until the limit at which the kernel kills.
+                    signal::SIGXCPU => {
+                        if !worker.has_asked() {
+                            process_log::record_at(Level::Info, format!(
+                                "{CPU_TIME_USED}: the process has used cpu-time-limit={} and is replaced",
+                                worker.setup.group.limits.cpu_time / 1000
+                            ).as_bytes());
+                        }
+                        worker.ask_because(Leaving::TimeLimit, "cpu_time_limit");
+                    }
+                    _ => {
+                        return Leave {
+                            reason: "shutdown_signal",
+                            limit: shutdown,
+                            wait: true,
+                        }
+                    }
                 }
             }
         }

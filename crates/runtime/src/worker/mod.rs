@@ -87,7 +87,9 @@ impl Worker {
             Leaving::Stale => "script_reload",
             Leaving::MaximumRequests => "maximum_requests",
             Leaving::Signal if self.setup.group.timeouts.eviction != 0 => "eviction_signal",
-            Leaving::LoadFailed | Leaving::Signal | Leaving::TimeLimit => "graceful_signal",
+            Leaving::LoadFailed | Leaving::Signal | Leaving::TimeLimit | Leaving::Inactive => {
+                "graceful_signal"
+            }
         };
         self.ask_because(why, reason);
     }
@@ -239,10 +241,14 @@ fn come_up(
     }
     // Without /proc only the thread's name changes: no reason to stop.
     let _ = title::set(&setup.group.display_name);
-    let mut signals =
-        signal::Arrivals::install(&[signal::SIGTERM, signal::SIGINT, signal::SIGUSR1])
-            .and_then(|arrivals| signal::accept_kicks().map(|()| arrivals))
-            .map_err(|error| unusable(format!("signals can't be set up: {error}")))?;
+    let mut signals = signal::Arrivals::install(&[
+        signal::SIGTERM,
+        signal::SIGINT,
+        signal::SIGUSR1,
+        signal::SIGXCPU,
+    ])
+    .and_then(|arrivals| signal::accept_kicks().map(|()| arrivals))
+    .map_err(|error| unusable(format!("signals can't be set up: {error}")))?;
 
     let main = set_up_main(seat, &setup).map_err(unusable)?;
     let dumps = show_stacks(seat);

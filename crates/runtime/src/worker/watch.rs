@@ -393,7 +393,7 @@ impl<'a> Watch<'a> {
         );
         process_log::record_at(Level::Info, text.as_bytes());
         self.worker
-            .ask_because(Leaving::TimeLimit, "inactivity_timeout");
+            .ask_because(Leaving::Inactive, "inactivity_timeout");
     }
 
     fn show(&mut self, thread: Thread, scope: Scope) -> Stack {

@@ -189,5 +189,6 @@ pub fn why(reason: Leaving) -> &'static str {
         Leaving::LoadFailed => "its script could not be loaded",
         Leaving::Signal => "a signal asked for it",
         Leaving::TimeLimit => "a time limit has passed",
+        Leaving::Inactive => "there was no request for inactivity-timeout",
     }
 }

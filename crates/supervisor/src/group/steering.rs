@@ -36,6 +36,7 @@ impl Group {
             self.short_lives = 0;
             self.hasty = 0;
         }
+        self.retire_worn(now);
         let serving = self.count(|w| w.is_ready() && !w.is_to_go(generation));
         self.let_predecessors_go(serving, now);
         self.start_successors(serving, turn);
@@ -52,7 +53,9 @@ impl Group {
     /// Tells as many predecessors to drain as successors have become ready.
     fn let_predecessors_go(&mut self, serving: usize, now: Duration) {
         let generation = self.generation;
-        let graceful = Duration::from_millis(self.config.timeouts.graceful);
+        let timeouts = &self.config.timeouts;
+        let graceful = Duration::from_millis(timeouts.graceful);
+        let evicted = Duration::from_millis(timeouts.eviction);
         let missing = self.processes().saturating_sub(serving);
         // A predecessor that is still starting has nothing to finish.
         for worker in &mut self.workers {
@@ -69,7 +72,11 @@ impl Group {
                     && worker.is_to_go(generation)
                     && (worker.leaving == Some(Leaving::Stale)) == stale;
                 if surplus > 0 && chosen {
-                    worker.drain(graceful, now);
+                    let limit = match worker.leaving {
+                        Some(Leaving::Signal) => evicted,
+                        _ => graceful,
+                    };
+                    worker.drain(limit, now);
                     surplus -= 1;
                 }
             }
@@ -95,15 +102,15 @@ impl Group {
         if short == 0 || !waits.iter().all(|wait| wait.may_try(now)) {
             return;
         }
-        match &self.python {
-            Python::Examining(_) => {}
-            Python::Unknown => self.begin_examination(now),
-            Python::Usable(interpreter) => {
-                let interpreter = interpreter.clone();
-                for _ in 0..short {
-                    if !self.start_worker(&interpreter, turn) {
-                        break;
-                    }
+        if let Python::Unknown = self.python {
+            self.begin_examination(now);
+        }
+        // Not every Python can be examined.
+        if let Python::Usable(interpreter) = &self.python {
+            let interpreter = interpreter.clone();
+            for _ in 0..short {
+                if !self.start_worker(&interpreter, turn) {
+                    break;
                 }
             }
         }
@@ -143,6 +150,11 @@ impl Group {
     fn start_worker(&mut self, interpreter: &Interpreter, turn: &mut Turn<'_>) -> bool {
         let serves = |w: &Worker| w.is_ready() && w.leaving != Some(Leaving::Stale);
         let has_peers = self.workers.iter().any(serves);
+        // One that was not asked for anything is replaced to give memory back.
+        let is_idle = self
+            .workers
+            .iter()
+            .any(|w| w.leaving == Some(Leaving::Inactive));
         let mut setup = WorkerSetup {
             group: self.config.clone(),
             server: (*self.server).clone(),
@@ -150,7 +162,7 @@ impl Group {
             earlier_keys: self.earlier_keys.iter().copied().collect(),
             // While nobody serves, the first request waits for an import in one way or the other, and
             // its own log is the better place for a report.
-            repertoire: match has_peers {
+            repertoire: match has_peers && !is_idle {
                 true => self.repertoire.scripts(),
                 false => Vec::new(),
             },
@@ -275,6 +287,7 @@ impl Group {
         }
         moments.extend(self.door.next_moment(now));
         if !self.ending {
+            moments.extend(self.next_wear());
             let waits = [&self.starts, &self.lives, &self.loads];
             moments.extend(waits.iter().filter_map(|wait| wait.next(now)));
         }
@@ -284,7 +297,7 @@ impl Group {
 
 impl Worker {
     /// Whether it is to be replaced.
-    fn is_to_go(&self, generation: u32) -> bool {
-        self.generation != generation || self.leaving.is_some()
+    pub(super) fn is_to_go(&self, generation: u32) -> bool {
+        self.generation != generation || self.leaving.is_some() || self.worn
     }
 }

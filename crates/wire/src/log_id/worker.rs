@@ -277,4 +277,18 @@ super::events! { WORKER:
         example: "WSGI0327: there was no request for longer than inactivity-timeout=600: the process is replaced",
         mend: "Nothing: that is what the option is for.",
     }
+    SCRIPT_NOT_TRUSTED = 328 {
+        level: "error",
+        status: "403",
+        when: "A script, or the directory it lies in, does not belong to whom `script-user=` or `script-group=` names, or may be written to by others. It is not run.",
+        example: "WSGI0328: /srv/shop/shop.wsgi is not run: it belongs to user 0, and script-user= of process group 'shop' asks for 1001",
+        mend: "Give script and directory to that user or group and take the right to write away from others: `chown`, `chmod go-w`.",
+    }
+    CPU_TIME_USED = 329 {
+        level: "info",
+        status: "",
+        when: "A process has used as much processor time as `cpu-time-limit=` allows. It is replaced.",
+        example: "WSGI0329: the process has used cpu-time-limit=600 and is replaced",
+        mend: "Nothing: that is what the option is for. Requests that still run after `graceful-timeout=` are cut.",
+    }
 }
