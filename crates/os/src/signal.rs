@@ -179,6 +179,11 @@ impl Thread {
         }
     }
 
+    /// Sends the thread SIGTERM; for one that has ended, nothing.
+    pub fn terminate(self) {
+        let _ = self.raise(libc::SIGTERM);
+    }
+
     /// Sends the thread a signal.
     pub(crate) fn raise(self, number: i32) -> io::Result<()> {
         // SAFETY: touches no memory; callers have given the signal a handler, and it goes to no

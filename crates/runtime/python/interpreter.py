@@ -30,7 +30,8 @@ def configure(settings):
     # `python -c` puts the working directory in front; nobody configured that.
     if settings["main"] and sys.path and sys.path[0] == "":
         del sys.path[0]
-    if settings["restrict_signal"]:
+    # A service process has the signals to itself.
+    if settings["restrict_signal"] and settings["threads"]:
         _guard_signals()
     _describe_user(settings)
     _add_directories(settings["python_path"])
@@ -110,6 +111,22 @@ def _guard_signals():
     guarded.__name__ = guarded.__qualname__ = "signal"
     guarded.__doc__ = real.__doc__
     signal.signal = guarded
+
+
+def prepare_service():
+    """Has SIGTERM end the scripts of a service process, once."""
+    import signal
+
+    from _mod_wsgi import scripts
+
+    def leave(number, frame):
+        if not scripts.leaving:
+            scripts.leaving = True
+            raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, leave)
+    # Not SIG_IGN, which programs started from here would inherit.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
 
 
 def run_exit_functions():

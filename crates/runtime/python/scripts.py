@@ -3,7 +3,7 @@
 import sys
 from types import ModuleType
 
-from _mod_wsgi import log_id, module, report
+from _mod_wsgi import log_id, module, native, report
 
 try:
     # hashlib would load OpenSSL.
@@ -101,6 +101,38 @@ def load(path, where, in_request):
         module.keep_levels()
     script.__mtime__ = mtime
     return script.__dict__, mtime
+
+
+#: A service process has been asked to end.
+leaving = False
+
+
+def serve(path, where):
+    """Runs a script of a service process. True where it ends the process."""
+    try:
+        if leaving:
+            return True
+        try:
+            with open(path, "rb") as file:
+                code = compile(file.read(), path, "exec", 0, True)
+        except Exception as error:
+            native.log(3, report.unreadable(error, path, where, False)[0])
+            return False
+        name = name_of(path)
+        script = ModuleType(name)
+        script.__file__ = path
+        sys.modules[name] = script
+        try:
+            exec(code, script.__dict__)
+        except SystemExit:
+            return True
+        except BaseException as error:
+            native.log(3, report.failed_load(error, path, where, False))
+            return False
+    except SystemExit:
+        # A signal between two lines of ours.
+        return True
+    return leaving
 
 
 def must_reload(namespace, path):

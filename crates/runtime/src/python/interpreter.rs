@@ -130,6 +130,14 @@ impl Seat {
         }
     }
 
+    /// Takes the GIL for good, as the thread had it before [`Seat::leave`].
+    pub fn give_back(self) {
+        // SAFETY: the state belongs to this thread and is not current.
+        unsafe { ffi::PyEval_RestoreThread(self.state.as_ptr()) };
+        // Python's own, which it takes down itself.
+        std::mem::forget(self);
+    }
+
     /// Takes the GIL, runs `body` inside, and gives it back. `&mut` forbids nesting.
     pub fn enter<R>(&mut self, body: impl FnOnce(Gil<'_>) -> R) -> R {
         // SAFETY: the state belongs to this thread (a seat is not Send) and is not current.

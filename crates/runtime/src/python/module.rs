@@ -1,6 +1,6 @@
 //! The extension module itself: what the worker's first lines of Python import and call.
 //!
-//! Runs in: the worker, on its main thread. `main()` does not return.
+//! Runs in: the worker, on its main thread. `main()` returns in a service process only.
 
 use std::cell::UnsafeCell;
 
@@ -20,18 +20,23 @@ unsafe extern "C" fn main(
     _: *mut *mut ffi::PyObject,
     _: ffi::Py_ssize_t,
 ) -> *mut ffi::PyObject {
-    // SAFETY: called by Python, with the GIL. The seat is dropped never, since the process leaves
-    // from within `worker::run`.
+    // SAFETY: called by Python, with the GIL, which is given up while the worker lives. Where that
+    // returns at all the GIL is taken again before anything of Python is touched.
     unsafe {
         types::enter_object("main", |gil| {
             let seat = Seat::leave(gil);
-            crate::worker::run(seat)
+            crate::worker::run(seat).give_back();
+            Ok(gil.none())
         })
     }
 }
 
 static METHODS: Table<[ffi::PyMethodDef; 2]> = Table::new([
-    types::method(c"main", main, c"Serves requests. Does not return."),
+    types::method(
+        c"main",
+        main,
+        c"Serves requests. Returns in a service process only.",
+    ),
     types::NO_METHOD,
 ]);
 

@@ -48,6 +48,8 @@ pub struct Names {
 /// Functions of the Python parts that are called from here.
 pub struct Parts {
     pub load: Shared,
+    pub serve: Shared,
+    pub prepare_service: Shared,
     pub must_reload: Shared,
     pub report: Shared,
     pub overdue: Shared,
@@ -140,6 +142,8 @@ impl State {
         modules.call_method(gil, c"configure", &[&configured])?;
         let parts = Parts {
             load: find(c"_mod_wsgi.scripts", c"load")?,
+            serve: find(c"_mod_wsgi.scripts", c"serve")?,
+            prepare_service: find(c"_mod_wsgi.interpreter", c"prepare_service")?,
             must_reload: find(c"_mod_wsgi.scripts", c"must_reload")?,
             report: find(c"_mod_wsgi.report", c"application")?,
             overdue: find(c"_mod_wsgi.report", c"overdue")?,

@@ -5,8 +5,9 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
 use os::poll::{poll, poll_uninterrupted, Wanted};
@@ -16,6 +17,7 @@ use wire::control::{FromWorker, Leaving, ToWorker, WorkerSetup, MAX_MESSAGE};
 use wire::log_id::{CPU_TIME_USED, NOT_COME_UP};
 use wire::response::Level;
 
+use super::notices::Notices;
 use super::threads::Threads;
 use super::watch::Watch;
 use super::{limit, Worker};
@@ -74,7 +76,14 @@ impl Control {
         let _ = (&self.ring).write(&[0]);
     }
 
-    fn receive(&self) -> io::Result<Option<ToWorker>> {
+    /// Readable when the supervisor has something to say.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// What the supervisor says; `None` when it is gone. An error of kind `WouldBlock` where it says
+    /// nothing.
+    pub fn receive(&self) -> io::Result<Option<ToWorker>> {
         let mut packet = vec![0; MAX_MESSAGE];
         match socket::recv(self.socket.as_fd(), &mut packet, Wait::Never)? {
             0 => Ok(None),
@@ -103,7 +112,7 @@ impl Control {
 
 /// Waits until the worker is to leave, and for its threads as far as that is asked for.
 pub fn watch(
-    worker: &Worker,
+    worker: &Arc<Worker>,
     signals: &mut signal::Arrivals,
     threads: &Threads,
     mut limits: Watch<'_>,
@@ -112,6 +121,7 @@ pub fn watch(
     let shutdown = limit(timeouts.shutdown, SHUTDOWN_LIMIT);
     // When to go although requests still run, once draining.
     let mut deadline: Option<Duration> = None;
+    let mut notices = Notices::default();
     loop {
         if limits.look(clock::monotonic_us()) {
             return Leave {
@@ -169,6 +179,7 @@ pub fn watch(
                         }
                         worker.ask_because(Leaving::TimeLimit, "cpu_time_limit");
                     }
+                    signal::SIGHUP | signal::SIGUSR2 => notices.tell(worker, number),
                     _ => {
                         return Leave {
                             reason: "shutdown_signal",

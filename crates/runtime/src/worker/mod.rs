@@ -11,11 +11,14 @@ mod control;
 mod groups;
 mod heartbeat;
 mod leave;
+mod notices;
 pub mod posts;
 mod preload;
 mod request;
 mod secrets;
+mod service;
 mod stack;
+mod startup;
 mod threads;
 mod watch;
 
@@ -43,6 +46,16 @@ const LISTENER: i32 = 3;
 /// The conversation with the supervisor.
 const CONTROL: i32 = 4;
 
+/// Signals that are attended to.
+const SIGNALS: [i32; 6] = [
+    signal::SIGTERM,
+    signal::SIGINT,
+    signal::SIGUSR1,
+    signal::SIGHUP,
+    signal::SIGUSR2,
+    signal::SIGXCPU,
+];
+
 /// What all threads of the process share.
 pub struct Worker {
     pub setup: Box<WorkerSetup>,
@@ -66,6 +79,8 @@ pub struct Worker {
     /// The same, as events tell it.
     reason: OnceLock<&'static str>,
     pub posts: posts::Posts,
+    /// What is being loaded before the worker is ready.
+    pub preloading: startup::Loading,
     /// Where the global lock is watched.
     pub heartbeat: Option<heartbeat::Heartbeat>,
     /// When there last was a request, in microseconds of the monotonic clock; 0 before the first.
@@ -165,22 +180,31 @@ impl Worker {
 
     /// For reports: where a request of this interpreter runs.
     pub fn place(&self, sub: Option<&[u8]>) -> String {
-        let group = self.setup.group.name.text();
-        match sub {
-            None => format!("in the main interpreter of process group '{group}'"),
-            Some(name) => format!(
-                "in sub-interpreter '{}' of process group '{group}'",
-                String::from_utf8_lossy(name)
-            ),
-        }
+        place(&self.setup, sub)
+    }
+}
+
+/// [`Worker::place`], of any process of the group.
+fn place(setup: &WorkerSetup, sub: Option<&[u8]>) -> String {
+    let group = setup.group.name.text();
+    match sub {
+        None => format!("in the main interpreter of process group '{group}'"),
+        Some(name) => format!(
+            "in sub-interpreter '{}' of process group '{group}'",
+            String::from_utf8_lossy(name)
+        ),
     }
 }
 
 /// The life of the process, from its main thread. Called without the GIL; `seat` is the thread's.
-pub fn run(seat: Seat) -> ! {
+/// Returns where Python is to end as it usually does: in a service process.
+pub fn run(mut seat: Seat) -> Seat {
     process_log::report_panics();
     // Unwinding must not get into Python, which is not entered here.
-    let ended = catch_unwind(AssertUnwindSafe(|| live(seat)));
+    let ended = catch_unwind(AssertUnwindSafe(|| live(&mut seat)));
+    if let Ok(true) = ended {
+        return seat;
+    }
     if let Err(panic) = ended {
         let words = panic_text(&*panic);
         process_log::say(&format!(
@@ -193,7 +217,8 @@ pub fn run(seat: Seat) -> ! {
 /// Why the worker can't come up; a sentence.
 type Unusable = String;
 
-fn live(mut seat: Seat) {
+/// True where it was a service process, whose scripts are through.
+fn live(seat: &mut Seat) -> bool {
     let control = match descriptor::take_inherited(CONTROL) {
         Ok(fd) => control::Control::new(fd),
         Err(error) => {
@@ -201,24 +226,28 @@ fn live(mut seat: Seat) {
                 "{NOT_STARTED_BY_HAND}: this program is started by mod_wsgi and not by hand (descriptor \
                  {CONTROL}: {error})"
             ));
-            return;
+            return false;
         }
     };
     let control = match control {
         Ok(control) => control,
         Err(error) => {
             process_log::say(&format!("{NOT_COME_UP}: the worker can't come up: {error}"));
-            return;
+            return false;
         }
     };
     let Some(setup) = control.receive_setup() else {
         process_log::say(&format!(
             "{NOT_COME_UP}: the worker got no instructions from the supervisor"
         ));
-        return;
+        return false;
     };
-    if let Err(why) = come_up(&mut seat, control, setup) {
-        process_log::say(&format!("{NOT_COME_UP}: the worker can't come up: {why}"));
+    match come_up(seat, control, setup) {
+        Ok(()) => true,
+        Err(why) => {
+            process_log::say(&format!("{NOT_COME_UP}: the worker can't come up: {why}"));
+            false
+        }
     }
 }
 
@@ -234,24 +263,18 @@ fn come_up(
     board::open(setup.generation);
     let listener = descriptor::take_inherited(LISTENER)
         .map_err(|error| unusable(format!("descriptor {LISTENER} is no listener: {error}")))?;
-    if setup.group.threads == 0 {
-        return Err(unusable(
-            "threads=0: service processes are not there yet".to_owned(),
-        ));
-    }
     // Without /proc only the thread's name changes: no reason to stop.
     let _ = title::set(&setup.group.display_name);
-    let mut signals = signal::Arrivals::install(&[
-        signal::SIGTERM,
-        signal::SIGINT,
-        signal::SIGUSR1,
-        signal::SIGXCPU,
-    ])
-    .and_then(|arrivals| signal::accept_kicks().map(|()| arrivals))
-    .map_err(|error| unusable(format!("signals can't be set up: {error}")))?;
+    if setup.group.threads == 0 {
+        let main = set_up_main(seat, &setup).map_err(unusable)?;
+        return service::run(seat, main, control, &setup);
+    }
+    let mut signals = signal::Arrivals::install(&SIGNALS)
+        .and_then(|arrivals| signal::accept_kicks().map(|()| arrivals))
+        .map_err(|error| unusable(format!("signals can't be set up: {error}")))?;
 
     let main = set_up_main(seat, &setup).map_err(unusable)?;
-    let dumps = show_stacks(seat);
+    let mut dumps = show_stacks(seat);
     let worker = Arc::new(Worker {
         listener,
         groups: groups::Groups::new(main, setup.group.global_reachable),
@@ -265,6 +288,7 @@ fn come_up(
         asked: AtomicU32::new(0),
         reason: OnceLock::new(),
         posts: posts::Posts::new(setup.group.threads),
+        preloading: startup::Loading::default(),
         heartbeat: heartbeat(main, &setup).map_err(unusable)?,
         activity: AtomicU64::new(0),
         loading: AtomicU64::new(0),
@@ -273,7 +297,7 @@ fn come_up(
         setup,
         control,
     });
-    match preload::run(&worker, seat) {
+    match load(&worker, seat, &mut signals, &mut dumps).map_err(unusable_of(&worker))? {
         Ok(()) => {}
         Err(report) if worker.setup.has_peers => {
             let report = preload::shortened(report);
@@ -288,21 +312,37 @@ fn come_up(
             worker.ask(Leaving::LoadFailed);
         }
     }
-    let threads = match threads::start(&worker) {
-        Ok(threads) => threads,
-        Err(error) => {
-            let why = format!("request threads can't be started: {error}");
-            worker
-                .control
-                .send(&FromWorker::Unusable(why.as_str().into()));
-            return Err(why);
-        }
-    };
+    let threads = threads::start(&worker)
+        .map_err(|error| format!("request threads can't be started: {error}"))
+        .map_err(unusable_of(&worker))?;
     worker.control.send(&FromWorker::Ready(()));
     threads.open();
     let watch = watch::Watch::new(&worker, dumps);
     let leaving = control::watch(&worker, &mut signals, &threads, watch);
     leave::run(&worker, seat, &threads, leaving)
+}
+
+/// Tells the supervisor why the worker can't come up.
+fn unusable_of(worker: &Worker) -> impl Fn(String) -> Unusable + '_ {
+    |why| {
+        let told = FromWorker::Unusable(why.as_str().into());
+        worker.control.send(&told);
+        why
+    }
+}
+
+/// Loads scripts before the worker is ready; the report of what could not be loaded.
+fn load(
+    worker: &Worker,
+    seat: &mut Seat,
+    signals: &mut signal::Arrivals,
+    dumps: &mut Option<Dumps>,
+) -> Result<Result<(), String>, Unusable> {
+    if worker.setup.group.preload.is_empty() && worker.setup.repertoire.is_empty() {
+        return Ok(Ok(()));
+    }
+    startup::attended(worker, signals, dumps, || preload::run(worker, seat))
+        .map_err(|error| format!("no script can be loaded: {error}"))
 }
 
 fn set_up_main(seat: &mut Seat, setup: &WorkerSetup) -> Result<&'static Interpreter, Unusable> {

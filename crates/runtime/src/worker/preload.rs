@@ -29,6 +29,7 @@ pub fn run(worker: &Worker, seat: &mut Seat) -> Result<(), String> {
         .filter(|(script, _)| is_there(script));
     for (script, group) in setup.group.preload.iter().chain(remembered) {
         let main = worker.groups.main();
+        worker.preloading.begin(script);
         let done = match worker.groups.find(group) {
             Seating::Main => seat.enter(|gil| load(gil, worker, main, None, script)),
             Seating::MainFrom(name) => seat.enter(|gil| {
@@ -37,6 +38,7 @@ pub fn run(worker: &Worker, seat: &mut Seat) -> Result<(), String> {
             }),
             Seating::Sub(sub) => std::thread::scope(|scope| {
                 let loaded = scope.spawn(|| {
+                    worker.preloading.begin(script);
                     let interpreter = sub.interpreter(main, &worker.setup)?;
                     let mut seat =
                         Seat::new(interpreter).ok_or("Python can't make a thread state")?;

@@ -1,0 +1,62 @@
+//! Signals that are the application's: SIGHUP and SIGUSR2, told to whoever subscribed.
+//!
+//! Runs in: a thread made for the first of them, because callbacks are application code, for which
+//! the main thread does not wait. It has a seat in one interpreter after the other.
+
+use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
+use std::sync::Arc;
+
+use os::signal;
+
+use super::Worker;
+use crate::process_log;
+use crate::python::interpreter::{describe, Interpreter, Seat};
+
+/// Most signals that wait to be told; further ones are dropped.
+const MOST: usize = 64;
+
+/// The way to the thread.
+#[derive(Default)]
+pub struct Notices(Option<SyncSender<i32>>);
+
+impl Notices {
+    /// Has a signal told. Does not wait.
+    pub fn tell(&mut self, worker: &Arc<Worker>, number: i32) {
+        if self.0.is_none() {
+            let (sender, receiver) = sync_channel(MOST);
+            let worker = Arc::clone(worker);
+            let spawned = std::thread::Builder::new()
+                .name("wsgi-signals".to_owned())
+                .spawn(move || attend(&worker, &receiver));
+            self.0 = spawned.ok().map(|_| sender);
+        }
+        if let Some(sender) = &self.0 {
+            // Full: as with signals themselves, so many at once are not told apart.
+            let _ = sender.try_send(number);
+        }
+    }
+}
+
+fn attend(worker: &Worker, numbers: &Receiver<i32>) {
+    while let Ok(number) = numbers.recv() {
+        publish(worker.groups.main(), number);
+        for interpreter in worker.groups.subs() {
+            publish(interpreter, number);
+        }
+    }
+}
+
+fn publish(interpreter: &'static Interpreter, number: i32) {
+    let (Some(state), Some(mut seat)) = (interpreter.state(), Seat::new(interpreter)) else {
+        return;
+    };
+    seat.enter(|gil| {
+        let told = gil.text(signal::name(number)).and_then(|name| {
+            let signalled = state.parts.signalled.get(gil);
+            signalled.call(gil, &[&name, &gil.int(number.into())?])
+        });
+        if let Err(raised) = told {
+            process_log::say(&describe(gil, raised));
+        }
+    });
+}

@@ -1,0 +1,149 @@
+//! A service process: `threads=0`.
+//!
+//! Runs in: a worker that serves no requests. Its scripts run one after the other on the main
+//! thread, as a Python program would, with signals of their own; when they are through, Python ends
+//! as it always does, and the supervisor starts the process anew. SIGTERM raises SystemExit in them.
+
+use std::io;
+use std::time::Duration;
+
+use os::poll::{poll_uninterrupted, Wanted};
+use os::signal::Thread;
+use os::{clock, process};
+use wire::control::{FromWorker, ToWorker, WorkerSetup};
+
+use super::control::Control;
+use super::groups::{Groups, Seating};
+use super::{limit, request, Unusable};
+use crate::process_log;
+use crate::python::interpreter::{describe, Interpreter, Seat};
+use crate::python::object::Gil;
+
+/// Time to end in where the supervisor is gone.
+const ORPHAN_LIMIT: Duration = Duration::from_millis(800);
+/// How often SIGTERM is repeated.
+const AGAIN: Duration = Duration::from_millis(50);
+/// Time to end in where `shutdown-timeout` is 0.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Runs the scripts. Python is to end when this returns.
+///
+/// # Errors
+/// A sentence, where the process can't come up.
+pub fn run(
+    seat: &mut Seat,
+    main: &'static Interpreter,
+    control: Control,
+    setup: &WorkerSetup,
+) -> Result<(), Unusable> {
+    let unusable = |why: String| {
+        control.send(&FromWorker::Unusable(why.as_str().into()));
+        why
+    };
+    let prepared = seat.enter(|gil| {
+        let Some(state) = main.state() else {
+            return Err("the interpreter is not set up".to_owned());
+        };
+        let prepare = state.parts.prepare_service.get(gil);
+        let done = prepare.call(gil, &[]).map(drop);
+        done.map_err(|raised| describe(gil, raised))
+    });
+    prepared.map_err(unusable)?;
+    if setup.group.preload.is_empty() {
+        return Err(unusable(
+            "threads=0 makes it a service process, and no WSGIImportScript names a script for it"
+                .to_owned(),
+        ));
+    }
+    control.send(&FromWorker::Ready(()));
+    let own = Thread::current();
+    let shutdown = limit(setup.group.timeouts.shutdown, SHUTDOWN_LIMIT);
+    let attending = std::thread::Builder::new()
+        .name("wsgi-control".to_owned())
+        .spawn(move || attend(&control, own, shutdown));
+    if let Err(error) = attending {
+        return Err(format!("a thread can't be started: {error}"));
+    }
+    let groups = Groups::new(main, setup.group.global_reachable);
+    for (script, group) in &setup.group.preload {
+        let ended = match groups.find(group) {
+            Seating::Main => seat.enter(|gil| serve(gil, main, setup, None, script)),
+            Seating::MainFrom(name) => seat.enter(|gil| {
+                request::assign(gil, &groups, &name);
+                serve(gil, main, setup, None, script)
+            }),
+            // Signals reach the main thread in the main interpreter only.
+            Seating::Sub(sub) => std::thread::scope(|scope| {
+                let served = scope.spawn(|| {
+                    let interpreter = sub.interpreter(main, setup)?;
+                    let mut seat =
+                        Seat::new(interpreter).ok_or("Python can't make a thread state")?;
+                    seat.enter(|gil| serve(gil, interpreter, setup, Some(&sub.name), script))
+                });
+                served
+                    .join()
+                    .unwrap_or_else(|_| Err("internal error".to_owned()))
+            }),
+            Seating::Full => Err("too many application groups in one process".to_owned()),
+        };
+        match ended {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(why) => process_log::say(&why),
+        }
+    }
+    Ok(())
+}
+
+/// Runs one script; true where it ends the process.
+fn serve(
+    gil: Gil<'_>,
+    interpreter: &'static Interpreter,
+    setup: &WorkerSetup,
+    sub: Option<&[u8]>,
+    script: &[u8],
+) -> Result<bool, String> {
+    let state = interpreter.state().ok_or("the interpreter is not set up")?;
+    let place = super::place(setup, sub);
+    let ended = gil.path(script).and_then(|path| {
+        let serve = state.parts.serve.get(gil);
+        serve.call(gil, &[&path, &gil.text(&place)?])?.is_true(gil)
+    });
+    ended.map_err(|raised| describe(gil, raised))
+}
+
+/// Passes on that the process is to go, and sees to it that it does.
+fn attend(control: &Control, main: Thread, shutdown: Duration) {
+    let limit = loop {
+        let mut wanted = [Wanted::readable(control.as_fd())];
+        if poll_uninterrupted(&mut wanted, None).is_err() {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        match control.receive() {
+            Ok(Some(ToWorker::Setup(_))) => {}
+            Ok(Some(ToWorker::Drain(limit))) => break Duration::from_millis(limit) + shutdown,
+            Ok(Some(ToWorker::Stop(limit))) => break Duration::from_millis(limit),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(None) | Err(_) => break ORPHAN_LIMIT,
+        }
+    };
+    let mut end = clock::monotonic() + limit;
+    loop {
+        let left = end.saturating_sub(clock::monotonic());
+        if left.is_zero() {
+            process::exit_now(0);
+        }
+        // Again and again, since one may come just before a system call begins. The first is the one
+        // that counts.
+        main.terminate();
+        let mut wanted = [Wanted::readable(control.as_fd())];
+        let _ = poll_uninterrupted(&mut wanted, Some(left.min(AGAIN)));
+        let sooner = match control.receive() {
+            Ok(Some(ToWorker::Stop(limit))) => Duration::from_millis(limit),
+            Ok(None) => ORPHAN_LIMIT,
+            _ => continue,
+        };
+        end = end.min(clock::monotonic() + sooner);
+    }
+}

@@ -1,0 +1,139 @@
+//! What may come while scripts are loaded before the worker is ready.
+//!
+//! Runs in: a thread of its own, without Python, since the main thread runs application code then,
+//! which may never come back. The supervisor ends a worker that takes too long, and is told what
+//! that was at.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use os::dump::{Dumps, Scope};
+use os::poll::{poll, Wanted};
+use os::signal::{Arrivals, Thread};
+use os::{clock, descriptor, process, signal};
+use wire::control::{Leaving, ToWorker};
+use wire::log_id::LOAD_TIMED_OUT;
+
+use super::stack::Stack;
+use super::Worker;
+use crate::process_log;
+
+/// How long a thread may take to show its stack.
+const SHOW: Duration = Duration::from_millis(200);
+/// The supervisor's limit where `startup-timeout` is 0.
+const LIMIT: Duration = Duration::from_secs(300);
+/// By how much the supervisor began to count earlier, at most.
+const EARLIER: Duration = Duration::from_millis(500);
+/// Most bytes of a stack in a log record.
+const MOST: usize = 16 * 1024;
+
+/// The script that is being loaded, and by which thread.
+#[derive(Default)]
+pub struct Loading(Mutex<Option<(String, Thread)>>);
+
+impl Loading {
+    /// To be called by the thread that loads.
+    pub fn begin(&self, script: &[u8]) {
+        let script = String::from_utf8_lossy(script).into_owned();
+        *self.lock() = Some((script, Thread::current()));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(String, Thread)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs `load`, and attends to the supervisor meanwhile.
+///
+/// # Errors
+/// For want of a descriptor or a thread.
+pub fn attended<R>(
+    worker: &Worker,
+    signals: &mut Arrivals,
+    dumps: &mut Option<Dumps>,
+    load: impl FnOnce() -> R,
+) -> io::Result<R> {
+    let (over, ring) = descriptor::pipe()?;
+    let over = File::from(over);
+    let since = clock::monotonic();
+    std::thread::scope(|scope| {
+        let attending = std::thread::Builder::new()
+            .name("wsgi-startup".to_owned())
+            .spawn_scoped(scope, || attend(worker, signals, dumps, &over, since))?;
+        let done = load();
+        drop(ring);
+        // A panic was reported by the hook for panics.
+        let _ = attending.join();
+        Ok(done)
+    })
+}
+
+fn attend(
+    worker: &Worker,
+    signals: &mut Arrivals,
+    dumps: &mut Option<Dumps>,
+    over: &File,
+    since: Duration,
+) {
+    loop {
+        let mut wanted = [
+            Wanted::readable(over.as_fd()),
+            Wanted::readable(worker.control.as_fd()),
+            Wanted::readable(signals.as_fd()),
+        ];
+        if poll(&mut wanted, None).is_err() {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        let [ended, control, signalled] = wanted.map(|w| w.is_ready());
+        if ended {
+            return;
+        }
+        if signalled {
+            for number in signals.drain() {
+                match number {
+                    signal::SIGUSR1 => worker.ask(Leaving::Signal),
+                    // The last comes again.
+                    signal::SIGHUP | signal::SIGUSR2 | signal::SIGXCPU => {}
+                    _ => leave(worker, dumps, since),
+                }
+            }
+        }
+        if control {
+            match worker.control.receive() {
+                Ok(Some(ToWorker::Setup(newer))) => worker.secrets.replace(&newer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // To go, or nobody to work for: nothing runs here yet that could be finished.
+                Ok(_) | Err(_) => leave(worker, dumps, since),
+            }
+        }
+    }
+}
+
+/// Leaves; says what took so long where that was the reason.
+fn leave(worker: &Worker, dumps: &mut Option<Dumps>, since: Duration) -> ! {
+    let limit = match worker.setup.group.timeouts.startup {
+        0 => LIMIT,
+        some => Duration::from_millis(some),
+    };
+    let taken = clock::monotonic().saturating_sub(since);
+    let loading = worker.preloading.lock().clone();
+    if let Some((script, thread)) = loading.filter(|_| taken + EARLIER >= limit) {
+        let shown = dumps
+            .as_mut()
+            .map(|dumps| dumps.ask(thread, Scope::Own, SHOW));
+        let stack = Stack::read(&shown.unwrap_or_default(), MOST);
+        process_log::say(&format!(
+            "{LOAD_TIMED_OUT}: {script} is still being loaded after {:.1} s (startup-timeout={}) as its \
+             worker starts{}. The process is replaced. It was at\n{}",
+            taken.as_secs_f64(),
+            limit.as_secs(),
+            stack.place(),
+            stack.text
+        ));
+    }
+    process::exit_now(0)
+}
