@@ -257,7 +257,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "python-eggs",
         value: "path",
         default: "none",
-        effect: Later,
+        effect: Now,
         doc: "Environment variable PYTHON_EGG_CACHE: where zipped eggs are unpacked.",
         set: |options, value| {
             options.python_eggs = value.text();
@@ -268,7 +268,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "switch-interval",
         value: "seconds, with decimals",
         default: "Python's, 0.005",
-        effect: Later,
+        effect: Now,
         doc: "How long a thread may hold Python's global lock while others wait for it.",
         set: |options, value| {
             let interval = interval(value.text);
@@ -344,9 +344,11 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "startup-timeout",
         value: "seconds",
         default: "0: no limit",
-        effect: Later,
-        doc: "Time from the first attempt to load the application until one succeeds; a process \
-              that takes longer is replaced.",
+        effect: Now,
+        doc: "Time from the first attempt to load the application until one succeeds. When it \
+              passes, the request that waits for it gets 504, the log says where the load is, and \
+              the process is replaced. The time counts for scripts that are loaded as the process \
+              starts, too.",
         set: |options, value| {
             options.startup_timeout = Some(value.seconds()?);
             Ok(())
@@ -356,9 +358,10 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "deadlock-timeout",
         value: "seconds",
         default: "300",
-        effect: Later,
-        doc: "Time for which Python's global lock may be held without a break; then the process \
-              is replaced. 0 takes the watch away.",
+        effect: Now,
+        doc: "Time for which Python's global lock may be held without a break. Then requests that \
+              run get 504, those that wait go to other processes, the log shows what all threads \
+              are at, and the process is replaced. 0 takes the watch away.",
         set: |options, value| {
             options.deadlock_timeout = Some(value.seconds()?);
             Ok(())
@@ -368,7 +371,7 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "inactivity-timeout",
         value: "seconds",
         default: "0: no limit",
-        effect: Later,
+        effect: Now,
         doc: "Time without a request after which a process that has served any is replaced, to \
               give its memory back.",
         set: |options, value| {
@@ -380,8 +383,12 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "request-timeout",
         value: "seconds",
         default: "0: no limit",
-        effect: Later,
-        doc: "Time a request may take in the application; then the process is replaced.",
+        effect: Now,
+        doc: "Time a request may take in the application, whatever else its process does. Then \
+              the client gets 504, or sees a response that had begun broken off; the log shows \
+              where the thread is, and the process is replaced: its other requests end, and it \
+              goes on until its successor is ready. The time of loading the application does not \
+              count, see `startup-timeout=`.",
         set: |options, value| {
             options.request_timeout = Some(value.seconds()?);
             Ok(())
@@ -391,10 +398,11 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "interrupt-timeout",
         value: "seconds",
         default: "0: at once",
-        effect: Later,
+        effect: Now,
         doc: "When `request-timeout=` has passed, `mod_wsgi.RequestTimeout` is first raised in \
-              the thread that serves the request; only after this further time is the process \
-              replaced.",
+              the thread that serves the request, where it takes effect as soon as that runs \
+              Python code; the client gets 504 unless the application answers otherwise. Only \
+              after this further time is the request given up and the process replaced.",
         set: |options, value| {
             options.interrupt_timeout = Some(value.seconds()?);
             Ok(())
@@ -462,9 +470,9 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "queue-timeout",
         value: "seconds",
         default: "0: no limit",
-        effect: Later,
-        doc: "Time a request may wait for a thread; one that waited longer is answered with 504 \
-              and not run.",
+        effect: Now,
+        doc: "Time a request may wait for a thread. One that waited longer is answered with 504 \
+              when a thread takes it up, and not run.",
         set: |options, value| {
             options.queue_timeout = Some(value.seconds()?);
             Ok(())

@@ -297,15 +297,15 @@ fn the_last_of_a_repeated_option_counts() {
 #[test]
 fn options_without_effect_are_noted() {
     let configuration =
-        Configuration::of("WSGIDaemonProcess shop threads=5 queue-timeout=1 queue-timeout=2");
+        Configuration::of("WSGIDaemonProcess shop threads=5 server-metrics=On server-metrics=Off");
     assert_eq!(
         configuration.reading.groups[0].without_effect,
-        ["queue-timeout"]
+        ["server-metrics"]
     );
     assert_eq!(
         configuration.reading.without_effect_sentence().unwrap(),
         "Accepted and checked, but without effect in this version: WSGIDaemonProcess \
-         queue-timeout= (the first at shop.conf:1).",
+         server-metrics= (the first at shop.conf:1).",
     );
 }
 

@@ -143,7 +143,7 @@ pub const DESTROY_INTERPRETER: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIDestroyInterpreter On|Off",
     default: "On",
-    effect: Effect::Later,
+    effect: Effect::Now,
     help: "Take interpreters down in order when a process ends.",
     doc: "`Off` ends processes without Python's own shutdown, which can hang when threads of the \
           application still run; `atexit` handlers are then not called. Subscribers to shutdown \
@@ -262,7 +262,7 @@ pub const RESTRICT_SIGNAL: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIRestrictSignal On|Off",
     default: "On",
-    effect: Effect::Later,
+    effect: Effect::Now,
     help: "Keep applications from catching signals.",
     doc: "`On` makes `signal.signal()` register nothing and say so in the error log: the signals \
           belong to the server.",

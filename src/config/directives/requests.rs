@@ -145,7 +145,7 @@ pub const IGNORE_ACTIVITY: Directive = Directive {
     scope: Scope::FileInfo,
     usage: "WSGIIgnoreActivity On|Off",
     default: "Off",
-    effect: Effect::Later,
+    effect: Effect::Now,
     help: "Do not count these requests as activity.",
     doc: "`On` keeps requests to this place from resetting `inactivity-timeout=` of their group: \
           for the URLs that a monitoring system asks every few seconds.",
