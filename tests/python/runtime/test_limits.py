@@ -292,7 +292,7 @@ def test_inactivity(worker, script):
         w.control.recv(1)
     assert w.get(path, "/quick").body == b"quick"
     start = time.monotonic()
-    assert w.hear() == ("leaving", wire.TIME_LIMIT)
+    assert w.hear() == ("leaving", wire.INACTIVE)
     assert 0.4 <= time.monotonic() - start < 1.2
     eventually(lambda: "WSGI0327" in w.log)
 
@@ -327,5 +327,5 @@ def test_a_request_that_runs_is_activity(worker, script):
     w = worker(inactivity=300)
     start = time.monotonic()
     assert w.get(path).body == b"x"
-    assert w.hear() == ("leaving", wire.TIME_LIMIT)
+    assert w.hear() == ("leaving", wire.INACTIVE)
     assert time.monotonic() - start >= 1.2

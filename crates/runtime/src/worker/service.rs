@@ -8,7 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use os::poll::{poll_uninterrupted, Wanted};
-use os::signal::Thread;
+use os::signal::{Blocked, Thread};
 use os::{clock, process};
 use wire::control::{FromWorker, ToWorker, WorkerSetup};
 
@@ -58,9 +58,12 @@ pub fn run(
     control.send(&FromWorker::Ready(()));
     let own = Thread::current();
     let shutdown = limit(setup.group.timeouts.shutdown, SHUTDOWN_LIMIT);
+    // The thread is to take no signal: Python's own thread would sleep on.
+    let blocked = Blocked::all();
     let attending = std::thread::Builder::new()
         .name("wsgi-control".to_owned())
         .spawn(move || attend(&control, own, shutdown));
+    drop(blocked);
     if let Err(error) = attending {
         return Err(format!("a thread can't be started: {error}"));
     }
