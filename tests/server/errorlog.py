@@ -22,8 +22,12 @@ RECORD = re.compile(
 
 
 # What httpd itself may say, through no fault of anybody's: the event MPM's listener is closed by
-# `stop` while the worker thread is about to hand it a connection in its lingering close.
-HTTPD_NOISE = re.compile("AH03092: process_lingering_close")
+# `stop` while the worker thread is about to hand it a connection; mod_http2 serves under prefork,
+# one stream after the other, and says that it is not made for it.
+HTTPD_NOISE = re.compile(
+    "AH03092: process_lingering_close|AH03093: process_socket: apr_pollset_add failure"
+    r"|AH10034: The mpm module \(prefork\.c\) is not supported by mod_http2"
+)
 
 
 @dataclass(frozen=True)

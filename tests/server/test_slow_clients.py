@@ -51,8 +51,11 @@ def serve(httpd):
     httpd.app("slow.wsgi", APP)
     httpd.error_log.allow("response taken", "WSGI0371", "WSGI0126")
 
-    def start(*lines, options="threads=5", **more):
-        return httpd.serve("slow.wsgi", *lines, options=options, **more)
+    # A slow client takes a process of prefork, as it takes a thread of the others.
+    size = "StartServers 25\nMinSpareServers 5\nMaxSpareServers 25\nMaxRequestWorkers 40" if httpd.mpm == "prefork" else None
+
+    def start(*lines, options="threads=5"):
+        return httpd.serve("slow.wsgi", *lines, options=options, size=size)
 
     return start
 
