@@ -227,7 +227,7 @@ def application(environ, start_response):
     worker, = httpd.supervisor.children()
     assert worker.cwd == f"{jail}/srv"
     assert httpd.get("/outside").status == 500
-    httpd.error_log.expect("WSGI0371.*outside.wsgi does not lie below")
+    httpd.error_log.expect("WSGI0372.*outside.wsgi does not lie below")
     httpd.stop()
 
 

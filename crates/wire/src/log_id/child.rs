@@ -234,11 +234,11 @@ super::events! { CHILD:
         example: "WSGI0371: The client took nothing of its response for 60 s (Timeout), after 524288 bytes; its connection is closed.",
         mend: "Nothing, where clients are slow or hostile; raise Timeout for clients that pause on purpose.",
     }
-    OUTSIDE_CHROOT = 371 {
+    OUTSIDE_CHROOT = 372 {
         level: "error",
         status: "500",
         when: "A request leads to a script that does not lie below the `chroot=` of its process group.",
-        example: "WSGI0371: /srv/shop/shop.wsgi does not lie below /srv/jail, the chroot= of its process group, whose processes see nothing else.",
+        example: "WSGI0372: /srv/shop/shop.wsgi does not lie below /srv/jail, the chroot= of its process group, whose processes see nothing else.",
         mend: "Put the script below that directory; WSGIScriptAlias has its path as seen from outside.",
     }
 }
