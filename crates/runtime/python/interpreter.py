@@ -122,6 +122,7 @@ def prepare_service():
     def leave(number, frame):
         if not scripts.leaving:
             scripts.leaving = True
+            native.ending()
             raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, leave)

@@ -108,7 +108,8 @@ leaving = False
 
 
 def serve(path, where):
-    """Runs a script of a service process. True where it ends the process."""
+    """Runs a script of a service process. True where the process is to end. A script that calls
+    sys.exit() of itself is through, and the next one runs, as in the C module."""
     try:
         if leaving:
             return True
@@ -125,7 +126,7 @@ def serve(path, where):
         try:
             exec(code, script.__dict__)
         except SystemExit:
-            return True
+            return leaving
         except BaseException as error:
             native.log(3, report.failed_load(error, path, where, False))
             return False

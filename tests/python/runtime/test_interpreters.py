@@ -272,3 +272,31 @@ def test_an_extension_that_wants_the_main_interpreter_is_explained(worker, scrip
     w = worker(python_path=[tmp_path])
     answer = w.get(path, group="one")
     assert "WSGIApplicationGroup %{GLOBAL}" in answer.log
+
+
+def test_sub_interpreters_may_start_all_at_once(worker, script):
+    """Up to Python 3.12 an interpreter whose last thread state is deleted can't have another: each is
+    made on a thread that leaves one behind. (Seen as "thread state already initialized".)"""
+    path = script("""
+    import threading
+    def application(environ, start_response):
+        threading.Thread(target=int).start()
+        start_response("200 OK", [])
+        return [b"x"]
+    """)
+    for round in range(8):
+        w = worker(threads=2, preload=[(str(path), "g1"), (str(path), "other")] if round % 2 else ())
+        bodies = []
+
+        def ask(number):
+            for step in range(5):
+                bodies.append(w.get(path, group=f"g{(number * 3 + step) % 5}").body)
+
+        clients = [threading.Thread(target=ask, args=(number,)) for number in range(6)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        assert bodies == [b"x"] * 30, w.log
+        w.close()
+        assert "Fatal" not in w.log

@@ -253,6 +253,38 @@ def test_instructions_it_cannot_follow(python, worker, tmp_path):
     assert w.wait() == 0
 
 
+def test_a_service_process_runs_its_scripts_and_ends_as_python_does(worker, script, tmp_path):
+    diary = tmp_path / "diary"
+    path = script(f"""
+    import atexit, threading, time
+    def note(word):
+        with open({str(diary)!r}, "a") as file:
+            print(word, file=file)
+    atexit.register(note, "atexit")
+    note(threading.current_thread() is threading.main_thread())
+    try:
+        time.sleep(60)
+    except SystemExit:
+        note("asked")
+        raise
+    """)
+    for way in ("stop", "drain", "gone", "signal"):
+        w = worker(threads=0, preload=[(str(path), "")])
+        eventually(lambda: diary.exists())
+        if way == "stop":
+            w.control.send(wire.stop(5000))
+        elif way == "drain":
+            w.control.send(wire.drain(5000))
+        elif way == "gone":
+            w.control.close()
+        else:
+            w.process.send_signal(signal.SIGTERM)
+        assert w.wait(5) == 0
+        assert diary.read_text().split() == ["True", "asked", "atexit"]
+        assert w.log == ""
+        diary.unlink()
+
+
 def test_locale_that_does_not_exist_is_a_warning(worker, script):
     path = script(HELLO)
     w = worker(locale="xx_YY.UTF-8", environ={**os.environ, "LC_ALL": "xx_YY.UTF-8"})

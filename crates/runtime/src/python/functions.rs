@@ -12,6 +12,7 @@ use wire::response::{Level, MAX_LOG_TEXT};
 use super::calls::interim;
 use super::object::{Exception, Gil, Object, Raised};
 use super::types::{self, Arguments, Table};
+use crate::worker::service;
 use crate::wsgi::exchange::Exchange;
 use crate::wsgi::lines::Lines;
 use crate::{fork, process_log};
@@ -305,7 +306,21 @@ unsafe extern "C" fn forked(
     }
 }
 
-static METHODS: Table<[ffi::PyMethodDef; 7]> = Table::new([
+unsafe extern "C" fn ending(
+    _: *mut ffi::PyObject,
+    _: *mut *mut ffi::PyObject,
+    _: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by Python, with the GIL.
+    unsafe {
+        types::enter_object("ending", |gil| {
+            service::note_ending();
+            Ok(gil.none())
+        })
+    }
+}
+
+static METHODS: Table<[ffi::PyMethodDef; 8]> = Table::new([
     types::method(
         c"write",
         write,
@@ -321,6 +336,11 @@ static METHODS: Table<[ffi::PyMethodDef; 7]> = Table::new([
         c"forked",
         forked,
         c"Called in a process that the application forked.",
+    ),
+    types::method(
+        c"ending",
+        ending,
+        c"Called when SIGTERM has reached a service process.",
     ),
     types::method(
         c"client_disconnected",
@@ -346,7 +366,7 @@ pub fn module(gil: Gil<'_>) -> Result<Object, Raised> {
     unsafe {
         let module = gil.own(ffi::PyModule_New(c"_mod_wsgi.native".as_ptr()))?;
         let table = METHODS.as_ptr().cast::<ffi::PyMethodDef>();
-        for i in 0..7 {
+        for i in 0..8 {
             let method = table.add(i);
             let function = gil.own(ffi::PyCFunction_NewEx(
                 method,

@@ -16,7 +16,7 @@ pub mod posts;
 mod preload;
 mod request;
 mod secrets;
-mod service;
+pub mod service;
 mod stack;
 mod startup;
 mod threads;
