@@ -421,6 +421,8 @@ impl Group {
                 Event::NotStarted(failure) => {
                     self.trouble(WORKER_NOT_STARTED, format!("a worker {failure}"));
                     self.failed(now);
+                    // It is about to exit by itself, which says nothing more.
+                    self.workers[index].phase = Phase::Killed;
                 }
                 Event::Ready => {
                     self.workers[index].phase = Phase::Ready { since: now };

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use os::clock;
 use os::poll::{poll_uninterrupted, Wanted};
 use os::socket::{self, Direction, Wait};
 use wire::frame::{self, Kind, HEAD_LEN};
@@ -25,6 +26,10 @@ const BEHIND: Duration = Duration::from_secs(5);
 pub const PEEK: usize = 128 * 1024;
 /// How long a peer may take to begin its request, and then for each further piece.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same for the beginning where others wait: a child sends in the moment it has connected.
+const HASTE: Duration = Duration::from_millis(50);
+/// How long the whole of a request may take that comes in pieces.
+const MOST_PATIENCE: Duration = Duration::from_secs(5);
 /// Pieces in which a request may come that is too long to be left in the socket.
 const MOST_PIECES: u32 = 1 << 12;
 
@@ -65,8 +70,23 @@ impl Connection {
         matches!(poll_uninterrupted(&mut wanted, Some(limit)), Ok(n) if n > 0)
     }
 
+    /// Waits for the request to begin: for a second, or until somebody else wants the thread.
+    fn begins(&self, is_wanted: &dyn Fn() -> bool) -> Result<(), &'static str> {
+        let end = clock::monotonic() + PATIENCE;
+        while !self.readable_within(HASTE) {
+            if clock::monotonic() >= end {
+                return Err("it sent nothing for a second");
+            }
+            if is_wanted() {
+                return Err("it sent nothing, and others wait");
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the request into `memory`, which grows for one that is longer than [`PEEK`].
-    pub fn take_request(&self, memory: &mut Vec<u8>) -> Taken {
+    /// `is_wanted` says whether other connections wait for a thread.
+    pub fn take_request(&self, memory: &mut Vec<u8>, is_wanted: &dyn Fn() -> bool) -> Taken {
         let mut waited = false;
         let mut pauses = 0;
         loop {
@@ -75,10 +95,10 @@ impl Connection {
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && !waited => {
                     waited = true;
-                    if !self.readable_within(PATIENCE) {
-                        return Taken::Nothing(Some("it sent nothing for a second"));
+                    match self.begins(is_wanted) {
+                        Ok(()) => continue,
+                        Err(why) => return Taken::Nothing(Some(why)),
                     }
-                    continue;
                 }
                 Err(_) => return Taken::Nothing(None),
             };
@@ -114,12 +134,14 @@ impl Connection {
             memory.resize(total, 0);
         }
         let mut at = 0;
+        let end = clock::monotonic() + MOST_PATIENCE;
         for _ in 0..MOST_PIECES {
             match socket::recv(self.fd.as_fd(), &mut memory[at..total], Wait::Never) {
                 Ok(0) => return Taken::Nothing(None),
                 Ok(n) => at += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if !self.readable_within(PATIENCE) {
+                    let late = clock::monotonic() >= end;
+                    if late || !self.readable_within(PATIENCE) {
                         return Taken::Nothing(Some("it stopped within its request"));
                     }
                 }
@@ -263,7 +285,7 @@ mod tests {
         let mut memory = vec![0; PEEK];
         for _ in 0..2 {
             assert!(
-                matches!(worker.take_request(&mut memory), Taken::Peeked(n) if n == message.len())
+                matches!(worker.take_request(&mut memory, &|| false), Taken::Peeked(n) if n == message.len())
             );
             assert_eq!(&memory[..message.len()], message);
         }
@@ -280,7 +302,7 @@ mod tests {
             let message = request(10);
             child.say(&message);
             let mut memory = vec![0; PEEK];
-            worker.take_request(&mut memory);
+            worker.take_request(&mut memory, &|| false);
             if consume {
                 worker.consume(message.len());
             }
@@ -298,7 +320,7 @@ mod tests {
             scope.spawn(|| child.say(&message));
             let mut memory = vec![0; PEEK];
             assert!(
-                matches!(worker.take_request(&mut memory), Taken::Received(n) if n == message.len())
+                matches!(worker.take_request(&mut memory, &|| false), Taken::Received(n) if n == message.len())
             );
             assert_eq!(memory, message);
         });
@@ -309,26 +331,36 @@ mod tests {
         let mut memory = vec![0; PEEK];
         let (child, worker) = pair();
         assert!(matches!(
-            worker.take_request(&mut memory),
+            worker.take_request(&mut memory, &|| false),
             Taken::Nothing(Some(_))
         ));
         child.say(&[0xff; 20]);
         assert!(matches!(
-            worker.take_request(&mut memory),
+            worker.take_request(&mut memory, &|| false),
             Taken::Nothing(Some(_))
         ));
         let (child, worker) = pair();
         child.say(&request(10)[..12]);
         assert!(matches!(
-            worker.take_request(&mut memory),
+            worker.take_request(&mut memory, &|| false),
             Taken::Nothing(Some(_))
         ));
         let (child, worker) = pair();
         drop(child);
         assert!(matches!(
-            worker.take_request(&mut memory),
+            worker.take_request(&mut memory, &|| false),
             Taken::Nothing(None)
         ));
+    }
+
+    #[test]
+    fn a_silent_peer_takes_no_thread_that_others_wait_for() {
+        let (_child, worker) = pair();
+        let begin = clock::monotonic();
+        let mut memory = vec![0; PEEK];
+        let taken = worker.take_request(&mut memory, &|| true);
+        assert!(matches!(taken, Taken::Nothing(Some(_))));
+        assert!(clock::monotonic() - begin < PATIENCE / 2);
     }
 
     #[test]

@@ -233,7 +233,12 @@ impl Acceptor {
         if !self.is_welcome(&connection) {
             return;
         }
-        let (len, peeked) = match connection.take_request(&mut self.memory.message) {
+        let listener = self.worker.listener.as_fd();
+        let others_wait = || {
+            let mut wanted = [os::poll::Wanted::readable(listener)];
+            os::poll::poll(&mut wanted, Some(Duration::ZERO)).is_ok_and(|ready| ready > 0)
+        };
+        let (len, peeked) = match connection.take_request(&mut self.memory.message, &others_wait) {
             Taken::Peeked(len) => (len, true),
             Taken::Received(len) => (len, false),
             Taken::Nothing(None) => return,
