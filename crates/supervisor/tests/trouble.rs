@@ -256,3 +256,92 @@ fn options_without_effect_are_named() {
     supervisor.configure(&[group]).unwrap();
     supervisor.logged("process group 'shop': chroot, eviction-timeout: no effect yet");
 }
+
+#[test]
+fn a_successor_that_cannot_load_its_scripts_stays_out_of_service_and_says_so_once() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    let mut group = supervisor.group("shop", "");
+    supervisor.configure(&[group.clone()]).unwrap();
+    let old = supervisor.pid("shop");
+    supervisor.ask("shop", "loaded /srv/shop.wsgi");
+    group.place.env = vec![("MODE".into(), "cannotload".into())];
+    supervisor.configure(&[group.clone()]).unwrap();
+    supervisor.logged("broken deploy");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(supervisor.pid("shop"), old);
+    assert_eq!(supervisor.count_logged("WSGI0347"), 1);
+    assert_eq!(supervisor.count_logged("broken deploy"), 1);
+    group.place.env = vec![("MODE".into(), "".into())];
+    supervisor.configure(&[group]).unwrap();
+    eventually("the old one leaves", || (!is_alive(old)).then_some(()));
+    let setup = supervisor.ask("shop", "setup");
+    let script: String = b"/srv/shop.wsgi"
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    assert!(setup.contains(&script), "the successor knows the script");
+}
+
+#[test]
+fn a_refusal_names_the_doors_of_those_who_go_on_as_who_they_are() {
+    let supervisor = Supervisor::start();
+    for name in ["same", "other"] {
+        supervisor.prefix(name);
+    }
+    let (mut same, mut other) = (supervisor.group("same", ""), supervisor.group("other", ""));
+    supervisor
+        .configure(&[same.clone(), other.clone()])
+        .unwrap();
+    let mut elsewhere = supervisor.group("new", "");
+    elsewhere.socket_path = "/no/such/directory/s".into();
+    let path = same.socket_path.clone();
+    same.key = [9; 16];
+    same.socket_path = "/no/such/directory/t".into();
+    other.identity.uid = 12345;
+    supervisor.configure(&[same, other, elsewhere]).unwrap_err();
+    let doors = supervisor.doors.lock().unwrap();
+    let told: Vec<_> = doors.iter().map(|d| (d.group.text(), d.key)).collect();
+    assert_eq!(told, [("same".into(), [1; 16])]);
+    assert_eq!(doors[0].socket_path, path);
+}
+
+#[test]
+fn one_that_is_superseded_finishes_its_requests_and_ends() {
+    let mut supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    supervisor
+        .configure(&[supervisor.group("shop", "")])
+        .unwrap();
+    let worker = supervisor.pid("shop");
+    let mut long = supervisor.connect("shop").unwrap();
+    long.write_all(format!("wait {}\n", supervisor.text("finish")).as_bytes())
+        .unwrap();
+    long.read_exact(&mut [0; 6]).unwrap();
+    supervisor.process.signal(os::signal::SIGUSR2).unwrap();
+    supervisor.logged("WSGI0348");
+    supervisor.abandon();
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(is_alive(worker), "it has a request");
+    supervisor.touch("finish");
+    let mut answer = String::new();
+    long.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer.trim(), worker.to_string());
+    supervisor.over();
+}
+
+#[test]
+fn a_worker_that_never_ran_is_told_of_once() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    let mut group = supervisor.group("shop", "");
+    // Root's place alone, in which there is no Python; or nobody's, for who is not root.
+    group.place.chroot = Some("/proc/self".into());
+    supervisor.configure(&[group]).unwrap();
+    let (status, text) = supervisor.refusal("shop");
+    assert_eq!(status, 503);
+    assert!(text.contains("WSGI0333"), "{text}");
+    std::thread::sleep(Duration::from_millis(800));
+    assert_eq!(supervisor.count_logged("WSGI0333: process group"), 1);
+    assert_eq!(supervisor.count_logged("WSGI0338"), 0);
+}

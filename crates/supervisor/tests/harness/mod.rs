@@ -9,11 +9,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use os::process::{Child, Exit};
 use os::socket::{self, Wait};
-use wire::control::{FromSupervisor, StatusDoor, ToSupervisor};
+use wire::control::{Door, FromSupervisor, StatusDoor, ToSupervisor};
 use wire::group::{Group, Identity, Limits, Place, Python, ServerFacts, Timeouts};
 use wire::status::Report;
 
@@ -36,6 +37,8 @@ pub struct Supervisor {
     pub process: Child,
     control: Option<OwnedFd>,
     directory: PathBuf,
+    /// Told with the last refusal.
+    pub doors: Mutex<Vec<Door>>,
 }
 
 impl Supervisor {
@@ -71,6 +74,7 @@ impl Supervisor {
             process,
             control: Some(own),
             directory,
+            doors: Mutex::default(),
         }
     }
 
@@ -149,7 +153,10 @@ impl Supervisor {
         let len = socket::recv(control, &mut buffer, Wait::AsSet).unwrap();
         match FromSupervisor::decode(&buffer[..len]).unwrap() {
             FromSupervisor::Accepted(()) => Ok(()),
-            FromSupervisor::Refused(why) => Err(why.sentence.text().into_owned()),
+            FromSupervisor::Refused(why) => {
+                *self.doors.lock().unwrap() = why.doors;
+                Err(why.sentence.text().into_owned())
+            }
         }
     }
 

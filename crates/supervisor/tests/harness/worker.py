@@ -55,6 +55,10 @@ def serve(connection):
             sys.stderr.write(" ".join(rest) + "\n")
             sys.stderr.flush()
             answer = "ok"
+        elif command == "loaded":
+            script = rest[0].encode()
+            say(b"\x04" + struct.pack("<I", len(script)) + script + struct.pack("<I", 0))
+            answer = "ok"
         elif command == "leave":
             say(bytes([2, int(rest[0])]))
             answer = "ok"
@@ -104,6 +108,10 @@ if mode == "crash":
 if mode == "unusable":
     unusable(b"no module named encodings")
     os._exit(1)
+if mode == "cannotload":
+    report = b"Traceback:\n  broken deploy"
+    say(b"\x05" + struct.pack("<I", len(report)) + report)
+    os._exit(0)
 if mode == "brief":
     say(b"\x01")
     os._exit(9)
