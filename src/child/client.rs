@@ -256,6 +256,10 @@ impl Client for HttpdClient<'_> {
 
     fn report(&mut self, trouble: &Trouble) {
         write_log(self.request, trouble.level, trouble.text.as_bytes());
+        if trouble.is_of_queue() {
+            // A moment in which threads may have become free.
+            let _ = self.request.err_headers_out().set(b"Retry-After", b"5");
+        }
     }
 }
 

@@ -3,6 +3,7 @@ else anything (issue 4, point 5)."""
 
 import os
 import re
+import subprocess
 import threading
 import time
 
@@ -23,6 +24,9 @@ mod_wsgi.subscribe_shutdown(note)
 
 def application(environ, start_response):
     where = environ["PATH_INFO"]
+    if where.startswith("/sleep/"):
+        with open({hints!r}, "a") as file:
+            file.write(where + "\\n")
     start_response("200 OK", [("Content-Type", "text/plain")])
     if where == "/begun":
         return begun()
@@ -31,6 +35,8 @@ def application(environ, start_response):
         re.match("(a+)+$", 60 * "a" + "b")
     if where.startswith("/sleep/"):
         hang(float(where[7:]))
+    if where == "/epoch":
+        return [repr(time.time()).encode()]
     if where == "/loop":
         while True:
             time.sleep(0.01)
@@ -51,10 +57,12 @@ BELOW = (r"\]\s+File \"", r"\]\s+\S", "Traceback", "RequestTimeout", "hread 0x")
 @pytest.fixture
 def served(httpd):
     def serve(options, *lines):
-        httpd.reasons = httpd.apps / "reasons"
-        httpd.reasons.touch()
-        httpd.reasons.chmod(0o666)
-        httpd.app("slow.wsgi", SLOW.format(reasons=str(httpd.reasons)))
+        # Why processes ended, and which slow requests have begun.
+        httpd.reasons, httpd.hints = httpd.apps / "reasons", httpd.apps / "hints"
+        for path in (httpd.reasons, httpd.hints):
+            path.touch()
+            path.chmod(0o666)
+        httpd.app("slow.wsgi", SLOW.format(reasons=str(httpd.reasons), hints=str(httpd.hints)))
         httpd.serve("slow.wsgi", *lines, options=options)
         return httpd
 
@@ -251,9 +259,8 @@ def test_a_request_that_waited_too_long_is_not_run(served):
     httpd = served("threads=1 queue-timeout=1")
     httpd.get("/")
     first, thread = in_background(httpd, "/sleep/2.5")
-    waiting.until(lambda: True)
-    time_out = threading.Event()
-    assert not time_out.wait(0.3)
+    # It has the one thread.
+    waiting.until(lambda: httpd.hints.read_text() == "/sleep/2.5\n", 5)
     late = httpd.get("/late")
     thread.join()
     assert first[0].status == 200
@@ -263,6 +270,7 @@ def test_a_request_that_waited_too_long_is_not_run(served):
         waited = float(re.search(r"GET /late waited ([\d.]+) s", said.text)[1])
         assert 1.5 <= waited < 3
         assert "queue-timeout=1" in said.text and "1 of 1 threads" in said.text
+        assert late["Retry-After"].isdigit()
     assert httpd.get("/").status == 200
 
 
@@ -327,7 +335,7 @@ def test_a_request_that_runs_when_its_process_is_replaced_may_end(served):
     httpd = served("threads=2 maximum-requests=2 graceful-timeout=10")
     httpd.get("/")
     running, thread = in_background(httpd, "/sleep/1.5")
-    waiting.until(lambda: True)
+    waiting.until(httpd.hints.read_text, 5)
     httpd.get("/")
     thread.join()
     assert running[0].status == 200
@@ -338,6 +346,7 @@ def test_a_request_that_takes_longer_than_that_ends_with_its_process(served):
     httpd = served("threads=2 maximum-requests=2 graceful-timeout=1 shutdown-timeout=1")
     httpd.get("/")
     running, thread = in_background(httpd, "/sleep/60")
+    waiting.until(httpd.hints.read_text, 5)
     start = time.monotonic()
     httpd.get("/")
     thread.join()
@@ -457,3 +466,91 @@ def application(environ, start_response):
     httpd.get("/")
     httpd.stop()
     assert done.read_text() == ("stopping\natexit\n" if destroyed else "stopping\n")
+
+
+# -- the clock ------------------------------------------------------------------------------------
+
+
+SHIFTED = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <time.h>
+
+/* Moves the wall clock of every process that loads this by the size of a file, in seconds, minus a
+   million. */
+static time_t shift(void) {
+    struct stat facts;
+    const char *path = getenv("CLOCK_SHIFT");
+    return path && stat(path, &facts) == 0 ? (time_t)facts.st_size - 1000000 : 0;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    int done = real(clock, now);
+    if (done == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) now->tv_sec += shift();
+    return done;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+    struct timespec exact;
+    clock_gettime(CLOCK_REALTIME, &exact);
+    now->tv_sec = exact.tv_sec;
+    now->tv_usec = exact.tv_nsec / 1000;
+    return 0;
+}
+
+time_t time(time_t *where) {
+    struct timespec exact;
+    clock_gettime(CLOCK_REALTIME, &exact);
+    if (where) *where = exact.tv_sec;
+    return exact.tv_sec;
+}
+"""
+
+
+@pytest.fixture
+def clock(httpd):
+    """Sets the wall clock of the server's processes, for them alone."""
+    shim = httpd.root / "shift.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", shim, "-x", "c", "-", "-ldl"], input=SHIFTED.encode(), check=True)
+    shifted = httpd.root / "shift"
+
+    def shift(seconds):
+        fresh = shifted.with_name("shift.new")
+        with open(fresh, "wb") as file:
+            file.truncate(1_000_000 + seconds)
+        fresh.rename(shifted)
+
+    shift(0)
+    httpd.environ.update(LD_PRELOAD=str(shim), CLOCK_SHIFT=str(shifted))
+    return shift
+
+
+@pytest.mark.differs("limits-fire-when-they-say", run=False)
+@pytest.mark.parametrize("step", [3600, -3600])
+def test_a_clock_that_is_set_changes_nothing(served, clock, step):
+    httpd = served("threads=2 request-timeout=2 queue-timeout=60 deadlock-timeout=10 inactivity-timeout=60 "
+                   "startup-timeout=60 restart-interval=600 graceful-timeout=5")
+    pid = httpd.get("/").text
+    before = httpd.ask("/epoch")
+    running, thread = in_background(httpd, "/sleep/1.5")
+    late, other = in_background(httpd, "/sleep/60")
+    waiting.until(lambda: len(httpd.hints.read_text().split()) == 2, 5)
+    clock(step)
+    thread.join()
+    # The one in time is left alone, and the one that is late is not late or early because of it.
+    assert running[0].text == pid
+    other.join()
+    assert late[0].status == 504
+    assert 2 <= late[0].elapsed < 3
+    after = httpd.ask("/epoch")
+    assert abs(after - before - step) < 60, "the clock was not set"
+    for _ in range(5):
+        assert httpd.get("/").status == 200
+    httpd.error_log.allow("WSGI0323", *BELOW)
+    assert not httpd.error_log.records("WSGI0084|WSGI0325|WSGI0326|WSGI0327|WSGI0339")
+    assert set(httpd.reasons.read_text().split()) <= {"request_timeout"}

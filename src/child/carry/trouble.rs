@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use wire::log_id::{
     CLIENT_STALLED, CONNECTION_FAILED, CONNECT_FAILED, CONNECT_TIMED_OUT, HANDED_BACK,
-    HEADER_FIELD_TOO_LONG, HEAD_UNFIT, NOT_A_FILE, RESPONSE_BROKEN_OFF, RESPONSE_CUT,
-    RESPONSE_MALFORMED, RESPONSE_SHORT, RESPONSE_STALLED, UPLOAD_FAILED, WORKER_CLOSED,
-    WORKER_SILENT,
+    HEADER_FIELD_TOO_LONG, HEAD_UNFIT, NOT_A_FILE, QUEUE_TIMED_OUT, RESPONSE_BROKEN_OFF,
+    RESPONSE_CUT, RESPONSE_MALFORMED, RESPONSE_SHORT, RESPONSE_STALLED, UPLOAD_FAILED,
+    WORKER_CLOSED, WORKER_SILENT,
 };
 use wire::response::{BodyFailure, Level, Retry};
 use wire::Malformed;
@@ -288,6 +288,12 @@ impl Trouble {
                  {why}."
             ),
         )
+    }
+
+    /// Whether the worker did not run the request because it had waited too long: the client may
+    /// try again a little later.
+    pub fn is_of_queue(&self) -> bool {
+        self.text.starts_with(&QUEUE_TIMED_OUT.to_string())
     }
 
     /// The worker says that there is no response.
