@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
+use os::clock;
 use wire::control::Leaving;
 use wire::frame::HEAD_LEN;
 use wire::log_id::{KEY_UNKNOWN, REQUEST_MALFORMED, REQUEST_MET_DEFECT, TOO_MANY_INTERPRETERS};
@@ -34,6 +35,9 @@ pub struct Memory {
     out: Vec<u8>,
     input: Vec<u8>,
 }
+
+/// Age of a request, in microseconds, before which no child has withdrawn it.
+const WITHDRAWN: u64 = wire::request::WITHDRAWN_AFTER.as_micros() as u64 / 2;
 
 /// What a thread keeps of its memory between requests.
 const KEEP: usize = 256 * 1024;
@@ -76,6 +80,8 @@ pub struct Accepted {
     pub len: usize,
     /// The message is still in the socket.
     pub peeked: bool,
+    /// It came over a connection that had carried one before.
+    pub is_kept: bool,
     /// When it was taken up: microseconds since the epoch, and of the monotonic clock.
     pub taken_up: u64,
     pub taken_up_at: u64,
@@ -214,7 +220,7 @@ pub fn handle(
         watched: &watched,
     };
     let served = catch_unwind(AssertUnwindSafe(|| seat.enter(|gil| part.serve(gil))));
-    let last = match served {
+    let mut last = match served {
         Ok(Served::Answered(last)) => last,
         Ok(Served::Stale) => {
             let mut frame = Vec::new();
@@ -230,6 +236,9 @@ pub fn handle(
         }
         Err(_panic) => Some(part.after_panic()),
     };
+    if let Some(Last::End(end)) = &mut last {
+        end.kept = prologue.flags.has(Flags::KEEP) && worker.keeps_connections();
+    }
     (*out, *input) = exchange.finish(last);
     if active {
         worker.note_activity();
@@ -305,19 +314,32 @@ impl Part<'_> {
             Ok(made) => made,
             Err(raised) => return self.fail(gil, 500, &describe(gil, raised)),
         };
-        if !self.watched.begin() || !self.consume() {
+        if !self.begin() {
             return Served::Gone;
         }
         Served::Answered(application::run(gil, &task, application, made))
     }
 
-    fn consume(&self) -> bool {
-        !self.accepted.peeked || self.accepted.connection.consume(self.accepted.len)
+    /// Takes the request out of the socket. False where it is not to be run, because it is somebody
+    /// else's by now or nobody's.
+    ///
+    /// A child withdraws a request that has stayed in the socket for long: it closes its side, and
+    /// where the request is still there afterwards sends it to another worker. So it is taken out
+    /// first and looked for that afterwards; a child does not do it before [`WITHDRAWN`].
+    fn begin(&self) -> bool {
+        let Accepted {
+            connection, len, ..
+        } = self.accepted;
+        if !self.watched.begin() || (self.accepted.peeked && !connection.consume(*len)) {
+            return false;
+        }
+        let age = clock::monotonic_us().saturating_sub(self.request.prologue.sent);
+        age < WITHDRAWN || !self.accepted.is_kept || !connection.is_withdrawn()
     }
 
     /// Answers with a status and a record for the log.
     fn fail(&self, gil: Gil<'_>, status: u16, report: &str) -> Served {
-        if !self.watched.begin() || !self.consume() {
+        if !self.begin() {
             process_log::say(report);
             return Served::Gone;
         }

@@ -445,7 +445,7 @@ impl Worker {
         let threads = self.setup.group.threads;
         let waiting = Inquiry::begin()
             .ok()
-            .and_then(|inquiry| inquiry.waiting(std::os::fd::AsFd::as_fd(&self.listener)));
+            .and_then(|inquiry| inquiry.waiting(self.reception.listener()));
         let waiting = match waiting {
             None => String::new(),
             Some(1) => ", 1 request waits for the group".to_owned(),
