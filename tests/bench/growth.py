@@ -12,6 +12,8 @@ import selectors
 import shutil
 import socket
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -112,7 +114,7 @@ def ask_each(contestant):
 def by_idle(args, say):
     curve = Curve("with idle keep-alive connections", "idle connections")
     lines = "AsyncRequestWorkerFactor 200\nListenBacklog 1000"
-    with contextlib.ExitStack() as stack, both(args, say, more_lines=lines) as up:
+    with both(args, say, more_lines=lines) as up, contextlib.ExitStack() as stack:
         idle = {title: stack.enter_context(Idle(c)) for title, c in up.items()}
         for count in IDLE:
             for title in up:
@@ -126,43 +128,32 @@ def by_idle(args, say):
 
 
 class Idle:
-    """Clients that had an answer and keep their connections."""
+    """Clients that had an answer and keep their connections; see idle.py."""
 
     def __init__(self, contestant):
         self.contestant = contestant
-        self.sockets = []
 
     def __enter__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("idle.py"), str(self.contestant.port),
+             self.contestant.path("hello")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         return self
 
     def __exit__(self, *_):
-        for one in self.sockets:
-            one.close()
+        self.process.communicate()
+
+    def tell(self, words):
+        print(words, file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline().strip()
+        if answer != "ok":
+            raise Wrong(f"idle connections to {self.contestant.name}: {answer}\n"
+                        f"{self.contestant.log_tail()}")
 
     def grow(self, count):
-        request = (f"GET {self.contestant.path('hello')} HTTP/1.1\r\nHost: idle\r\n\r\n").encode()
-        while len(self.sockets) < count:
-            # Addresses enough that ports do not run out.
-            source = f"127.0.0.{2 + len(self.sockets) // 5000}"
-            one = socket.create_connection(("127.0.0.1", self.contestant.port), 30, (source, 0))
-            self.sockets.append(one)
-            one.sendall(request)
-            answer = b""
-            while not answer.endswith(b"Hello, World!"):
-                got = one.recv(4096)
-                if not got:
-                    raise Wrong(f"{self.contestant.name} closed connection {len(self.sockets)} of "
-                                f"{count}\n{self.contestant.log_tail()}")
-                answer += got
+        self.tell(count)
 
     def still_open(self):
-        for one in self.sockets:
-            one.setblocking(False)
-            try:
-                if not one.recv(1):
-                    raise Wrong(f"{self.contestant.name} closed an idle connection")
-            except BlockingIOError:
-                pass
+        self.tell("")
 
 
 class Queue:
@@ -266,7 +257,6 @@ CURVES = {"clients": by_clients, "processes": by_processes, "groups": by_groups,
 
 def run(args, versions, say):
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = max(most, 65536)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     found = {name: CURVES[name](args, say) for name in args.curves or CURVES}
     say("")
