@@ -26,6 +26,7 @@ from workloads import WORKLOADS, Wrong, check, load
 QUICK = {"rounds": 3, "workloads": ["hello", "hello-1", "stream10m", "file100m", "upload1m", "flask"],
          "contestants": ["ours", "ours-2x15", "mod_wsgi", "uwsgi", "static", "limit-rt"]}
 FULL = {"rounds": 5, "workloads": list(WORKLOADS), "contestants": None}
+GROWTH = {"rounds": 3}
 
 
 def arguments():
@@ -45,7 +46,7 @@ def arguments():
     parser.add_argument("--markdown", type=Path, metavar="FILE",
                         help="write the tables between the comments of FILE, and curves beside it")
     args = parser.parse_args()
-    for name, value in (QUICK if args.quick else FULL).items():
+    for name, value in (GROWTH if args.growth else QUICK if args.quick else FULL).items():
         if getattr(args, name) is None:
             setattr(args, name, value)
     cpus = sorted(os.sched_getaffinity(0))

@@ -7,8 +7,8 @@ import math
 import statistics
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT = 340, 250  # of one panel
-LEFT, TOP, RIGHT, BOTTOM = 52, 40, 16, 44  # room around its plot
+WIDTH, HEIGHT = 330, 260  # of one panel
+LEFT, TOP, RIGHT, BOTTOM = 48, 44, 20, 46  # room around its plot
 COLUMNS = 3
 INK, FAINT, GRID = "#1f2328", "#656d76", "#e4e7eb"
 #: What a line's title begins with: its colour.
@@ -33,25 +33,25 @@ def text(x, y, words, anchor="start", kind=""):
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(words)}</text>'
 
 
-def nice_top(value):
-    """The least of 1, 2, 2.5, 4, 5 times a power of ten that is above the value."""
-    power = 10 ** math.floor(math.log10(value))
-    return next(f * power for f in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if f * power >= value)
+def ticks(most):
+    """Round values from 0 to above `most`, at most six."""
+    power = 10 ** math.floor(math.log10(most / 5))
+    step = next(f * power for f in (1, 2, 2.5, 5, 10) if f * power * 5 >= most)
+    return [step * i for i in range(math.ceil(most / step) + 1)]
 
 
 class Panel:
     """One plot: the frame, and where values are in it."""
 
-    def __init__(self, title, axis, note, xs, top, log=True):
-        self.xs, self.top, self.log = xs, top, log
-        self.parts = [text(LEFT, 20, title, kind="title"), text(LEFT, 34, note, kind="faint")]
+    def __init__(self, title, axis, note, xs, ys, log=True):
+        self.xs, self.top, self.log = xs, ys[-1], log
+        self.parts = [text(14, 18, title, kind="title"), text(14, 34, note, kind="faint")]
         right, floor = WIDTH - RIGHT, HEIGHT - BOTTOM
-        for i in range(5):
-            value = top * i / 4
+        for value in ys:
             y = self.y(value)
             self.parts.append(f'<line x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" '
-                              f'stroke="{GRID if i else FAINT}"/>')
-            self.parts.append(text(LEFT - 8, y + 4, f"{value:g}", "end", "faint"))
+                              f'stroke="{GRID if value else FAINT}"/>')
+            self.parts.append(text(LEFT - 8, y + 4, f"{value:,g}", "end", "faint"))
         for x in xs:
             self.parts.append(text(self.x(x), floor + 18, f"{x:,}", "middle", "faint"))
         self.parts.append(text((LEFT + right) / 2, floor + 36, axis, "middle", "faint"))
@@ -89,7 +89,7 @@ class Panel:
 def curve_panel(curve):
     most = max(max(values) for line in curve.lines.values() for values in line.values())
     xs = sorted({x for line in curve.lines.values() for x in line})
-    panel = Panel(f"CPU per request {curve.title}", curve.axis, "µs, all server processes", xs, nice_top(most))
+    panel = Panel(curve.title, curve.axis, "CPU per request, µs", xs, ticks(most))
     # Ours last, so that it lies on top.
     for title in sorted(curve.lines, key=lambda title: title.startswith("we")):
         panel.line(title, curve.lines[title])
@@ -98,31 +98,30 @@ def curve_panel(curve):
 
 def queue_panel(queue):
     count = len(queue.places)
-    panel = Panel("Order of 1,000 queued requests", "place when sent",
-                  f"place when run; {queue.title}: correlation {queue.correlation():.4f}, worst off by "
-                  f"{queue.worst()}", [0, count // 2, count], count, log=False)
+    panel = Panel(f"A queue of {count:,}", "place when sent",
+                  f"place when run ({queue.title})", [0, count // 4, count // 2, count * 3 // 4, count],
+                  ticks(count), log=False)
     panel.dots(queue.places, colour(queue.title))
     return panel
 
 
 def legend():
-    rows = [("we", ""), ("mod_wsgi 6.1.1", ""), ("we, all in turn", "every group asked in turn"),
-            ("mod_wsgi 6.1.1, all in turn", "every group asked in turn")]
+    rows = ["we", "mod_wsgi 6.1.1", "we, all in turn", "mod_wsgi 6.1.1, all in turn"]
     parts = []
-    for row, (title, words) in enumerate(rows):
-        y = 70 + row * 28
+    for row, title in enumerate(rows):
+        y = 60 + row * 28
         parts.append(f'<line x1="{LEFT}" x2="{LEFT + 36}" y1="{y}" y2="{y}" class="line" '
                      f'stroke="{colour(title)}"{dashes(title)}/>')
-        parts.append(text(LEFT + 48, y + 4, f"{title.partition(',')[0]}{', ' + words if words else ''}"))
-    y = 70 + len(rows) * 28
+        parts.append(text(LEFT + 48, y + 4, title.replace("all in turn", "groups asked in turn")))
+    y = 60 + len(rows) * 28
     parts.append(f'<rect x="{LEFT}" y="{y - 7}" width="36" height="14" fill="{FAINT}" opacity="0.2"/>')
-    parts.append(text(LEFT + 48, y + 4, "least to most of the rounds"))
+    parts.append(text(LEFT + 48, y + 4, "from least to most of the rounds"))
     return parts
 
 
 def picture(found, queue):
     panels = [curve_panel(curve).parts for curve in found]
-    panels += [queue_panel(queue[0]).parts] if queue else []
+    panels += [queue_panel(queue[-1]).parts] if queue else []
     panels.append(legend())
     width = COLUMNS * WIDTH + 20
     height = math.ceil(len(panels) / COLUMNS) * (HEIGHT + 12) + 20

@@ -67,7 +67,7 @@ class Curve:
 
 
 def by_clients(args, say):
-    curve = Curve("with clients", "clients")
+    curve = Curve("Clients", "clients, connections kept")
     with both(args, say) as up:
         for count in CLIENTS:
             workload = dataclasses.replace(HELLO, clients=count)
@@ -77,7 +77,7 @@ def by_clients(args, say):
 
 
 def by_processes(args, say):
-    curve = Curve("with processes of 5 threads", "processes")
+    curve = Curve("Processes of a group", "processes of 5 threads")
     for count in PROCESSES:
         with both(args, say, processes=count) as up:
             curve.measure(say, args.rounds, count, {
@@ -86,7 +86,7 @@ def by_processes(args, say):
 
 
 def by_groups(args, say):
-    curve = Curve("with groups configured", "process groups")
+    curve = Curve("Groups configured", "process groups")
     for count in GROUPS:
         # Every path once; wrk asks them in turn.
         script = (f"local n = 0\nrequest = function()\n  n = (n + 1) % {count}\n"
@@ -112,7 +112,7 @@ def ask_each(contestant):
 
 
 def by_idle(args, say):
-    curve = Curve("with idle keep-alive connections", "idle connections")
+    curve = Curve("Idle clients", "idle keep-alive connections")
     lines = "AsyncRequestWorkerFactor 200\nListenBacklog 1000"
     with both(args, say, more_lines=lines) as up, contextlib.ExitStack() as stack:
         idle = {title: stack.enter_context(Idle(c)) for title, c in up.items()}
@@ -272,7 +272,8 @@ def run(args, versions, say):
     if args.markdown:
         report.put_between(args.markdown, "scripts/bench --growth", "\n".join(text))
         picture = args.markdown.with_name(f"{args.markdown.stem}-growth.svg")
-        picture.write_text(curves.picture(found.values(), queue))
+        ours = [one for one in queue if one.title.startswith(OURS)]
+        picture.write_text(curves.picture(found.values(), ours))
 
 
 def table(curve):
