@@ -82,7 +82,9 @@ def hold(environ, start_response):
 
 
 def queued(environ, start_response):
-    note(environ["QUERY_STRING"])
+    # Taken first: while a file is written other threads run.
+    now = time.monotonic_ns()
+    note(f"{environ['QUERY_STRING']} {now}")
     return hello(environ, start_response)
 
 

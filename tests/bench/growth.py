@@ -205,7 +205,7 @@ def queue_of(contestant, title, threads):
         # Long enough that Apache has passed it on before the next one comes.
         time.sleep(0.002)
     settle(contestant)
-    if len(order.read_text().split()) != threads:
+    if len(order.read_text().splitlines()) != threads:
         raise Wrong(f"{contestant.name} ran a request although every thread was held")
     result = Queue(title)
     pids = contestant.pids()
@@ -214,7 +214,8 @@ def queue_of(contestant, title, threads):
     answers(contestant, held + waiting)
     result.cpu = (cpu_seconds(pids) - cpu) / QUEUED * 1e6
     result.switches = (switches(pids) - switched) / QUEUED
-    run = [int(word) for word in order.read_text().split() if word != "hold"]
+    noted = [line.split() for line in order.read_text().splitlines() if line != "hold"]
+    run = [int(number) for number, when in sorted(noted, key=lambda line: int(line[1]))]
     if sorted(run) != list(range(QUEUED)):
         raise Wrong(f"{contestant.name} ran {len(set(run))} of {QUEUED} requests, {len(run)} times")
     result.places = [(sent, place) for place, sent in enumerate(run)]
