@@ -15,8 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import growth
 import report
+import scaling
 from app import FILE, FILE_SIZE
 from contestants import contestants
 from figures import system_calls
@@ -42,7 +42,7 @@ def arguments():
     parser.add_argument("--seconds", type=int, default=1, help="of each measurement")
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS)
     parser.add_argument("--contestants", nargs="+", help="ours mod_wsgi ..., see contestants.py")
-    parser.add_argument("--curves", nargs="+", choices=growth.CURVES, help="with --growth: which")
+    parser.add_argument("--curves", nargs="+", choices=scaling.CURVES, help="with --growth: which")
     parser.add_argument("--markdown", type=Path, metavar="FILE",
                         help="write the tables between the comments of FILE, and curves beside it")
     args = parser.parse_args()
@@ -80,7 +80,7 @@ def main():
     os.sched_setaffinity(0, {int(args.client_cpu)})
     try:
         if args.growth:
-            growth.run(args, versions(), say)
+            scaling.run(args, versions(), say)
         else:
             compare(args)
     except (Wrong, RuntimeError) as error:
