@@ -15,6 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import profiling
 import report
 import scaling
 from app import FILE, FILE_SIZE
@@ -27,6 +28,7 @@ QUICK = {"rounds": 3, "workloads": ["hello", "hello-1", "stream10m", "file100m",
          "contestants": ["ours", "ours-2x15", "mod_wsgi", "uwsgi", "static", "limit-rt"]}
 FULL = {"rounds": 5, "workloads": list(WORKLOADS), "contestants": None}
 GROWTH = {"rounds": 3}
+PROFILE = {"workloads": ["hello"]}
 
 
 def arguments():
@@ -34,10 +36,13 @@ def arguments():
     for name in ("venv", "mod-wsgi", "ours", "built"):
         # Said by scripts/bench.
         parser.add_argument(f"--{name}", type=Path, required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--quick", action="store_true",
-                        help="what the targets need, in about 3 minutes; all takes about 15")
-    parser.add_argument("--growth", action="store_true",
-                        help="how cost grows with clients, processes, groups, idle connections, queues")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--quick", action="store_true",
+                      help="what the targets need, in about 3 minutes; all takes about 15")
+    what.add_argument("--growth", action="store_true",
+                      help="how cost grows with clients, processes, groups, idle connections, queues")
+    what.add_argument("--profile", action="store_true",
+                      help="where a request's time goes: perf's samples, system calls in order")
     parser.add_argument("--rounds", type=int, help="5, or 3 with --quick and --growth")
     parser.add_argument("--seconds", type=int, default=1, help="of each measurement")
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS)
@@ -46,7 +51,8 @@ def arguments():
     parser.add_argument("--markdown", type=Path, metavar="FILE",
                         help="write the tables between the comments of FILE, and curves beside it")
     args = parser.parse_args()
-    for name, value in (GROWTH if args.growth else QUICK if args.quick else FULL).items():
+    default = (GROWTH if args.growth else PROFILE if args.profile else QUICK if args.quick else FULL)
+    for name, value in default.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
     cpus = sorted(os.sched_getaffinity(0))
@@ -81,6 +87,8 @@ def main():
     try:
         if args.growth:
             scaling.run(args, versions(), say)
+        elif args.profile:
+            profiling.run(args, say)
         else:
             compare(args)
     except (Wrong, RuntimeError) as error:
@@ -91,6 +99,8 @@ def main():
 def compare(args):
     make = contestants(args)
     names = args.contestants or list(make)
+    if unknown := set(names) - set(make):
+        sys.exit(f"scripts/bench: {', '.join(unknown)} is none of {', '.join(make)}")
     with open(FILE, "wb") as file:
         file.truncate(FILE_SIZE)
     os.chmod(FILE, 0o644)

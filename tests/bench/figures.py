@@ -87,6 +87,8 @@ class Tracer:
 
     def __init__(self, contestant):
         self.pids = contestant.pids()
+        self.processes = {int(task.name): pid for pid in self.pids
+                          for task in Path(f"/proc/{pid}/task").iterdir()}
         self.log = tempfile.NamedTemporaryFile("r", suffix=".strace")
 
     def __enter__(self):
@@ -115,16 +117,22 @@ class Tracer:
         self.process.wait()
         self.log.close()
 
-    def calls(self):
-        """Calls that were made so far, once no more come."""
+    def lines(self):
+        """What was logged so far, once no more comes."""
         size = -1
         while size != (now := os.path.getsize(self.log.name)):
             size = now
             time.sleep(0.2)
         self.log.seek(0)
+        return self.log.readlines()
+
+    def calls(self):
+        """How many calls were made so far."""
         # A call during which another thread ran is written twice, the second time as resumed.
-        return sum(1 for line in self.log if "resumed>" not in line and "---" not in line
-                   and "+++" not in line)
+        return sum(1 for line in self.lines() if not re.search(r"resumed>|--- |\+\+\+ ", line))
+
+    def process_of(self, thread):
+        return self.processes.get(thread)
 
 
 def system_calls(contestant, requests=200):
