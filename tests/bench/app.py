@@ -6,7 +6,6 @@ that the memory of a worker is that of a small application until then.
 
 import functools
 import os
-import tempfile
 import threading
 import time
 import wsgiref.util
@@ -15,10 +14,11 @@ HELLO = b"Hello, World!"
 BODY_100K = b"x" * (100 * 1024)
 CHUNK_64K = b"y" * (64 * 1024)
 FILE_SIZE = 100 * 1024 * 1024
-#: Made by the benchmark before it starts, and removed by it at the end.
-FILE = os.path.join(tempfile.gettempdir(), "wsgi-bench-100m.bin")
-#: Where the growth of queues is watched: a folder with the files "order" and "open".
-QUEUE = os.path.join(tempfile.gettempdir(), "wsgi-bench-queue")
+HERE = os.path.dirname(os.path.abspath(__file__))
+#: Made by the benchmark before it starts. Its folder is a copy of this one, and removed at the end.
+FILE = os.path.join(HERE, "100m.bin")
+#: Where queues are watched: a folder with the files "order" and "open".
+QUEUE = os.path.join(HERE, "queue")
 
 
 def hello(environ, start_response):
@@ -77,7 +77,7 @@ def note(text):
 def hold(environ, start_response):
     note("hold")
     while not os.path.exists(os.path.join(QUEUE, "open")):
-        time.sleep(0.005)
+        time.sleep(0.02)
     return hello(environ, start_response)
 
 

@@ -125,7 +125,6 @@ def compare(args):
     finally:
         for contestant in started:
             contestant.stop()
-        os.unlink(FILE)
 
 
 def starts(results, args, makers):
@@ -157,7 +156,7 @@ def measure(results, name, contestants, args):
 
 def tell(results, started, args):
     head = report.header(args.command, versions(),
-                         f"{args.rounds} rounds of {args.seconds} s for each contestant and workload, "
+                         f"rounds: {args.rounds}, of {args.seconds} s for each contestant and workload, "
                          "one core for all server processes and one for the client")
     text = [head, "", *report.targets(results), "",
             "CPU per request as a ratio to that of mod_wsgi 1x5 in the same round: **median** (min-max); "

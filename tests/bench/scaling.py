@@ -264,7 +264,7 @@ def run(args, versions, say):
     queue = found.pop("queue", [])
     text = [report.header(args.command, versions,
                           f"hello over kept connections of 16 clients where not said otherwise, medians of "
-                          f"{args.rounds} rounds of {args.seconds} s"), ""]
+                          f"the rounds, which are {args.rounds} of {args.seconds} s"), ""]
     for curve in found.values():
         text += [*table(curve), ""]
     if queue:
