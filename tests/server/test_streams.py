@@ -161,6 +161,41 @@ def test_warnings_reach_the_error_log(run):
     httpd.error_log.allow("warnings.warn")
 
 
+@pytest.mark.differs("logging-keeps-levels")
+def test_warnings_keep_their_level(run):
+    httpd = run('warnings.warn("in a request", stacklevel=1)' + OK, top='import warnings\nwarnings.warn("at import", stacklevel=1)')
+    httpd.get("/")
+    for text in ("in a request", "at import"):
+        record, = httpd.error_log.expect(f"UserWarning: {text}", level="warn", count=1)
+        source, = httpd.error_log.expect(rf'warnings.warn\("{text}"', level="warn", count=1)
+    assert not httpd.error_log.records("UserWarning|warnings.warn", level="error")
+
+
+def test_warnings_go_where_the_application_sends_them(run):
+    httpd = run("""
+said = io.StringIO()
+with contextlib.redirect_stderr(said):
+    warnings.warn("to a stream")
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    warnings.warn("caught")
+warnings.showwarning("to a file", UserWarning, "file.py", 1, said)
+start_response("200 OK", [])
+return [repr([str(one.message) for one in caught]).encode(), said.getvalue().encode()]
+""", top="import contextlib, io, warnings")
+    text = httpd.get("/").text
+    assert text.startswith("['caught']") and "to a stream" in text and "to a file" in text
+    assert not httpd.error_log.records("to a stream|caught|to a file")
+
+
+def test_an_application_may_capture_warnings_with_logging(run):
+    httpd = run('warnings.warn("captured", stacklevel=1)' + OK, top="import logging, warnings\nlogging.captureWarnings(True)\n"
+                'logging.basicConfig(format="own %(levelname)s: %(message)s")')
+    httpd.get("/")
+    httpd.error_log.expect("own WARNING: .*UserWarning: captured", count=1)
+    httpd.error_log.allow("warnings.warn", r"\]\s*$")
+
+
 @pytest.mark.differs("group-in-the-log")
 def test_what_is_printed_outside_of_requests_names_the_group(run):
     httpd = run("""

@@ -17,6 +17,7 @@ mod preload;
 mod request;
 mod secrets;
 pub mod service;
+mod slow_load;
 mod stack;
 mod startup;
 mod threads;
