@@ -271,6 +271,57 @@ def test_the_access_log_can_show_times_worker_and_thread(run):
     assert 0 <= queue < 5_000_000 and 50_000 <= application < 5_000_000 and (pid, thread) == (worker.pid, 1)
 
 
+@pytest.mark.parametrize("what", ["print", "stderr", "errors", "logging", "handler", "traceback"])
+def test_what_a_request_says_names_its_client_and_script(run, what):
+    said = {
+        "print": 'print("said")', "stderr": 'sys.stderr.write("said\\n")', "errors": 'environ["wsgi.errors"].write("said\\n")',
+        "logging": 'logging.getLogger("shop").error("said")',
+        "handler": 'logging.getLogger("own").error("said")', "traceback": 'raise ValueError("said")',
+    }[what]
+    httpd = run(said + OK, top="import logging, mod_wsgi\nlogging.getLogger('own').addHandler(mod_wsgi.LogHandler())\nlogging.getLogger('own').propagate = False")
+    httpd.error_log.allow("WSGI0174", "Traceback", r"\]\s+\S")
+    with httpd.connect() as connection:
+        client = "%s:%d" % connection.socket.getsockname()
+        connection.send_request("GET", "/")
+        connection.response()
+    record, = httpd.error_log.expect("said$", level="error", count=1)
+    assert record.client == client
+    assert f"[script {httpd.apps}/case.wsgi]" in record.text
+
+
+def test_an_application_that_floods_its_log_holds_nobody_up(httpd):
+    httpd.app("flood.wsgi", """
+import os, threading
+over = threading.Event()
+
+def flood():
+    # Outside of any request, and past Python's streams.
+    while not over.is_set():
+        os.write(2, b"flood " * 600 + b"\\n")
+        print("flood " * 600)
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/flood":
+        threading.Thread(target=flood, daemon=True).start()
+    if environ["PATH_INFO"] == "/over":
+        over.set()
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"quick"]
+""")
+    httpd.configure(
+        "WSGIDaemonProcess app threads=3", "WSGIDaemonProcess other threads=1",
+        "WSGIScriptAlias /other {apps}/hello.wsgi process-group=other application-group=%{GLOBAL}",
+        "WSGIScriptAlias / {apps}/flood.wsgi process-group=app application-group=%{GLOBAL}",
+    ).start()
+    httpd.error_log.allow("flood|WSGI0317|WSGI033", r"\]\s*$")
+    httpd.get("/flood")
+    httpd.error_log.expect("flood")
+    for _ in range(20):
+        assert httpd.get("/other").status == 200
+        assert httpd.get("/x").text == "quick"
+    httpd.get("/over")
+
+
 # -- the guard ---------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("lines", [[], ["WSGIRestrictStdout Off"]], ids=["by default", "when switched off"])
