@@ -18,6 +18,7 @@ mod reception;
 mod request;
 mod secrets;
 pub mod service;
+mod slow_load;
 mod stack;
 mod startup;
 mod threads;

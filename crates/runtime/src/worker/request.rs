@@ -3,7 +3,6 @@
 //! Runs in: a request thread that has a seat in the interpreter of the request's group.
 
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
@@ -22,8 +21,9 @@ use crate::board::Shown;
 use crate::process_log;
 use crate::python::application::{self, Task};
 use crate::python::interpreter::{describe, Interpreter, Seat};
+use crate::python::lock;
 use crate::python::object::Gil;
-use crate::python::scripts::{self, Resolution, Wanted};
+use crate::python::scripts::{self, Resolution, Version, Wanted};
 use crate::wsgi::body::Body;
 use crate::wsgi::exchange::{Exchange, Facts, Last};
 use crate::wsgi::outlet::{Frames, Stream};
@@ -181,10 +181,10 @@ pub fn handle(
         return Handled::Done;
     }
     let mut shown = Shown::begin(desk.thread, &request, accepted.taken_up_at);
-    let modified = prologue
+    let version = prologue
         .flags
         .has(Flags::RELOAD)
-        .then(|| modification_time(prologue.script));
+        .then(|| version(prologue.script));
     let stream: Arc<dyn Stream> = Arc::clone(&accepted.connection) as _;
     let outlet = Box::new(Frames::new(Arc::clone(&stream), std::mem::take(out)));
     let exchange = Arc::new(Exchange::new(outlet, &stream, facts(prologue)));
@@ -216,9 +216,10 @@ pub fn handle(
         exchange: &exchange,
         request: &request,
         accepted,
-        modified,
+        version,
         watched: &watched,
     };
+    lock::begin();
     let served = catch_unwind(AssertUnwindSafe(|| seat.enter(|gil| part.serve(gil))));
     let mut last = match served {
         Ok(Served::Answered(last)) => last,
@@ -254,8 +255,8 @@ struct Part<'a> {
     exchange: &'a Arc<Exchange>,
     request: &'a Request<'a>,
     accepted: &'a Accepted,
-    /// As [`Wanted::modified`].
-    modified: Option<Option<i64>>,
+    /// As [`Wanted::version`].
+    version: Option<Option<Version>>,
     watched: &'a Watched,
 }
 
@@ -269,8 +270,12 @@ impl Part<'_> {
         let wanted = Wanted {
             path: prologue.script,
             callable: prologue.callable,
-            modified: self.modified,
+            version: self.version,
             sent: prologue.sent,
+            loads: &|| {
+                self.watched.note_load();
+                self.worker.control.wake();
+            },
             place: self.desk.place,
         };
         self.worker.note_load();
@@ -384,9 +389,8 @@ fn refuse(accepted: &Accepted, status: u16, text: &str) {
     accepted.connection.say(&frame);
 }
 
-/// In microseconds since the epoch; `None` where there is no such file.
-fn modification_time(path: &[u8]) -> Option<i64> {
+/// What the script is now; `None` where there is no such file.
+fn version(path: &[u8]) -> Option<Version> {
     let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
-    let facts = std::fs::metadata(path).ok()?;
-    Some(facts.mtime().checked_mul(1_000_000)? + facts.mtime_nsec() / 1000)
+    Version::of(&std::fs::metadata(path).ok()?)
 }
