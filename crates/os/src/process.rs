@@ -192,6 +192,9 @@ impl Child {
     }
 }
 
+/// The largest number that Linux gives to a process.
+pub const MAX_PID: u32 = 1 << 22;
+
 /// The number of this process.
 pub fn id() -> u32 {
     std::process::id()

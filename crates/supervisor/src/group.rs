@@ -328,8 +328,8 @@ impl Group {
 
     /// The descriptors to watch.
     pub fn sources<'s>(&'s self, now: Duration, add: &mut dyn FnMut(Source, BorrowedFd<'s>)) {
-        if self.log.is_waiting() {
-            add(Source::Log, self.log.as_fd());
+        if let Some(log) = self.log.waits_for() {
+            add(Source::Log, log);
         }
         if self.has_nobody() && self.door.is_open(now) {
             add(Source::Door, self.listener.as_fd());
