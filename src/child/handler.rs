@@ -80,7 +80,7 @@ fn answer(
     let chroot = group.surroundings.chroot.as_deref();
     let message = message(request, &settings, entrance, chroot, length, &taken)?;
     Ok(converse(
-        request, &settings, group, entrance, &message, taken,
+        request, serving, &settings, group, entrance, &message, taken,
     ))
 }
 
@@ -218,6 +218,7 @@ fn message(
 
 fn converse(
     request: Request<'_>,
+    serving: &Serving,
     settings: &Settings<'_>,
     group: &ProcessGroup,
     entrance: &Entrance,
@@ -240,7 +241,8 @@ fn converse(
     let mut door = Door {
         path: &entrance.path,
     };
-    let mut client = HttpdClient::new(request, taken.body, settings.enable_sendfile);
+    let mut client = HttpdClient::new(request, taken.body, settings.enable_sendfile)
+        .with_witness(serving.status.as_deref(), &group.name);
     match carry::carry(&mut door, &mut client, order) {
         carry::Outcome::Complete(end) => {
             note(request, &end);

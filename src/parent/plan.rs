@@ -129,11 +129,6 @@ pub fn message(
         display_name: group.display_name.clone().into(),
         preload: preload(group),
         global_reachable: group.global_reachable,
-        inert_options: group
-            .without_effect
-            .iter()
-            .map(|name| bytes(name.as_bytes()))
-            .collect(),
         log_level,
     }
 }
@@ -192,7 +187,6 @@ fn python(group: &ProcessGroup) -> group::Python {
         restrict_stdout: python.restrict_stdout,
         restrict_signal: python.restrict_signal,
         destroy_interpreter: python.destroy_interpreter,
-        server_metrics: python.server_metrics,
     }
 }
 

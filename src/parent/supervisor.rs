@@ -31,6 +31,9 @@ use crate::apache::process::{self, Fate, State};
 const EXEC_LIMIT: Duration = Duration::from_secs(10);
 /// Most successors started within [`RESTART_WINDOW`]; a supervisor that dies more often is given up.
 const MOST_RESTARTS: usize = 5;
+/// httpd has told its children to end a moment before it says so here. They close the connections of
+/// their clients, which ask again; were their workers gone before, clients would be told of an error.
+const HEAD_START: Duration = Duration::from_millis(50);
 /// See [`MOST_RESTARTS`].
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 
@@ -218,6 +221,7 @@ fn watch(
             Fate::Reclaimed => {
                 // Children that wait for an answer hear nothing of httpd's wish; without their
                 // workers they end at once. After a restart there is a new supervisor.
+                std::thread::sleep(HEAD_START);
                 end(time_to_stop);
                 return None;
             }

@@ -238,6 +238,14 @@ pub fn resident_memory(pid: u32) -> Option<u64> {
     pages.checked_mul(u64::try_from(size).ok()?)
 }
 
+/// How many processes the kernel has killed for want of memory since it runs. `None` where it does
+/// not say.
+pub fn killed_for_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/vmstat").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    line?.parse().ok()
+}
+
 /// Whether there is a process of that number, be it a zombie.
 pub fn exists(pid: u32) -> bool {
     let Ok(pid @ 1..) = libc::pid_t::try_from(pid) else {

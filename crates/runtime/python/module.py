@@ -198,6 +198,11 @@ def keep_levels():
         logging.lastResort = _log_handler()(logging.WARNING)
 
 
+def server_metrics():
+    """What Apache's own processes do: not known here, for none of its memory is."""
+    return None
+
+
 def build(settings):
     """The public module."""
     public = ModuleType("mod_wsgi", "The server this application runs in.")
@@ -218,6 +223,7 @@ def build(settings):
     public.client_disconnected = client_disconnected
     public.send_interim = send_interim
     public.active_requests = _active_requests
+    public.server_metrics = server_metrics
 
     def attribute(name):
         # logging is a large import that many applications never need.

@@ -171,7 +171,6 @@ fn group() -> Group {
             restrict_stdout: true,
             restrict_signal: true,
             destroy_interpreter: true,
-            server_metrics: false,
         },
         limits: Limits {
             maximum_requests: 1,
@@ -203,7 +202,6 @@ fn group() -> Group {
         display_name: "(wsgi:shop)".into(),
         preload: vec![("/srv/shop.wsgi".into(), "".into())],
         global_reachable: true,
-        inert_options: vec!["chroot".into()],
         log_level: 6,
     }
 }
