@@ -256,6 +256,13 @@ fn store_companion(values: [i64; 2]) {
     }
 }
 
+/// The name httpd was started by, as it gives to the system's log.
+pub fn short_name() -> &'static [u8] {
+    // SAFETY: httpd sets it before it reads any configuration, to a string that lives as long as the
+    // process.
+    unsafe { pool::bytes(sys::ap_server_argv0) }.unwrap_or(b"httpd")
+}
+
 /// The file this module was loaded from, as `LoadModule` named it.
 pub fn module_file() -> Option<PathBuf> {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use wire::log_id::EARLY_HINTS;
 use wire::response::{BodyFailure, Head, Level};
@@ -20,6 +21,7 @@ use crate::config::error::show;
 use super::carry::client::{BodyRead, Client, FileSent, Gone, Then};
 use super::carry::head::{interim_fields, Placed, ResponseHead};
 use super::carry::trouble::Trouble;
+use super::death;
 
 /// Bytes of text in one line of the error log; httpd cuts at about 8 KiB, our prefix included.
 const LINE: usize = 7000;
@@ -38,6 +40,15 @@ pub struct HttpdClient<'r> {
     is_muted: bool,
     /// What ended the body early.
     broken: Option<Broken>,
+    /// Where to ask how a worker died, and since when that matters.
+    witness: Option<Witness<'r>>,
+}
+
+/// The supervisor, as the one who knows how workers of a group end.
+struct Witness<'r> {
+    path: &'r [u8],
+    group: &'r [u8],
+    begun: Duration,
 }
 
 impl<'r> HttpdClient<'r> {
@@ -53,7 +64,15 @@ impl<'r> HttpdClient<'r> {
             has_ended: false,
             is_muted: false,
             broken: None,
+            witness: None,
         }
+    }
+
+    /// Has failures that come of a worker's death say how it died, as the supervisor at `path` knows.
+    pub fn with_witness(mut self, path: Option<&'r [u8]>, group: &'r [u8]) -> HttpdClient<'r> {
+        let begun = os::clock::monotonic();
+        self.witness = path.map(|path| Witness { path, group, begun });
+        self
     }
 
     /// What the handler returns where reading the body has failed.
@@ -255,7 +274,13 @@ impl Client for HttpdClient<'_> {
     }
 
     fn report(&mut self, trouble: &Trouble) {
-        write_log(self.request, trouble.level, trouble.text.as_bytes());
+        let witness = self.witness.as_ref().filter(|_| trouble.is_of_death());
+        let how = witness.and_then(|at| death::told(at.path, at.group, at.begun, self.has_begun));
+        let text = match how {
+            Some(how) => format!("{} The supervisor says: {how}.", trouble.text),
+            None => trouble.text.clone(),
+        };
+        write_log(self.request, trouble.level, text.as_bytes());
         if trouble.is_of_queue() {
             // A moment in which threads may have become free.
             let _ = self.request.err_headers_out().set(b"Retry-After", b"5");

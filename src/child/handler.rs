@@ -80,7 +80,7 @@ fn answer(
     let chroot = group.surroundings.chroot.as_deref();
     let message = message(request, &settings, entrance, chroot, length, &taken)?;
     Ok(converse(
-        request, &settings, group, entrance, &message, taken,
+        request, serving, &settings, group, entrance, &message, taken,
     ))
 }
 
@@ -219,6 +219,7 @@ fn message(
 
 fn converse(
     request: Request<'_>,
+    serving: &Serving,
     settings: &Settings<'_>,
     group: &ProcessGroup,
     entrance: &Entrance,
@@ -242,7 +243,8 @@ fn converse(
         path: &entrance.path,
         kept: &entrance.kept,
     };
-    let mut client = HttpdClient::new(request, taken.body, settings.enable_sendfile);
+    let mut client = HttpdClient::new(request, taken.body, settings.enable_sendfile)
+        .with_witness(serving.status.as_deref(), &group.name);
     match carry::carry(&mut door, &mut client, order) {
         carry::Outcome::Complete(end) => {
             note(request, &end);

@@ -15,6 +15,7 @@
 pub mod carry;
 pub mod checks;
 pub mod client;
+pub mod death;
 pub mod dial;
 pub mod dispatch;
 pub mod environ;

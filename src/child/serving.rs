@@ -47,6 +47,10 @@ pub fn limits(group: &ProcessGroup, timeout: Duration) -> Limits {
         successor: timeouts.connect + timeouts.startup.unwrap_or_default(),
         silence: timeouts.socket.unwrap_or(timeout),
         client: timeout,
+        reader: timeouts
+            .response_socket
+            .or(timeouts.socket)
+            .unwrap_or(timeout),
         flush_delay: group.transport.response_flush_delay,
         flush_bytes: usize::try_from(group.transport.response_buffer).unwrap_or(usize::MAX),
         held: usize::try_from(group.transport.response_buffer).unwrap_or(usize::MAX),

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::daemon_process::{DaemonOption, OptionValue};
-use super::directive::Effect::{Later, Now};
+use super::directive::Effect::{Never, Now};
 use super::error::Invalid;
 
 /// Bytes of a request body that are waited for before a worker is asked.
@@ -482,8 +482,10 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "response-socket-timeout",
         value: "seconds",
         default: "0: as socket-timeout",
-        effect: Later,
-        doc: "Time a single write of the response to the client may take.",
+        effect: Now,
+        doc: "Time a client may take nothing of its response while the process is still sending it: \
+              then its connection is closed and the process is free. What is left when the \
+              process is done, Apache sends by itself, within its own Timeout.",
         set: |options, value| {
             options.response_socket_timeout = Some(value.seconds()?);
             Ok(())
@@ -670,12 +672,11 @@ pub const DAEMON_OPTIONS: &[DaemonOption] = &[
         name: "server-metrics",
         value: "On or Off",
         default: "Off",
-        effect: Later,
-        doc: "Whether applications of this group may call `mod_wsgi.server_metrics()`.",
-        set: |options, value| {
-            options.server_metrics = Some(value.on_off()?);
-            Ok(())
-        },
+        effect: Never("a process shares no memory with Apache"),
+        doc: "Whether `mod_wsgi.server_metrics()` tells applications of this group what Apache's own \
+              processes do. A process shares no memory with Apache, so it always gives None; the \
+              handlers `server-status` and `wsgi-status` show administrators what is going on.",
+        set: |_, value| value.on_off().map(drop),
     },
 ];
 

@@ -84,7 +84,6 @@ pub struct DaemonOptions {
     pub max_rss: Option<u64>,
     pub script_user: Option<Account>,
     pub script_group: Option<AccountGroup>,
-    pub server_metrics: Option<bool>,
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
     pub env_file: Option<Vec<u8>>,
     pub clear_env: Option<bool>,
@@ -100,8 +99,6 @@ pub struct GroupGiven {
     pub options: DaemonOptions,
     /// The same as text, to show where two definitions differ.
     pub as_written: BTreeMap<&'static str, Vec<Vec<u8>>>,
-    /// Names of the options that were given and have no effect yet.
-    pub without_effect: Vec<&'static str>,
     /// Where it was said; the virtual host decides who may use the group.
     pub place: Place,
 }
@@ -118,7 +115,6 @@ impl GroupGiven {
             name,
             options: DaemonOptions::default(),
             as_written: BTreeMap::new(),
-            without_effect: Vec::new(),
             place: line.place.clone(),
         };
         let unknown =
@@ -139,9 +135,6 @@ impl GroupGiven {
                     line,
                 },
             )?;
-            if option.effect == Effect::Later && !group.without_effect.contains(&option.name) {
-                group.without_effect.push(option.name);
-            }
             group
                 .as_written
                 .entry(option.name)
@@ -151,10 +144,6 @@ impl GroupGiven {
         if group.options.script_user.is_some() && group.options.script_group.is_some() {
             let sentence = "script-user= and script-group= exclude each other; give one of them.";
             return Err(line.refuse(Problem::Because(sentence.into())));
-        }
-        for name in &group.without_effect {
-            line.reading
-                .note_without_effect(&format!("WSGIDaemonProcess {name}="), line.place);
         }
         Ok(group)
     }

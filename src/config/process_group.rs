@@ -51,8 +51,6 @@ pub struct ProcessGroup {
     pub preload: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether a request for the main interpreter (`%{GLOBAL}`) can reach the group.
     pub global_reachable: bool,
-    /// Names of options that were given and have no effect yet.
-    pub without_effect: Vec<&'static str>,
 }
 
 /// Which servers may use a group.
@@ -123,7 +121,6 @@ pub struct Python {
     pub restrict_stdout: bool,
     pub restrict_signal: bool,
     pub destroy_interpreter: bool,
-    pub server_metrics: bool,
 }
 
 /// When a process is replaced, and what the kernel lets it have. `None` is no limit.
@@ -270,7 +267,6 @@ impl ProcessGroup {
                 restrict_stdout: interpreter.restrict_stdout,
                 restrict_signal: interpreter.restrict_signal,
                 destroy_interpreter: globals.destroy_interpreter,
-                server_metrics: options.server_metrics.unwrap_or(false),
             },
             limits: Limits {
                 maximum_requests: options.maximum_requests.filter(|&count| count > 0),
@@ -316,7 +312,6 @@ impl ProcessGroup {
             },
             preload: Vec::new(),
             global_reachable: false,
-            without_effect: given.without_effect.clone(),
         })
     }
 }

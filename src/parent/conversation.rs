@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use os::poll::{poll_uninterrupted, Wanted};
@@ -13,6 +13,8 @@ use os::{clock, socket};
 use wire::control::{FromSupervisor, Refusal, StatusDoor, ToSupervisor, MAX_MESSAGE};
 use wire::group::{Group, ServerFacts};
 use wire::Malformed;
+
+use super::error_log::ErrorLog;
 
 /// Longest time the supervisor takes to read one message.
 const SEND_LIMIT: Duration = Duration::from_secs(5);
@@ -25,9 +27,9 @@ pub struct Configuration {
     /// What holds for all groups.
     pub facts: ServerFacts,
     /// The main error log.
-    pub log: Option<OwnedFd>,
+    pub log: ErrorLog,
     /// The groups, each with the error log it writes to where that is not the main one.
-    pub groups: Vec<(Group, Option<OwnedFd>)>,
+    pub groups: Vec<(Group, Option<ErrorLog>)>,
     /// Where the supervisor answers those who ask how things are.
     pub status: Option<StatusDoor>,
 }
@@ -74,15 +76,11 @@ impl Configuration {
     pub fn tell(&self, control: BorrowedFd<'_>) -> Result<(), Trouble> {
         socket::set_send_timeout(control, Some(SEND_LIMIT)).map_err(Trouble::Gone)?;
         discard_old_answers(control);
-        let log = self.log.as_ref().map(AsFd::as_fd);
-        send(
-            control,
-            &ToSupervisor::Begin(Box::new(self.facts.clone())),
-            log,
-        )?;
+        let begin = ToSupervisor::Begin(Box::new(self.facts.clone()));
+        send_with_log(control, &begin, Some(&self.log))?;
         for (group, log) in &self.groups {
-            let log = log.as_ref().map(AsFd::as_fd);
-            send(control, &ToSupervisor::Group(Box::new(group.clone())), log)?;
+            let group = ToSupervisor::Group(Box::new(group.clone()));
+            send_with_log(control, &group, log.as_ref())?;
         }
         if let Some(door) = &self.status {
             send(control, &ToSupervisor::Status(door.clone()), None)?;
@@ -135,6 +133,21 @@ fn discard_old_answers(control: BorrowedFd<'_>) {
     ) {}
 }
 
+fn send_with_log(
+    control: BorrowedFd<'_>,
+    message: &ToSupervisor,
+    log: Option<&ErrorLog>,
+) -> Result<(), Trouble> {
+    match log {
+        None => send(control, message, None),
+        Some(ErrorLog::Descriptor(log)) => send(control, message, Some(log.as_fd())),
+        Some(ErrorLog::System(how)) => {
+            send(control, message, None)?;
+            send(control, &ToSupervisor::Syslog(how.clone()), None)
+        }
+    }
+}
+
 fn send(
     control: BorrowedFd<'_>,
     message: &ToSupervisor,
@@ -166,6 +179,7 @@ fn answer(control: BorrowedFd<'_>) -> Result<FromSupervisor, Trouble> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::OwnedFd;
     use std::thread;
 
     fn configuration() -> Configuration {
@@ -184,7 +198,7 @@ mod tests {
         };
         Configuration {
             facts,
-            log: None,
+            log: ErrorLog::system(None, b"apache2"),
             groups: Vec::new(),
             status: Some(StatusDoor {
                 path: "/run/wsgi.1.status.sock".into(),
@@ -203,7 +217,10 @@ mod tests {
                 let length =
                     socket::recv(theirs.as_fd(), &mut buffer, socket::Wait::AsSet).unwrap();
                 match ToSupervisor::decode(&buffer[..length]).unwrap() {
-                    ToSupervisor::Begin(_) | ToSupervisor::Group(_) | ToSupervisor::Status(_) => {}
+                    ToSupervisor::Begin(_)
+                    | ToSupervisor::Group(_)
+                    | ToSupervisor::Status(_)
+                    | ToSupervisor::Syslog(_) => {}
                     last => {
                         if let Some(answer) = answer(last) {
                             let packet = answer.encode().unwrap();

@@ -38,6 +38,12 @@ pub fn read(group: &ProcessGroup) -> Result<Variables, String> {
     })
 }
 
+/// Whether the group has a file that this process may read.
+pub fn is_readable(group: &ProcessGroup) -> bool {
+    let file = group.surroundings.env_file.as_deref();
+    file.is_some_and(|path| os::descriptor::may(os::descriptor::Access::Read, path).is_ok())
+}
+
 fn variables(path: &Path, owners: [u32; 3]) -> Result<Variables, String> {
     let in_words = |error: io::Error| error.to_string();
     let path = path.canonicalize().map_err(in_words)?;

@@ -8,13 +8,13 @@
 
 pub mod conversation;
 pub mod env_file;
+pub mod error_log;
 pub mod files;
 pub mod machine;
 pub mod plan;
 pub mod supervisor;
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -31,6 +31,7 @@ use crate::apache::server::{self, Server};
 use crate::config::process_group::Reach;
 use crate::config::{self, Globals, ProcessGroup, Reading, ServerGiven, Settled};
 use conversation::Configuration;
+use error_log::ErrorLog;
 use files::Files;
 use machine::Machine;
 use plan::SocketNames;
@@ -91,12 +92,23 @@ pub fn check(
             .iter()
             .filter_map(|group| names.check(group).err());
         refusals.extend(too_long);
+        let serves = process::purpose() == Purpose::Serve;
+        // Anybody may check a configuration. What he may not see says nothing of the one who serves.
+        let sees_all = serves || os::accounts::effective_uid() == 0;
+        // Apache's own directory is made by what starts Apache.
+        let is_there = serves || Globals::of(&main.global).socket_prefix.is_some();
+        let pardoned = |number| match number {
+            libc::EACCES => !sees_all,
+            libc::ENOENT => !is_there,
+            _ => false,
+        };
         // At a restart the groups of before go on, and the supervisor says what it cannot do.
         if !process::is_restart() {
-            refusals.extend(names.check_directory().err());
+            refusals.extend(names.check_directory(pardoned).err());
         }
         let groups = settled.groups.all().iter();
-        refusals.extend(groups.filter_map(|group| env_file::read(group).err()));
+        let files = groups.filter(|group| sees_all || env_file::is_readable(group));
+        refusals.extend(files.filter_map(|group| env_file::read(group).err()));
         if let Err(missing) = companions() {
             refusals.push(missing);
         }
@@ -174,7 +186,7 @@ pub fn start(
     }
     let configuration = Configuration {
         facts: facts(&files),
-        log: duplicate_log(configured.main),
+        log: ErrorLog::of(configured.main),
         groups: messages,
         status: Some(StatusDoor {
             path: names.status_path().into(),
@@ -248,18 +260,8 @@ fn server_of<'s>(group: &ProcessGroup, main: Server<'s>) -> Server<'s> {
 }
 
 /// The error log of a server, where it is not the main one.
-fn log_of(server: Server<'_>, main: Server<'_>) -> Option<OwnedFd> {
-    (server.error_log_name() != main.error_log_name())
-        .then(|| duplicate_log(server))
-        .flatten()
-}
-
-fn duplicate_log(server: Server<'_>) -> Option<OwnedFd> {
-    server
-        .error_log_descriptor()?
-        .as_fd()
-        .try_clone_to_owned()
-        .ok()
+fn log_of(server: Server<'_>, main: Server<'_>) -> Option<ErrorLog> {
+    (server.error_log_name() != main.error_log_name()).then(|| ErrorLog::of(server))
 }
 
 fn facts(files: &Files) -> ServerFacts {

@@ -38,31 +38,34 @@ impl SocketNames {
     }
 
     /// Refuses a directory in which no socket can be made, or in which somebody else could put his in
-    /// its place.
-    pub fn check_directory(&self) -> Result<(), String> {
-        os::listener::check_directory(&self.prefix).map_err(|error| {
-            format!(
+    /// its place; `pardoned` says which errors of the system mean nothing.
+    pub fn check_directory(&self, pardoned: impl Fn(i32) -> bool) -> Result<(), String> {
+        os::listener::check_directory(&self.prefix).or_else(|error| match error.raw_os_error() {
+            Some(number) if pardoned(number) => Ok(()),
+            _ => Err(format!(
                 "{SOCKET_DIRECTORY_UNUSABLE}: the sockets of process groups cannot be made at {}: {error}. \
                  WSGISocketPrefix names a place where root alone may write, such as /run/apache2/wsgi.",
                 String::from_utf8_lossy(&self.prefix)
-            )
+            )),
         })
     }
 
-    /// Refuses a socket whose path the kernel cannot take.
+    /// Refuses a socket whose path the kernel cannot take, whatever number the parent that serves
+    /// will have.
     pub fn check(&self, group: &ProcessGroup) -> Result<(), String> {
-        let path = self.path(group);
-        if path.len() <= os::socket::MAX_PATH {
-            return Ok(());
-        }
-        Err(format!(
-            "{SOCKET_PATH_TOO_LONG}: the socket of process group \"{}\" would be {}, which has {} bytes; the \
-             system allows {}. Choose a shorter path with WSGISocketPrefix.",
-            String::from_utf8_lossy(&group.name),
-            String::from_utf8_lossy(&path),
-            path.len(),
-            os::socket::MAX_PATH,
-        ))
+        let longest = SocketNames {
+            prefix: self.prefix.clone(),
+            parent_pid: os::process::MAX_PID,
+        };
+        let path = longest.path(group);
+        os::listener::check_path(&path).map_err(|(part, length, limit)| {
+            format!(
+                "{SOCKET_PATH_TOO_LONG}: the socket of process group \"{}\" would be {}, {part} has {length} \
+                 bytes; the system allows {limit}. Choose a shorter path with WSGISocketPrefix.",
+                String::from_utf8_lossy(&group.name),
+                String::from_utf8_lossy(&path),
+            )
+        })
     }
 }
 
@@ -126,11 +129,6 @@ pub fn message(
         display_name: group.display_name.clone().into(),
         preload: preload(group),
         global_reachable: group.global_reachable,
-        inert_options: group
-            .without_effect
-            .iter()
-            .map(|name| bytes(name.as_bytes()))
-            .collect(),
         log_level,
     }
 }
@@ -189,7 +187,6 @@ fn python(group: &ProcessGroup) -> group::Python {
         restrict_stdout: python.restrict_stdout,
         restrict_signal: python.restrict_signal,
         destroy_interpreter: python.destroy_interpreter,
-        server_metrics: python.server_metrics,
     }
 }
 

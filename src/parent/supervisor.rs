@@ -22,6 +22,7 @@ use wire::log_id::{
 };
 
 use super::conversation::{self, Configuration, Trouble};
+use super::error_log::ErrorLog;
 use crate::apache::log::{Level, Log, MainLog};
 use crate::apache::pool::Pool;
 use crate::apache::process::{self, Fate, State};
@@ -30,6 +31,9 @@ use crate::apache::process::{self, Fate, State};
 const EXEC_LIMIT: Duration = Duration::from_secs(10);
 /// Most successors started within [`RESTART_WINDOW`]; a supervisor that dies more often is given up.
 const MOST_RESTARTS: usize = 5;
+/// httpd has told its children to end a moment before it says so here. They close the connections of
+/// their clients, which ask again; were their workers gone before, clients would be told of an error.
+const HEAD_START: Duration = Duration::from_millis(50);
 /// See [`MOST_RESTARTS`].
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 
@@ -64,7 +68,7 @@ impl Failure {
 /// Starts a supervisor and tells it `configuration`; gives its number. It is kept as the companion
 /// of the process only when it has accepted.
 fn begin(program: &Path, configuration: &Configuration) -> Result<u32, Failure> {
-    let (mut child, control) = spawn(program, configuration.log.as_ref())
+    let (mut child, control) = spawn(program, &configuration.log)
         .map_err(|reason| Failure::NotStarted(format!("{}: {reason}", program.display())))?;
     match configuration.tell(control.as_fd()) {
         Ok(()) => {
@@ -86,12 +90,15 @@ fn begin(program: &Path, configuration: &Configuration) -> Result<u32, Failure> 
 
 /// Runs the supervisor's program with: 0 the null device, 1 and 2 the main error log, 3 its end of
 /// the control socket.
-fn spawn(program: &Path, log: Option<&OwnedFd>) -> Result<(Child, OwnedFd), String> {
+fn spawn(program: &Path, log: &ErrorLog) -> Result<(Child, OwnedFd), String> {
     let in_words = |error: io::Error| error.to_string();
     let (ours, theirs) = socket::seqpacket_pair().map_err(in_words)?;
     let null = descriptor::null().map_err(in_words)?;
     let stderr = io::stderr();
-    let log: BorrowedFd<'_> = log.map_or(stderr.as_fd(), AsFd::as_fd);
+    let log: BorrowedFd<'_> = match log {
+        ErrorLog::Descriptor(log) => log.as_fd(),
+        ErrorLog::System(_) => stderr.as_fd(),
+    };
     let path = program.as_os_str().as_bytes();
     let mut command = Command::new(path, &[path]);
     // Its workers inherit Apache's environment, as those of mod_wsgi do.
@@ -214,6 +221,7 @@ fn watch(
             Fate::Reclaimed => {
                 // Children that wait for an answer hear nothing of httpd's wish; without their
                 // workers they end at once. After a restart there is a new supervisor.
+                std::thread::sleep(HEAD_START);
                 end(time_to_stop);
                 return None;
             }

@@ -21,6 +21,9 @@ class Load:
         self.failures = []
         self.answers = 0
         self.longest = 0.0
+        # Longest time without an answer to anybody.
+        self.gap = 0.0
+        self._last = None
         self._stop = threading.Event()
         self._progress = threading.Condition()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
@@ -76,6 +79,9 @@ class Load:
         with self._progress:
             if failure is None:
                 self.answers += 1
+                now = time.monotonic()
+                self.gap = max(self.gap, now - (self._last or now))
+                self._last = now
             else:
                 self.failures.append(failure)
             self._progress.notify_all()

@@ -330,6 +330,30 @@ def test_memory_limits_are_those_of_the_process(probe, httpd):
     assert re.search(r"Max address space\s+4000000000\s+4000000000", limits)
 
 
+def test_header_buffer_size_is_the_longest_header(httpd):
+    httpd.app("long.wsgi", """
+def application(environ, start_response):
+    start_response("200 OK", [("X-Long", "x" * int(environ["QUERY_STRING"]))])
+    return [b""]
+""")
+    httpd.serve("long.wsgi", options="header-buffer-size=8192")
+    assert len(httpd.get("/?8000")["X-Long"]) == 8000
+    assert httpd.get("/?9000").status == 500
+    httpd.error_log.expect("WSGI0144", level="error", count=1)
+
+
+def test_python_eggs_is_where_packages_are_unpacked(httpd):
+    httpd.app("eggs.wsgi", """
+import os
+EARLY = os.environ["PYTHON_EGG_CACHE"]
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [EARLY.encode()]
+""")
+    httpd.serve("eggs.wsgi", options="python-eggs=/tmp/eggs")
+    assert httpd.get("/").text == "/tmp/eggs"
+
+
 def test_cpu_priority_is_the_nice_value(httpd):
     httpd.app("nice.wsgi", """
 import os

@@ -111,6 +111,18 @@ return answer(start_response, [hasattr(mod_wsgi, name) for name in (
     assert found == [True] * 11 + ["BaseException", True]
 
 
+@pytest.mark.differs("no-server-metrics", run=False)
+def test_nothing_is_known_of_apache_s_own_processes(httpd):
+    httpd.app("metrics.wsgi", """
+import mod_wsgi
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [repr(mod_wsgi.server_metrics()).encode()]
+""")
+    httpd.serve("metrics.wsgi", options="server-metrics=On")
+    assert httpd.get("/").text == "None"
+
+
 # -- requests ----------------------------------------------------------------------------------
 
 def test_request_data_is_one_dict_for_a_request_and_its_thread(run):

@@ -200,8 +200,9 @@ def test_a_client_that_reads_slowly_gets_everything(serve):
 
 
 @pytest.mark.differs("slow-clients-hold-no-thread", run=False)
-def test_a_client_that_takes_nothing_at_all_is_given_up(serve):
-    httpd = serve("Timeout 1", options="threads=1 response-buffer-size=65536")
+@pytest.mark.parametrize("timeout, options", [(1, ""), (20, "socket-timeout=1"), (20, "socket-timeout=20 response-socket-timeout=1")])
+def test_a_client_that_takes_nothing_at_all_is_given_up(serve, timeout, options):
+    httpd = serve(f"Timeout {timeout}", options=f"threads=1 response-buffer-size=65536 {options}")
     with readers(httpd, 1, f"/down/length?{32 * MEGABYTE}") as clients:
         httpd.error_log.expect("WSGI0371", level="info")
         # The worker hears of it and is free.

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -148,6 +149,47 @@ def test_an_unusable_socket_directory_is_refused_with_the_reason(httpd, make, re
     assert "WSGI0393" in said and reason in said and "WSGISocketPrefix" in said
     with pytest.raises(AssertionError, match="WSGI0393"):
         httpd.start()
+
+
+@pytest.mark.differs("socket-directory-checked", run=False)
+def test_a_socket_path_that_is_too_long_is_refused_with_the_reason(httpd):
+    httpd.configure(f"WSGISocketPrefix {httpd.root}/run/{'s' * 80}", "WSGIDaemonProcess app")
+    said = httpd.refusal()
+    assert "WSGI0381" in said and f"{httpd.root}/run/s" in said and "Choose a shorter path with WSGISocketPrefix" in said
+    with pytest.raises(AssertionError, match="WSGI0381"):
+        httpd.start()
+
+
+@pytest.mark.differs("socket-directory-checked", run=False)
+def test_a_configuration_may_be_checked_by_anybody_and_before_anything_is_made(httpd, users):
+    """What is not to be seen by who checks, or is made by what starts Apache, is no fault."""
+    def checked_by_a_user():
+        done = subprocess.run(httpd.command("-t"), user=users[0].pw_uid, group=users[0].pw_gid, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stderr
+
+    secret = httpd.root / "secret.env"
+    secret.write_text("KEY=1\n")
+    secret.chmod(0o600)
+    hidden = httpd.root / "hidden"
+    hidden.mkdir(mode=0o700)
+    for lines in (["WSGIDaemonProcess app"], [f"WSGISocketPrefix {hidden}/wsgi", f"WSGIDaemonProcess app env-file={secret}"]):
+        httpd.configure(*lines)
+        assert checked_by_a_user() == (0, "Syntax OK\n")
+        assert httpd.check()[0] == 0
+    # But what is wrong for everybody is.
+    (httpd.root / "open").mkdir()
+    (httpd.root / "open").chmod(0o777)
+    for prefix, why in (("{root}/nowhere/wsgi", "No such file"), ("{root}/open/wsgi", "others could replace the socket")):
+        httpd.configure(f"WSGISocketPrefix {prefix}", "WSGIDaemonProcess app")
+        code, said = checked_by_a_user()
+        assert code and "WSGI0393" in said and why in said
+    # The directory of Apache itself is there when Apache is started, and may not be there before.
+    httpd.configure("WSGIDaemonProcess app")
+    config = httpd.root / "httpd.conf"
+    config.write_text(config.read_text().replace("DefaultRuntimeDir", "#"))
+    built_in = Path("/var/run/apache2")
+    if not built_in.exists():
+        assert httpd.check()[0] == 0
 
 
 @ours

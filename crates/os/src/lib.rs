@@ -19,6 +19,7 @@ pub mod shared;
 pub mod signal;
 pub mod socket;
 pub mod spawn;
+pub mod syslog;
 pub mod title;
 
 use std::io;

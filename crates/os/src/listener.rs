@@ -86,6 +86,25 @@ pub fn check_directory(prefix: &[u8]) -> io::Result<()> {
     descriptor::may(descriptor::Access::Write, path)
 }
 
+/// Most bytes in the name of a socket's file: it is bound by way of a descriptor of its directory,
+/// under a name with one byte more.
+const MAX_NAME: usize = socket::MAX_PATH - "/proc/self/fd/99999/~".len();
+
+/// Whether the kernel can take the path of a socket.
+///
+/// # Errors
+/// What of it is too long, how long that is, and how long it may be.
+pub fn check_path(path: &[u8]) -> Result<(), (&'static str, usize, usize)> {
+    let name = split(path).map_or(path, |(_, name)| name);
+    if path.len() > socket::MAX_PATH {
+        return Err(("which", path.len(), socket::MAX_PATH));
+    }
+    if name.len() > MAX_NAME {
+        return Err(("whose last part", name.len(), MAX_NAME));
+    }
+    Ok(())
+}
+
 /// Removes sockets named `prefix.PID.NAME.sock` of processes that are gone, and at which nobody
 /// listens. Those of process `own` stay.
 ///
@@ -418,6 +437,21 @@ mod tests {
         let _listener = Listener::bind(bytes, Some(65534), 1).unwrap();
         let file = std::fs::metadata(&path).unwrap();
         assert_eq!((file.uid(), file.mode() & 0o777), (65534, 0o700));
+    }
+
+    #[test]
+    fn a_path_that_is_found_short_enough_is() {
+        let directory = Directory::new("long", 0o755);
+        let mut path = directory.0.join("s").into_os_string().into_encoded_bytes();
+        while check_path(&path).is_ok() {
+            path.push(b's');
+        }
+        let (_, length, limit) = check_path(&path).unwrap_err();
+        assert_eq!(length, limit + 1);
+        path.pop();
+        let listener = Listener::bind(&path, None, 1).unwrap();
+        listener.unlink().unwrap();
+        assert!(check_path(&[b"/", &[b's'; MAX_NAME + 1][..]].concat()).is_err());
     }
 
     #[test]

@@ -192,6 +192,9 @@ impl Child {
     }
 }
 
+/// The largest number that Linux gives to a process.
+pub const MAX_PID: u32 = 1 << 22;
+
 /// The number of this process.
 pub fn id() -> u32 {
     std::process::id()
@@ -233,6 +236,14 @@ pub fn resident_memory(pid: u32) -> Option<u64> {
     // SAFETY: touches no memory.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     pages.checked_mul(u64::try_from(size).ok()?)
+}
+
+/// How many processes the kernel has killed for want of memory since it runs. `None` where it does
+/// not say.
+pub fn killed_for_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/vmstat").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    line?.parse().ok()
 }
 
 /// Whether there is a process of that number, be it a zombie.

@@ -215,6 +215,11 @@ def level_warnings():
     warnings.showwarning = showwarning
 
 
+def server_metrics():
+    """What Apache's own processes do: not known here, for none of its memory is."""
+    return None
+
+
 def build(settings):
     """The public module."""
     public = ModuleType("mod_wsgi", "The server this application runs in.")
@@ -235,6 +240,7 @@ def build(settings):
     public.client_disconnected = client_disconnected
     public.send_interim = send_interim
     public.active_requests = _active_requests
+    public.server_metrics = server_metrics
 
     def attribute(name):
         # logging is a large import that many applications never need.

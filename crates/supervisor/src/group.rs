@@ -18,14 +18,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use os::listener::Listener;
+use os::process::Exit;
 use os::signal::{SIGKILL, SIGTERM};
+use wire::board::Seen;
 use wire::codec::Bytes;
 use wire::control::{Leaving, WorkerSetup};
 use wire::group::ServerFacts;
 use wire::log_id::{
-    LogId, CONVERSATION_BROKEN, ENDED_WHILE_STARTING, NOBODY_SERVES, OPTIONS_WITHOUT_EFFECT,
-    SERVED_AGAIN, SOCKET_NOT_REMOVED, SUCCESSOR_CANNOT_LOAD, WORKER_DIED, WORKER_GAVE_UP,
-    WORKER_NOT_STARTED,
+    LogId, CONVERSATION_BROKEN, ENDED_WHILE_STARTING, NOBODY_SERVES, SERVED_AGAIN,
+    SOCKET_NOT_REMOVED, SUCCESSOR_CANNOT_LOAD, WORKER_DIED, WORKER_GAVE_UP, WORKER_NOT_STARTED,
 };
 use wire::response::Level;
 
@@ -39,7 +40,7 @@ use crate::worker::{self, Event, Phase, Worker};
 
 use repertoire::Repertoire;
 pub use reporting::Budget;
-use reporting::History;
+use reporting::{History, Memory};
 
 /// Keys of earlier generations that workers accept beside the current one.
 const EARLIER_KEYS: usize = 8;
@@ -121,6 +122,7 @@ pub struct Group {
     /// When memory is looked at again, where `max-rss=` asks for it.
     next_weighing: Duration,
     history: History,
+    memory: Memory,
     /// The configuration has it no more, or the server ends.
     ending: bool,
 }
@@ -133,7 +135,7 @@ impl Group {
         listener: Listener,
         log: Journal,
     ) -> Self {
-        let group = Self {
+        Self {
             config,
             server,
             generation: 1,
@@ -155,10 +157,9 @@ impl Group {
             unloadable: None,
             next_weighing: Duration::ZERO,
             history: History::default(),
+            memory: Memory::default(),
             ending: false,
-        };
-        group.tell_inert_options();
-        group
+        }
     }
 
     pub fn name(&self) -> &[u8] {
@@ -206,7 +207,6 @@ impl Group {
             self.unlink();
             self.listener = listener;
         }
-        let asked = config.inert_options != self.config.inert_options;
         self.config = config;
         self.server = server;
         self.log = log;
@@ -220,9 +220,6 @@ impl Group {
         self.trouble = None;
         self.unloadable = None;
         self.ending = false;
-        if asked {
-            self.tell_inert_options();
-        }
     }
 
     /// Sets what can be set on a socket that stays.
@@ -235,18 +232,6 @@ impl Group {
             limits.send_buffer,
             limits.receive_buffer,
         )
-    }
-
-    fn tell_inert_options(&self) {
-        let options: Vec<_> = self.config.inert_options.iter().map(|o| o.text()).collect();
-        if !options.is_empty() {
-            let options = options.join(", ");
-            self.note(
-                Level::Warning,
-                OPTIONS_WITHOUT_EFFECT,
-                &format!("{options}: no effect yet"),
-            );
-        }
     }
 
     /// Writes `id: process group 'name': text`; lines without an id are mere progress.
@@ -328,8 +313,8 @@ impl Group {
 
     /// The descriptors to watch.
     pub fn sources<'s>(&'s self, now: Duration, add: &mut dyn FnMut(Source, BorrowedFd<'s>)) {
-        if self.log.is_waiting() {
-            add(Source::Log, self.log.as_fd());
+        if let Some(log) = self.log.waits_for() {
+            add(Source::Log, log);
         }
         if self.has_nobody() && self.door.is_open(now) {
             add(Source::Door, self.listener.as_fd());
@@ -452,8 +437,9 @@ impl Group {
                 }
                 Event::Ended(exit) => {
                     let worker = self.workers.remove(index);
-                    self.history.past(worker.seen());
-                    self.ended(&worker, exit, now);
+                    let seen = worker.seen();
+                    self.ended(&worker, exit, &seen, now);
+                    self.history.past(seen);
                     if let Some(relay) = worker.into_log(&self.log) {
                         self.orphans.truncate(MAX_ORPHANS - 1);
                         self.orphans.insert(0, (id, relay));
@@ -522,12 +508,12 @@ impl Group {
         }
     }
 
-    fn ended(&mut self, worker: &Worker, exit: os::process::Exit, now: Duration) {
+    fn ended(&mut self, worker: &Worker, exit: Exit, seen: &Seen, now: Duration) {
         let pid = worker.pid();
         // One that asked to be replaced may leave when it has nothing left to do.
-        let asked = worker.leaving.is_some() && exit == os::process::Exit::Status(0);
+        let asked = worker.leaving.is_some() && exit == Exit::Status(0);
         // Somebody did that to it, or the system for want of memory: no fault of its start.
-        let killed = matches!(exit, os::process::Exit::Signal { number, .. }
+        let killed = matches!(exit, Exit::Signal { number, .. }
             if number == SIGKILL || number == SIGTERM);
         if worker.is_on_its_way_out() || asked {
             self.history.replacements += 1;
@@ -543,13 +529,19 @@ impl Group {
                 self.failed(now);
             }
         } else {
-            let service = self.config.threads == 0 && exit == os::process::Exit::Status(0);
-            let text = format!("worker {pid} {exit}; a successor is started");
+            let service = self.config.threads == 0 && exit == Exit::Status(0);
             if service {
                 self.history.replacements += 1;
+                let text = format!("worker {pid} {exit}; a successor is started");
                 self.note(Level::Info, None, &text);
             } else {
                 self.history.deaths += 1;
+                let why = match exit {
+                    Exit::Signal { number, .. } if number == SIGKILL => self.memory.suspicion(now),
+                    _ => String::new(),
+                };
+                let ran = reporting::what_ran(seen);
+                let text = format!("worker {pid} {exit}{why}{ran}; a successor is started");
                 self.note(Level::Error, WORKER_DIED, &text);
             }
             if worker.ready_for(now).is_some_and(|lived| lived >= PROVEN) {

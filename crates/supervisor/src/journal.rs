@@ -1,21 +1,24 @@
 //! An error log as the supervisor writes it: httpd's line format, and never a wait.
 //!
 //! The descriptors come from the Apache parent and are shared with all of httpd, so their flags
-//! are not ours to change: a file or pipe is opened once more for ourselves, not blocking. What
-//! cannot be written yet waits in a buffer with a bound; past that lines are dropped and counted,
+//! are not ours to change: a file or pipe is opened once more for ourselves, not blocking. The
+//! system's log has no descriptor and is spoken to directly. What cannot be written yet waits in a buffer with a bound; past that lines are dropped and counted,
 //! and the count is written when there is room again. A full disk or a stopped log program slows
 //! nothing down.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use os::clock::Calendar;
 use os::poll::{poll, Wanted};
+use os::syslog;
+use wire::control::Syslog;
 use wire::log_id::LOG_LINES_LOST;
 use wire::response::Level;
 
@@ -45,13 +48,28 @@ pub struct Journal {
     threshold: Level,
 }
 
+/// Where an error log is, as the parent says.
+#[derive(Debug)]
+pub enum Place {
+    /// A file or a pipe, which all of httpd writes to.
+    Descriptor(OwnedFd),
+    System(Syslog),
+}
+
 #[derive(Debug)]
 struct Sink {
-    file: File,
-    /// The description is our own and never blocks.
-    nonblocking: bool,
+    outlet: Outlet,
     style: Style,
     backlog: RefCell<Backlog>,
+}
+
+#[derive(Debug)]
+enum Outlet {
+    /// A description of our own, which never blocks.
+    Own(File),
+    /// One that others use, too, and that could not be opened again.
+    Shared(File),
+    System(syslog::Syslog, Syslog),
 }
 
 #[derive(Debug, Default)]
@@ -62,14 +80,25 @@ struct Backlog {
 }
 
 impl Journal {
-    /// A log at this descriptor.
-    pub fn new(descriptor: OwnedFd, style: Style) -> Self {
-        let own = os::descriptor::reopen_for_appending(descriptor.as_fd());
+    /// The log that is there.
+    pub fn new(place: Place, style: Style) -> Self {
+        let outlet = match place {
+            Place::Descriptor(shared) => {
+                match os::descriptor::reopen_for_appending(shared.as_fd()) {
+                    Ok(own) => Outlet::Own(own.into()),
+                    Err(_) => Outlet::Shared(shared.into()),
+                }
+            }
+            Place::System(how) => Outlet::System(syslog::Syslog::at(syslog::PATH), how),
+        };
+        Self::of(outlet, style)
+    }
+
+    fn of(outlet: Outlet, style: Style) -> Self {
         Self {
             threshold: style.threshold,
             sink: Rc::new(Sink {
-                nonblocking: own.is_ok(),
-                file: own.unwrap_or(descriptor).into(),
+                outlet,
                 style,
                 backlog: RefCell::default(),
             }),
@@ -91,11 +120,10 @@ impl Journal {
 
     /// Writes one line on behalf of a process; `text` is anybody's bytes.
     pub fn write(&self, level: Level, pid: u32, text: &[u8]) {
-        let style = self.sink.style;
         if level > self.threshold {
             return;
         }
-        let line = line(style, os::clock::epoch(), level, pid, text);
+        let line = self.sink.line(os::clock::epoch(), level, pid, text);
         let mut backlog = self.sink.backlog.borrow_mut();
         if backlog.waiting.len() + line.len() > MAX_WAITING {
             self.sink.flush(&mut backlog);
@@ -110,16 +138,22 @@ impl Journal {
                 std::mem::take(&mut backlog.dropped)
             );
             let (now, own) = (os::clock::epoch(), os::process::id());
-            let told = self::line(style, now, Level::Warning, own, text.as_bytes());
+            let told = self.sink.line(now, Level::Warning, own, text.as_bytes());
             backlog.waiting.extend(told);
         }
         backlog.waiting.extend(line);
         self.sink.flush(&mut backlog);
     }
 
-    /// Whether something waits for the log to become writable.
-    pub fn is_waiting(&self) -> bool {
-        !self.sink.backlog.borrow().waiting.is_empty()
+    /// What has to become writable for that which waits, if anything does.
+    pub fn waits_for(&self) -> Option<BorrowedFd<'_>> {
+        if self.sink.backlog.borrow().waiting.is_empty() {
+            return None;
+        }
+        match &self.sink.outlet {
+            Outlet::Own(file) | Outlet::Shared(file) => Some(file.as_fd()),
+            Outlet::System(log, _) => log.descriptor(),
+        }
     }
 
     /// Writes what waits, as far as it goes.
@@ -128,20 +162,13 @@ impl Journal {
     }
 }
 
-impl AsFd for Journal {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.sink.file.as_fd()
-    }
-}
-
 impl Sink {
     fn flush(&self, backlog: &mut Backlog) {
         while !backlog.waiting.is_empty() {
-            let (front, _) = backlog.waiting.as_slices();
-            let written = if self.nonblocking {
-                (&self.file).write(front)
-            } else {
-                write_if_ready(&self.file, front)
+            let written = match &self.outlet {
+                Outlet::Own(file) => (&*file).write(backlog.waiting.as_slices().0),
+                Outlet::Shared(file) => write_if_ready(file, backlog.waiting.as_slices().0),
+                Outlet::System(log, _) => send_record(log, backlog.waiting.make_contiguous()),
             };
             match written {
                 Ok(count @ 1..) => drop(backlog.waiting.drain(..count)),
@@ -157,6 +184,41 @@ impl Sink {
             }
         }
     }
+
+    /// One line as this log has them. No line holds a newline but its last byte.
+    fn line(&self, at: Duration, level: Level, pid: u32, text: &[u8]) -> Vec<u8> {
+        let date = Date(at, os::clock::local(at));
+        let mut head = String::new();
+        // Writing to a String cannot fail.
+        let _ = match &self.outlet {
+            Outlet::Own(_) | Outlet::Shared(_) => write!(head, "[{date}] "),
+            // That log writes the year and the microseconds itself, if it is asked to.
+            Outlet::System(_, how) => write!(
+                head,
+                "<{}>{date:#} {}[{}]: ",
+                how.facility << 3 | level as u32,
+                how.tag.text(),
+                os::process::id()
+            ),
+        };
+        let _ = write!(head, "[wsgi:{}] [pid {pid}", word(level));
+        if self.style.threads {
+            let _ = write!(head, ":tid {pid}");
+        }
+        head.push_str("] ");
+        let mut line = head.into_bytes();
+        escape(&text[..text.len().min(MAX_LABEL + MAX_TEXT)], &mut line);
+        line.push(b'\n');
+        line
+    }
+}
+
+/// Sends the first line of those that wait; without its end, which a record does not need.
+fn send_record(log: &syslog::Syslog, waiting: &[u8]) -> io::Result<usize> {
+    let end = waiting.iter().position(|&byte| byte == b'\n');
+    let length = end.unwrap_or(waiting.len());
+    log.send(&waiting[..length])?;
+    Ok(waiting.len().min(length + 1))
 }
 
 fn write_if_ready(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
@@ -167,43 +229,41 @@ fn write_if_ready(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
     file.write(&bytes[..bytes.len().min(ATOMIC_WRITE)])
 }
 
-/// One line of an error log in httpd's default format.
-fn line(style: Style, at: Duration, level: Level, pid: u32, text: &[u8]) -> Vec<u8> {
-    const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let level = match level {
+/// A moment as httpd writes it into a log of its own, and `{:#}` as syslog(3) does.
+struct Date(Duration, Calendar);
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+        const MONTHS: [&str; 12] = [
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+        ];
+        let Self(at, local) = self;
+        let month = MONTHS[usize::from(local.month % 12)];
+        let time = format!("{:02}:{:02}:{:02}", local.hour, local.minute, local.second);
+        if f.alternate() {
+            return write!(f, "{month} {:2} {time}", local.day);
+        }
+        let day = DAYS[usize::from(local.weekday % 7)];
+        let micros = at.subsec_micros();
+        write!(
+            f,
+            "{day} {month} {:02} {time}.{micros:06} {}",
+            local.day, local.year
+        )
+    }
+}
+
+/// A level as httpd names it.
+fn word(level: Level) -> &'static str {
+    match level {
         Level::Critical => "crit",
         Level::Error => "error",
         Level::Warning => "warn",
         Level::Notice => "notice",
         Level::Info => "info",
         Level::Debug => "debug",
-    };
-    let local = os::clock::local(at);
-    let mut head = String::new();
-    // Writing to a String cannot fail.
-    let _ = write!(
-        head,
-        "[{} {} {:02} {:02}:{:02}:{:02}.{:06} {}] [wsgi:{level}] [pid {pid}",
-        DAYS[usize::from(local.weekday % 7)],
-        MONTHS[usize::from(local.month % 12)],
-        local.day,
-        local.hour,
-        local.minute,
-        local.second,
-        at.subsec_micros(),
-        local.year,
-    );
-    if style.threads {
-        let _ = write!(head, ":tid {pid}");
     }
-    head.push_str("] ");
-    let mut line = head.into_bytes();
-    escape(&text[..text.len().min(MAX_LABEL + MAX_TEXT)], &mut line);
-    line.push(b'\n');
-    line
 }
 
 /// Writes text as httpd does: what is not printable ASCII becomes an escape, so that nobody can
@@ -230,6 +290,7 @@ fn escape(text: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::os::unix::net::UnixDatagram;
 
     use super::*;
 
@@ -241,7 +302,12 @@ mod tests {
     #[test]
     fn a_line_has_httpds_format() {
         let at = Duration::new(1_763_702_721, 123_456_789);
-        let text = String::from_utf8(line(STYLE, at, Level::Error, 7, b"hi")).unwrap();
+        let (_reader, writer) = os::descriptor::pipe().unwrap();
+        let line = |style, level| {
+            let log = Journal::of(Outlet::Own(writer.try_clone().unwrap().into()), style);
+            String::from_utf8(log.sink.line(at, level, 7, b"hi")).unwrap()
+        };
+        let text = line(STYLE, Level::Error);
         let (date, rest) = text.split_at(text.find("] ").unwrap());
         assert_eq!(rest, "] [wsgi:error] [pid 7:tid 7] hi\n");
         assert!(date.ends_with(".123456 2025"), "{date}");
@@ -250,7 +316,7 @@ mod tests {
             threads: false,
             ..STYLE
         };
-        let text = String::from_utf8(line(style, at, Level::Warning, 7, b"hi")).unwrap();
+        let text = line(style, Level::Warning);
         assert!(text.ends_with("] [wsgi:warn] [pid 7] hi\n"));
     }
 
@@ -264,12 +330,12 @@ mod tests {
     #[test]
     fn a_log_that_is_not_read_costs_lines_but_no_wait() {
         let (reader, writer) = os::descriptor::pipe().unwrap();
-        let journal = Journal::new(writer, STYLE);
+        let journal = Journal::new(Place::Descriptor(writer), STYLE);
         journal.note(Level::Info, "below the threshold");
         for _ in 0..1000 {
             journal.write(Level::Error, 1, &[b'x'; 4000]);
         }
-        assert!(journal.is_waiting());
+        assert!(journal.waits_for().is_some());
         let mut reader = File::from(reader);
         os::descriptor::set_blocking(reader.as_fd(), false).unwrap();
         let mut text = Vec::new();
@@ -280,7 +346,7 @@ mod tests {
             }
         };
         drain(&mut text);
-        assert!(!journal.is_waiting());
+        assert!(journal.waits_for().is_none());
         journal.write(Level::Error, 1, b"again");
         drain(&mut text);
         let text = String::from_utf8(text).unwrap();
@@ -294,8 +360,55 @@ mod tests {
     fn a_log_without_a_reader_is_given_up_on_without_harm() {
         let (reader, writer) = os::descriptor::pipe().unwrap();
         drop(reader);
-        let journal = Journal::new(writer, STYLE);
+        let journal = Journal::new(Place::Descriptor(writer), STYLE);
         journal.note(Level::Error, "nobody hears this");
-        assert!(!journal.is_waiting());
+        assert!(journal.waits_for().is_none());
+    }
+
+    #[test]
+    fn records_reach_the_system_s_log_and_those_it_has_no_room_for_wait() {
+        let directory = crate::testing::Directory::new("syslog");
+        let path = directory.path().join("log");
+        let reader = UnixDatagram::bind(&path).unwrap();
+        let how = Syslog {
+            facility: 19,
+            tag: "apache2".into(),
+        };
+        let log = syslog::Syslog::at(path.as_os_str().as_encoded_bytes());
+        let journal = Journal::of(Outlet::System(log, how), STYLE);
+        journal.write(Level::Error, 7, b"one\ntwo");
+        let mut buffer = [0; 1000];
+        let mut read = || {
+            let length = reader.recv(&mut buffer).unwrap();
+            String::from_utf8(buffer[..length].to_vec()).unwrap()
+        };
+        let record = read();
+        assert!(record.starts_with("<155>"), "{record}");
+        let own = os::process::id();
+        let end = format!(" apache2[{own}]: [wsgi:error] [pid 7:tid 7] one\\ntwo");
+        assert!(record.ends_with(&end), "{record}");
+        assert_eq!(record.len(), "<155>Nov  7 05:25:21".len() + end.len());
+        let mut count = 0;
+        while journal.waits_for().is_none() {
+            journal.write(Level::Notice, 7, b"flood");
+            count += 1;
+        }
+        for _ in 0..count {
+            assert!(read().starts_with("<157>"));
+            journal.flush();
+        }
+        assert!(journal.waits_for().is_none());
+        // Nobody reads it any more: what comes is lost, and told when somebody does again.
+        drop(reader);
+        std::fs::remove_file(&path).unwrap();
+        journal.write(Level::Error, 7, b"unheard");
+        let reader = UnixDatagram::bind(&path).unwrap();
+        journal.write(Level::Error, 7, b"heard");
+        let mut read = || {
+            let length = reader.recv(&mut buffer).unwrap();
+            String::from_utf8(buffer[..length].to_vec()).unwrap()
+        };
+        assert!(read().contains("WSGI0330: 1 lines were lost"));
+        assert!(read().ends_with(" heard"));
     }
 }

@@ -7,6 +7,8 @@ use os::socket::{self, Wait};
 use wire::control::{Door, FromSupervisor, Refusal, StatusDoor, ToSupervisor};
 use wire::group::{Group, ServerFacts};
 
+use crate::journal::Place;
+
 /// Most groups of a configuration.
 const MAX_GROUPS: usize = 4096;
 
@@ -15,9 +17,9 @@ const MAX_GROUPS: usize = 4096;
 pub struct Configuration {
     pub server: ServerFacts,
     /// The main server's error log.
-    pub log: Option<OwnedFd>,
+    pub log: Option<Place>,
     /// Each with its own error log, where it has one.
-    pub groups: Vec<(Group, Option<OwnedFd>)>,
+    pub groups: Vec<(Group, Option<Place>)>,
     /// Where to answer those who ask how things are.
     pub status: Option<StatusDoor>,
 }
@@ -65,14 +67,15 @@ impl Parent {
                 Ok(ToSupervisor::Begin(server)) => {
                     self.begun = Some(Box::new(Configuration {
                         server: *server,
-                        log: received.fd,
+                        log: received.fd.map(Place::Descriptor),
                         groups: Vec::new(),
                         status: None,
                     }));
                 }
                 Ok(ToSupervisor::Group(group)) => match &mut self.begun {
                     Some(begun) if begun.groups.len() < MAX_GROUPS => {
-                        begun.groups.push((*group, received.fd));
+                        let log = received.fd.map(Place::Descriptor);
+                        begun.groups.push((*group, log));
                     }
                     Some(_) => self.refuse(
                         &format!("there are more than {MAX_GROUPS} groups"),
@@ -84,6 +87,12 @@ impl Parent {
                 Ok(ToSupervisor::Status(door)) => {
                     if let Some(begun) = &mut self.begun {
                         begun.status = Some(door);
+                    }
+                }
+                Ok(ToSupervisor::Syslog(how)) => {
+                    if let Some(begun) = &mut self.begun {
+                        let last = begun.groups.last_mut().map(|(_, log)| log);
+                        *last.unwrap_or(&mut begun.log) = Some(Place::System(how));
                     }
                 }
                 Ok(ToSupervisor::Commit(())) => {

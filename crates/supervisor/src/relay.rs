@@ -122,7 +122,7 @@ mod tests {
     use wire::response::Level;
 
     use super::*;
-    use crate::journal::Style;
+    use crate::journal::{Place, Style};
 
     fn relayed(pieces: &[&[u8]]) -> Vec<String> {
         let (log_reader, log_writer) = os::descriptor::pipe().unwrap();
@@ -130,7 +130,7 @@ mod tests {
             threshold: Level::Notice,
             threads: false,
         };
-        let journal = Journal::new(log_writer, style);
+        let journal = Journal::new(Place::Descriptor(log_writer), style);
         let (reader, writer) = os::descriptor::pipe().unwrap();
         let mut writer = File::from(writer);
         let mut relay = Relay::new(reader, 9).unwrap();

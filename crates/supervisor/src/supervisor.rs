@@ -14,7 +14,7 @@ use wire::log_id::{PARENT_GONE, STATUS_SOCKET_FAILED, SUPERSEDED};
 use wire::response::Level;
 
 use crate::group::{self, Group, Turn};
-use crate::journal::{Journal, Style};
+use crate::journal::{Journal, Place, Style};
 use crate::launch::{own_environment, Environment};
 use crate::parent::{Configuration, Order, Parent};
 use crate::status::{self, Desk};
@@ -73,7 +73,7 @@ impl Supervisor {
                 signal::SIGINT,
                 signal::SIGUSR2,
             ])?,
-            log: Journal::new(log, style),
+            log: Journal::new(Place::Descriptor(log), style),
             status: Desk::new(os::clock::monotonic()),
             groups: Vec::new(),
             environment: own_environment(),
@@ -127,9 +127,9 @@ impl Supervisor {
             sources.push(Source::Parent);
             wanted.push(Wanted::readable(self.parent.as_fd()));
         }
-        if self.log.is_waiting() {
+        if let Some(log) = self.log.waits_for() {
             sources.push(Source::Log);
-            wanted.push(Wanted::writable(self.log.as_fd()));
+            wanted.push(Wanted::writable(log));
         }
         self.status.sources(now, &mut |source, fd| {
             sources.push(Source::Status(source));
@@ -295,7 +295,9 @@ impl Supervisor {
         if let Some(log) = log {
             // Else a log that was moved away would be held open, and not be given back to the disk.
             // What fails here is the place of last words only.
-            let _ = os::descriptor::redirect_output(log.as_fd());
+            if let Place::Descriptor(log) = &log {
+                let _ = os::descriptor::redirect_output(log.as_fd());
+            }
             self.log = Journal::new(log, style);
         }
         if let Err(error) = self.status.open(status) {
@@ -346,7 +348,7 @@ impl Supervisor {
     }
 }
 
-type Described = (wire::group::Group, Option<OwnedFd>);
+type Described = (wire::group::Group, Option<Place>);
 
 /// Refuses what could not be carried out later.
 fn check(groups: &[Described], server: &wire::group::ServerFacts) -> Result<(), String> {

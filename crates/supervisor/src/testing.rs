@@ -48,7 +48,6 @@ pub fn group(name: &str) -> Group {
             restrict_stdout: false,
             restrict_signal: true,
             destroy_interpreter: true,
-            server_metrics: false,
         },
         limits: Limits {
             maximum_requests: 0,
@@ -80,7 +79,6 @@ pub fn group(name: &str) -> Group {
         display_name: "".into(),
         preload: Vec::new(),
         global_reachable: false,
-        inert_options: Vec::new(),
         log_level: 5,
     }
 }

@@ -248,16 +248,6 @@ fn a_configuration_that_cannot_be_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn options_without_effect_are_named() {
-    let supervisor = Supervisor::start();
-    supervisor.prefix("shop");
-    let mut group = supervisor.group("shop", "");
-    group.inert_options = vec!["chroot".into(), "eviction-timeout".into()];
-    supervisor.configure(&[group]).unwrap();
-    supervisor.logged("process group 'shop': chroot, eviction-timeout: no effect yet");
-}
-
-#[test]
 fn a_successor_that_cannot_load_its_scripts_stays_out_of_service_and_says_so_once() {
     let supervisor = Supervisor::start();
     supervisor.prefix("shop");

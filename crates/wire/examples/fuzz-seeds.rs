@@ -6,7 +6,7 @@ use std::{env, fs, io};
 
 use wire::codec::Bytes;
 use wire::control::{
-    Door, FromSupervisor, FromWorker, Leaving, Refusal, ToSupervisor, ToWorker, WorkerSetup,
+    Door, FromSupervisor, FromWorker, Leaving, Refusal, Syslog, ToSupervisor, ToWorker, WorkerSetup,
 };
 use wire::frame::{Kind, HEAD_LEN};
 use wire::group::{Group, Identity, Limits, Place, Python, ServerFacts, Timeouts};
@@ -24,6 +24,7 @@ fn main() -> io::Result<()> {
         ("begin", ToSupervisor::Begin(Box::new(facts())).encode()),
         ("group", ToSupervisor::Group(Box::new(group())).encode()),
         ("stop", ToSupervisor::Stop(()).encode()),
+        ("syslog", ToSupervisor::Syslog(syslog()).encode()),
         ("refused", FromSupervisor::Refused(refusal()).encode()),
         ("drain", ToWorker::Drain(15_000).encode()),
         ("leaving", FromWorker::Leaving(Leaving::Stale).encode()),
@@ -41,6 +42,13 @@ fn main() -> io::Result<()> {
         write(root, "control", name, &packet.map_err(io::Error::other)?)?;
     }
     Ok(())
+}
+
+fn syslog() -> Syslog {
+    Syslog {
+        facility: 23,
+        tag: "apache2".into(),
+    }
 }
 
 fn write(root: &Path, target: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -163,7 +171,6 @@ fn group() -> Group {
             restrict_stdout: true,
             restrict_signal: true,
             destroy_interpreter: true,
-            server_metrics: false,
         },
         limits: Limits {
             maximum_requests: 1,
@@ -195,7 +202,6 @@ fn group() -> Group {
         display_name: "(wsgi:shop)".into(),
         preload: vec![("/srv/shop.wsgi".into(), "".into())],
         global_reachable: true,
-        inert_options: vec!["chroot".into()],
         log_level: 6,
     }
 }

@@ -56,7 +56,7 @@ conversation! {
     /// From the Apache parent. A configuration is `Begin`, a `Group` each, `Commit`.
     pub enum ToSupervisor as ToSupervisor {
         /// A configuration begins. The main server's error log travels with it as a descriptor
-        /// where there is one.
+        /// where it is a file or a pipe.
         1 => Begin(Box<ServerFacts>),
         /// One group; the error log it writes to travels with it as a descriptor, where it is not
         /// the main server's.
@@ -68,6 +68,18 @@ conversation! {
         4 => Stop(()),
         /// Between `Begin` and `Commit`: where to answer those who ask how things are.
         5 => Status(StatusDoor),
+        /// Behind `Begin` or a `Group` that came without a descriptor: its error log is the system's.
+        6 => Syslog(Syslog),
+    }
+}
+
+crate::message! {
+    /// How records look in the system's log.
+    pub struct Syslog {
+        /// 0 to 23, as RFC 5424 numbers them.
+        pub facility: u32,
+        /// Who is said to speak.
+        pub tag: Bytes,
     }
 }
 
@@ -259,6 +271,10 @@ mod tests {
             ToSupervisor::Status(StatusDoor {
                 path: "/run/wsgi.1.status.sock".into(),
                 uid: 33,
+            }),
+            ToSupervisor::Syslog(Syslog {
+                facility: 23,
+                tag: "apache2".into(),
             }),
         ] {
             assert_eq!(

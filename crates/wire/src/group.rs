@@ -37,8 +37,6 @@ message! {
         /// Where the configuration can send `%{GLOBAL}` requests to this group: then its named
         /// application groups all get sub-interpreters.
         pub global_reachable: bool,
-        /// Options that were given and have no effect yet.
-        pub inert_options: Vec<Bytes>,
         /// `LogLevel` of the server that defines the group: the number of the least severe level.
         pub log_level: u32,
     }
@@ -97,7 +95,6 @@ message! {
         pub restrict_stdout: bool,
         pub restrict_signal: bool,
         pub destroy_interpreter: bool,
-        pub server_metrics: bool,
     }
 }
 
@@ -209,7 +206,6 @@ pub(crate) mod tests {
                 restrict_stdout: true,
                 restrict_signal: true,
                 destroy_interpreter: true,
-                server_metrics: false,
             },
             limits: Limits {
                 maximum_requests: 1,
@@ -241,7 +237,6 @@ pub(crate) mod tests {
             display_name: "(wsgi:shop)".into(),
             preload: vec![("/srv/shop.wsgi".into(), "".into())],
             global_reachable: true,
-            inert_options: vec!["chroot".into()],
             log_level: 6,
         }
     }

@@ -43,6 +43,8 @@ pub struct Limits {
     pub silence: Duration,
     /// `Timeout`: longest silence of a client that owes the rest of its body.
     pub client: Duration,
+    /// `response-socket-timeout=`: how long a client may take nothing of its response.
+    pub reader: Duration,
     /// `response-flush-delay=`: how long a dry socket is waited on before the client gets what
     /// there is.
     pub flush_delay: Duration,

@@ -245,7 +245,7 @@ impl Trouble {
             status: 408,
             level: Level::Info,
             text: format!(
-                "{CLIENT_STALLED}: The client took nothing of its response for {} (Timeout), after \
+                "{CLIENT_STALLED}: The client took nothing of its response for {} (response-socket-timeout=, socket-timeout= or Timeout), after \
                  {given} bytes; its connection is closed.",
                 seconds(limit)
             ),
@@ -288,6 +288,13 @@ impl Trouble {
                  {why}."
             ),
         )
+    }
+
+    /// Whether the worker went away with the request.
+    pub fn is_of_death(&self) -> bool {
+        [WORKER_CLOSED, RESPONSE_CUT]
+            .iter()
+            .any(|id| self.text.starts_with(&id.to_string()))
     }
 
     /// Whether the worker did not run the request because it had waited too long: the client may

@@ -10,19 +10,17 @@ use os::poll::{poll_uninterrupted, Wanted};
 use os::{clock, socket};
 use wire::status::{Report, MAX_REPORT};
 
-/// Longest that an answer may take.
-const LIMIT: Duration = Duration::from_secs(1);
 /// How long to wait before a full queue is tried again.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What the supervisor at `path` says.
+/// What the supervisor at `path` says within `limit`.
 ///
 /// # Errors
 /// Why there is nothing, as part of a sentence.
-pub fn ask(path: &[u8]) -> Result<Report, String> {
-    let end = clock::monotonic() + LIMIT;
+pub fn ask(path: &[u8], limit: Duration) -> Result<Report, String> {
+    let end = clock::monotonic() + limit;
     let shown = String::from_utf8_lossy(path);
-    let late = || format!("no answer at {shown} within {} s", LIMIT.as_secs());
+    let late = || format!("no answer at {shown} within {} s", limit.as_secs_f64());
     let broken = |error: io::Error| format!("the answer at {shown} broke off: {error}");
     let socket = loop {
         match socket::connect_unix(path, false) {
@@ -70,6 +68,8 @@ mod tests {
     use super::super::sample;
     use super::*;
 
+    const LIMIT: Duration = Duration::from_secs(1);
+
     /// Asks somebody who says `answer` and then stays or goes.
     fn asked(name: &str, answer: Vec<u8>, stays: bool) -> Result<Report, String> {
         let path = std::env::temp_dir().join(format!("status-{}-{name}", std::process::id()));
@@ -82,7 +82,7 @@ mod tests {
                 let _ = until.recv();
             }
         });
-        let report = ask(path.as_os_str().as_bytes());
+        let report = ask(path.as_os_str().as_bytes(), LIMIT);
         drop(done);
         thread.join().unwrap();
         std::fs::remove_file(&path).unwrap();
@@ -114,7 +114,7 @@ mod tests {
             let why = asked(name, answer, stays).unwrap_err();
             assert!(why.contains(said), "{why}");
         }
-        let why = ask(b"/nonexistent/s").unwrap_err();
+        let why = ask(b"/nonexistent/s", LIMIT).unwrap_err();
         assert!(
             why.starts_with("nobody answers at /nonexistent/s: No such file"),
             "{why}"

@@ -10,9 +10,11 @@ pub mod ask;
 mod json;
 mod metrics;
 #[cfg(test)]
-mod sample;
+pub(super) mod sample;
 mod section;
 mod text;
+
+use std::time::Duration;
 
 use wire::log_id::STATUS_UNKNOWN;
 use wire::response::Level;
@@ -27,6 +29,9 @@ use super::serving::Serving;
 
 /// The handler.
 pub const HANDLER: &[u8] = b"wsgi-status";
+
+/// Longest that an answer may take.
+const LIMIT: Duration = Duration::from_secs(1);
 
 /// How the report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +117,7 @@ fn report(serving: &Serving) -> Result<Report, String> {
             groups: Vec::new(),
         });
     };
-    ask::ask(path).map_err(|why| {
+    ask::ask(path, LIMIT).map_err(|why| {
         format!(
             "{STATUS_UNKNOWN}: The supervisor does not tell how process groups are: {why}. Look \
              for lines of the supervisor in the error log."

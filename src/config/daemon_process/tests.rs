@@ -282,31 +282,16 @@ fn environment_variables_add_up_and_the_last_of_a_name_counts() {
 
 #[test]
 fn flags_are_on_or_off() {
-    let given = options("clear-env=on no-new-privs=OFF server-metrics=On");
+    let given = options("clear-env=on no-new-privs=OFF");
     assert_eq!(given.clear_env, Some(true));
     assert_eq!(given.no_new_privs, Some(false));
-    assert_eq!(given.server_metrics, Some(true));
     refusal_of("clear-env", "yes", "On or Off");
+    refusal_of("server-metrics", "yes", "On or Off");
 }
 
 #[test]
 fn the_last_of_a_repeated_option_counts() {
     assert_eq!(options("threads=5 threads=7").threads, Some(7));
-}
-
-#[test]
-fn options_without_effect_are_noted() {
-    let configuration =
-        Configuration::of("WSGIDaemonProcess shop threads=5 server-metrics=On server-metrics=Off");
-    assert_eq!(
-        configuration.reading.groups[0].without_effect,
-        ["server-metrics"]
-    );
-    assert_eq!(
-        configuration.reading.without_effect_sentence().unwrap(),
-        "Accepted and checked, but without effect in this version: WSGIDaemonProcess \
-         server-metrics= (the first at shop.conf:1).",
-    );
 }
 
 #[test]

@@ -44,6 +44,54 @@ impl History {
     }
 }
 
+/// What the kernel says of processes it has killed for want of memory: how many, and when we last
+/// looked. It does not say which.
+#[derive(Debug, Default)]
+pub struct Memory {
+    killed: Option<u64>,
+    looked: Duration,
+}
+
+impl Memory {
+    pub fn look(&mut self, now: Duration) {
+        self.killed = os::process::killed_for_memory();
+        self.looked = now;
+    }
+
+    /// Part of a sentence on a worker that was killed: empty, or that want of memory may be the reason.
+    pub fn suspicion(&mut self, now: Duration) -> String {
+        let (before, looked) = (self.killed, self.looked);
+        self.look(now);
+        match (before, self.killed) {
+            (Some(before), Some(after)) if after > before => format!(
+                ", probably for want of memory: the kernel has killed {} for it within the last {} s",
+                match after - before {
+                    1 => "a process".to_owned(),
+                    count => format!("{count} processes"),
+                },
+                now.saturating_sub(looked).as_secs() + 1
+            ),
+            _ => String::new(),
+        }
+    }
+}
+
+/// Part of a sentence on a worker that has ended: empty, or what it had begun, the oldest by name. It says
+/// so itself.
+pub fn what_ran(seen: &Seen) -> String {
+    let Some(oldest) = seen.running.iter().max_by_key(|request| request.age) else {
+        return String::new();
+    };
+    let line = String::from_utf8_lossy(&oldest.line);
+    let seconds = oldest.age as f64 / 1e6;
+    let more = match seen.running.len() {
+        1 => String::new(),
+        2 => " and another request".to_owned(),
+        all => format!(" and {} other requests", all - 1),
+    };
+    format!("; it was running {line} for {seconds:.1} s{more}")
+}
+
 /// What may still be told in one report.
 #[derive(Debug)]
 pub struct Budget {
@@ -190,5 +238,53 @@ pub fn why(reason: Leaving) -> &'static str {
         Leaving::Signal => "a signal asked for it",
         Leaving::TimeLimit => "a time limit has passed",
         Leaving::Inactive => "there was no request for inactivity-timeout",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::board;
+
+    use super::*;
+
+    #[test]
+    fn what_a_worker_was_running_is_told_by_its_oldest_request() {
+        let request = |age, line: &str| board::Running {
+            thread: 1,
+            age,
+            queue_time: 0,
+            line: line.into(),
+            application_group: Vec::new(),
+        };
+        let mut seen = Seen::default();
+        assert_eq!(what_ran(&seen), "");
+        seen.running = vec![request(120_000, "GET /a")];
+        assert_eq!(what_ran(&seen), "; it was running GET /a for 0.1 s");
+        seen.running.push(request(2_300_000, "POST /b"));
+        let said = what_ran(&seen);
+        assert_eq!(
+            said,
+            "; it was running POST /b for 2.3 s and another request"
+        );
+        seen.running.push(request(0, ""));
+        assert!(what_ran(&seen).ends_with(" and 2 other requests"));
+    }
+
+    #[test]
+    fn want_of_memory_is_suspected_when_the_kernel_has_killed_for_it() {
+        let now = Duration::from_secs(100);
+        let mut memory = Memory::default();
+        assert_eq!(memory.suspicion(now), "");
+        memory.look(now);
+        assert_eq!(memory.suspicion(now), "");
+        let Some(killed) = memory.killed.filter(|&killed| killed > 0) else {
+            return;
+        };
+        memory.killed = Some(killed - 1);
+        let said = memory.suspicion(now + Duration::from_secs(9));
+        assert!(
+            said.ends_with("has killed a process for it within the last 10 s"),
+            "{said}"
+        );
     }
 }

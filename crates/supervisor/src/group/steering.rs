@@ -193,6 +193,7 @@ impl Group {
                 let worker = worker.of_group(&self.config.name);
                 self.next_worker += 1;
                 self.history.starts += 1;
+                self.memory.look(turn.now);
                 let text = format!(
                     "worker {} of generation {} started with {}",
                     worker.pid(),

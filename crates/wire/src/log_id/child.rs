@@ -28,8 +28,8 @@ super::events! { CHILD:
         level: "error",
         status: "502 (the response is broken off: its head had gone)",
         when: "The worker went away in the middle of a response. The client sees a broken connection, not a short response.",
-        example: "WSGI0119: The response of process group 'shop' broke off after 5 bytes: the worker died or was killed; the client is made to see it.",
-        mend: "The line of the supervisor about the same time (0339) says how the worker ended.",
+        example: "WSGI0119: The response of process group 'shop' broke off after 5 bytes: the worker died or was killed; the client is made to see it. The supervisor says: WSGI0339: worker 985 was killed by SIGSEGV (signal 11); it was running GET /report for 0.4 s; a successor is started.",
+        mend: "See 0339, which is repeated here where the supervisor knew of it in time.",
     }
     HANDED_BACK = 124 {
         level: "error",
@@ -112,8 +112,8 @@ super::events! { CHILD:
         level: "error",
         status: "502",
         when: "The worker died while the application ran, before its response began. The request is not sent again: nobody knows what it has done already.",
-        example: "WSGI0146: A worker of process group 'shop' closed the connection without a response: it died or was killed while the request ran. The request is not sent again.",
-        mend: "The line of the supervisor about the same time (0339) says how the worker ended: signal 11 is a fault in a C extension, SIGKILL often the system for want of memory.",
+        example: "WSGI0146: A worker of process group 'shop' closed the connection without a response: it died or was killed while the request ran. The request is not sent again. The supervisor says: WSGI0339: worker 985 was killed by SIGSEGV (signal 11); it was running GET /report for 0.4 s; a successor is started.",
+        mend: "See 0339, which is repeated here where the supervisor knew of it in time: signal 11 is a fault in a C extension, SIGKILL often the system for want of memory.",
     }
     CONNECTION_FAILED = 147 {
         level: "error",
@@ -230,9 +230,9 @@ super::events! { CHILD:
     CLIENT_STALLED = 371 {
         level: "info",
         status: "",
-        when: "A client took nothing of its response for the length of Apache's `Timeout`. At most `response-buffer-size=` bytes were held for it.",
-        example: "WSGI0371: The client took nothing of its response for 60 s (Timeout), after 524288 bytes; its connection is closed.",
-        mend: "Nothing, where clients are slow or hostile; raise Timeout for clients that pause on purpose.",
+        when: "A client took nothing of its response for the length of `response-socket-timeout=`, which is that of `socket-timeout=` and else Apache's `Timeout`. At most `response-buffer-size=` bytes were held for it.",
+        example: "WSGI0371: The client took nothing of its response for 60 s (response-socket-timeout=, socket-timeout= or Timeout), after 524288 bytes; its connection is closed.",
+        mend: "Nothing, where clients are slow or hostile; raise response-socket-timeout= for clients that pause on purpose.",
     }
     OUTSIDE_CHROOT = 372 {
         level: "error",

@@ -160,7 +160,7 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
 
     /// What is left of the client's time to take something.
     pub(super) fn clients_time(&self) -> Duration {
-        self.order.limits.client.saturating_sub(self.took.elapsed())
+        self.order.limits.reader.saturating_sub(self.took.elapsed())
     }
 
     /// Gives the client of what is held as much as it takes without waiting. With `ready` its socket
@@ -315,7 +315,7 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
             Phase::Relaying(body) => body.sent.saturating_sub(self.held.len() as u64),
             _ => 0,
         };
-        let limit = self.order.limits.client;
+        let limit = self.order.limits.reader;
         self.client.report(&Trouble::client_stalled(limit, given));
         self.client.abandon();
         Stop::Gone
@@ -327,7 +327,7 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
     fn let_client_read(&mut self) -> Result<(), Stop> {
         let since = Instant::now();
         while self.order.upload.may_be_coming() && self.client.socket().is_some() {
-            let left = self.order.limits.client.saturating_sub(since.elapsed());
+            let left = self.order.limits.reader.saturating_sub(since.elapsed());
             let interest = Interest {
                 from_worker: false,
                 to_worker: self.order.upload.awaits_worker(),

@@ -200,6 +200,7 @@ fn the_pulled_body_and_the_response_move_at_the_same_time() {
     let limits = Limits {
         silence: Duration::from_secs(10),
         client: Duration::from_secs(10),
+        reader: Duration::from_secs(10),
         ..limits()
     };
     let path_bytes = path.to_str().unwrap().as_bytes().to_vec();

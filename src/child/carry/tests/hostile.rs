@@ -148,6 +148,7 @@ fn garbage_and_mutated_answers_end_and_break_nothing() {
     let limits = Limits {
         silence: Duration::from_millis(1),
         client: Duration::from_millis(1),
+        reader: Duration::from_millis(1),
         successor: Duration::ZERO,
         ..limits()
     };

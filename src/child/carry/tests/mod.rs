@@ -396,6 +396,7 @@ fn limits() -> Limits {
         successor: Duration::from_millis(100),
         silence: Duration::from_millis(30),
         client: Duration::from_millis(30),
+        reader: Duration::from_millis(30),
         flush_delay: Duration::from_millis(1),
         flush_bytes: 8 << 20,
         held: 1 << 20,

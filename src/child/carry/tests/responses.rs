@@ -372,7 +372,7 @@ fn what_is_held_for_a_slow_client_has_a_bound() {
     let lines = Lines::default().head(200, &[]).data(&body).end();
     let limits = Limits {
         held: 100_000,
-        client: Duration::from_millis(20),
+        reader: Duration::from_millis(20),
         silence: Duration::from_secs(60),
         ..limits()
     };

@@ -1,0 +1,97 @@
+//! How a worker died that had begun with a request: the supervisor knows.
+//!
+//! Runs in: an Apache child, on the thread whose request has failed because of it. The supervisor
+//! hears of a death a moment after the connection has ended, so it is asked again for a few moments;
+//! and not for a while where that was in vain, as when the worker lives and has closed the
+//! connection only. Whatever comes of it, the request has failed for a reason that is told already.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use os::clock;
+use wire::log_id::{WORKER_DIED, WORKER_KILLED};
+use wire::status::Report;
+
+use super::status::ask;
+
+/// Pauses before the supervisor is asked, in milliseconds: it is quick, but on a busy machine.
+const PAUSES: [u64; 8] = [1, 3, 6, 15, 30, 60, 120, 240];
+/// Longest that one answer may take.
+const LIMIT: Duration = Duration::from_millis(500);
+/// The same for a client that is to learn at once that its response is broken.
+const PAUSES_AT_ONCE: [u64; 2] = [1, 3];
+const LIMIT_AT_ONCE: Duration = Duration::from_millis(20);
+/// How long nobody asks after somebody has in vain, in milliseconds.
+const QUIET: u64 = 5000;
+
+/// What the supervisor at `path` says of the last death in the group since `begun`, if there was one.
+pub fn told(path: &[u8], group: &[u8], begun: Duration, at_once: bool) -> Option<String> {
+    static NOT_BEFORE: AtomicU64 = AtomicU64::new(0);
+    if clock::monotonic_ms() < NOT_BEFORE.load(Ordering::Relaxed) {
+        return None;
+    }
+    let (pauses, limit) = match at_once {
+        true => (&PAUSES_AT_ONCE[..], LIMIT_AT_ONCE),
+        false => (&PAUSES[..], LIMIT),
+    };
+    for &pause in pauses {
+        std::thread::sleep(Duration::from_millis(pause));
+        // One that does not answer at once has other things to do.
+        let Ok(report) = ask::ask(path, limit) else {
+            break;
+        };
+        let since = clock::monotonic().saturating_sub(begun);
+        if let Some(line) = death(&report, group, since) {
+            return Some(line);
+        }
+    }
+    if !at_once {
+        NOT_BEFORE.store(clock::monotonic_ms() + QUIET, Ordering::Relaxed);
+    }
+    None
+}
+
+/// The last line about the group, where it is of a death and no older than `since`.
+fn death(report: &Report, group: &[u8], since: Duration) -> Option<String> {
+    let group = report.groups.iter().find(|known| *known.name == *group)?;
+    let (age, line) = group.last_error.as_ref()?;
+    let line = line.text();
+    let of_death = [WORKER_DIED, WORKER_KILLED]
+        .iter()
+        .any(|id| line.starts_with(&format!("{id}: ")));
+    (of_death && u128::from(*age) <= since.as_millis()).then(|| line.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::status::sample;
+    use super::*;
+
+    #[test]
+    fn only_a_death_since_the_request_came_is_told() {
+        let mut report = sample::report();
+        let name = report.groups[0].name.clone();
+        let since = Duration::from_millis(300);
+        for (line, age, told) in [
+            ("WSGI0339: worker 7 was killed by SIGSEGV", 299, true),
+            ("WSGI0343: worker 7 did not leave in time", 0, true),
+            ("WSGI0339: worker 7 was killed by SIGSEGV", 301, false),
+            ("WSGI0341: no Python", 10, false),
+        ] {
+            report.groups[0].last_error = Some((age, line.into()));
+            let said = death(&report, &name, since);
+            assert_eq!(said.as_deref(), told.then_some(line));
+        }
+        assert_eq!(death(&report, b"another", since), None);
+        report.groups[0].last_error = None;
+        assert_eq!(death(&report, &name, since), None);
+    }
+
+    #[test]
+    fn without_a_supervisor_nothing_is_told() {
+        assert_eq!(
+            told(b"/nonexistent/s", b"shop", Duration::ZERO, false),
+            None
+        );
+    }
+}
