@@ -15,6 +15,7 @@ use crate::apache::regex::Regex;
 use crate::apache::request::Request;
 use crate::apache::server::Server;
 use crate::child;
+use crate::child::kept::Kept;
 use crate::child::serving::{Entrance, Serving};
 use crate::config::alias::Location;
 use crate::config::given::Text;
@@ -137,9 +138,11 @@ impl Module for Wsgi {
             .doors
             .into_iter()
             .map(|(name, door)| {
+                let processes = groups.find(&name).map_or(1, |group| group.processes);
                 let entrance = Entrance {
                     path: door.socket_path,
                     key: door.key,
+                    kept: Kept::new(processes),
                 };
                 (name, entrance)
             })

@@ -42,6 +42,30 @@ impl<'p> Pool<'p> {
         self.raw.as_ptr()
     }
 
+    /// Runs `body` with a pool that is gone when it returns. For what is needed many times in the life
+    /// of this pool, in which it would pile up.
+    pub fn with_temporary<R>(self, body: impl FnOnce(Pool<'_>) -> R) -> R {
+        struct Destroy(NonNull<sys::apr_pool_t>);
+        impl Drop for Destroy {
+            fn drop(&mut self) {
+                // SAFETY: made below, and destroyed here alone, when no view of it is left.
+                unsafe { sys::apr_pool_destroy(self.0.as_ptr()) };
+            }
+        }
+        let mut raw = ptr::null_mut();
+        // SAFETY: the pool is live; the new one takes its abort function, so it is never NULL, and its
+        // allocator, which is this thread's too.
+        let raw = unsafe {
+            sys::apr_pool_create_ex(&mut raw, self.raw(), None, ptr::null_mut());
+            NonNull::new_unchecked(raw)
+        };
+        let temporary = Destroy(raw);
+        body(Pool {
+            raw: temporary.0,
+            _lent: PhantomData,
+        })
+    }
+
     /// Moves `value` into the pool; its destructor runs when the pool is cleared, the last one moved
     /// in first. `'static`, because a destructor that ran after a neighbour's could see it dead.
     pub fn own<T: 'static>(self, value: T) -> &'p mut T {
@@ -159,6 +183,22 @@ pub(super) mod tests {
             assert_eq!(*pool.own(5_u64), 5);
         });
         assert_eq!(order.take(), "ba");
+    }
+
+    #[test]
+    fn a_temporary_pool_is_gone_when_its_body_returns() {
+        let order = Rc::new(Cell::new(String::new()));
+        with_pool(|pool| {
+            let inner = order.clone();
+            let five = pool.with_temporary(|temporary| {
+                let own = inner.clone();
+                temporary.at_end(move || own.set(own.take() + "temporary "));
+                5
+            });
+            order.set(order.take() + "after");
+            assert_eq!(five, 5);
+        });
+        assert_eq!(order.take(), "temporary after");
     }
 
     #[test]

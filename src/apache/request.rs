@@ -481,7 +481,18 @@ impl<'r> Request<'r> {
     /// called only before the first byte of the final response: it goes past the filters. httpd
     /// itself leaves it out for clients that cannot understand it, and a 100 nobody waits for.
     pub fn send_interim(self, status: u16, headers: &[(&[u8], &[u8])]) -> Result<(), InteriorNul> {
-        let interim = Table::new(self.pool());
+        // There may be very many, whose headers would pile up in the request's pool.
+        self.pool()
+            .with_temporary(|pool| self.send_interim_of(pool, status, headers))
+    }
+
+    fn send_interim_of(
+        self,
+        pool: Pool<'_>,
+        status: u16,
+        headers: &[(&[u8], &[u8])],
+    ) -> Result<(), InteriorNul> {
+        let interim = Table::new(pool);
         for (name, value) in headers {
             interim.add(name, value)?;
         }

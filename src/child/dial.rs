@@ -1,7 +1,9 @@
-//! Connections to the workers of a group, over its listening socket.
+//! Connections to the workers of a group, new ones over its listening socket.
 //!
-//! Runs in: an Apache child. One connection carries one request: the kernel's listen queue gives it
-//! to whichever worker of whichever process is free first, so no request waits behind a busy one.
+//! Runs in: an Apache child. A connection carries one request at a time. The kernel's listen queue
+//! gives a new one to whichever worker of whichever process is free first, so no request waits behind
+//! a busy one; one that was kept leads to a process that had a thread to spare, and closes it where it
+//! has none any more.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,21 +12,33 @@ use std::time::Duration;
 use os::poll::{poll_uninterrupted, Wanted};
 use os::socket::{self, Direction, Wait};
 
-use super::carry::peer::{Dial, DialError, Interest, Peer, Received};
+use super::carry::peer::{Dial, DialError, Interest, Peer, Received, Way};
+use super::kept::{Claim, Kept};
 
 /// The door of one group.
 #[derive(Debug)]
 pub struct Door<'a> {
     /// Path of the listening socket.
     pub path: &'a [u8],
+    /// Connections of before.
+    pub kept: &'a Kept,
 }
 
-impl Dial for Door<'_> {
-    type Peer = Connection;
+impl<'a> Dial for Door<'a> {
+    type Peer = Connection<'a>;
 
-    fn dial(&mut self, _limit: Duration) -> Result<Connection, DialError> {
+    fn dial(&mut self, _limit: Duration, way: Way) -> Result<Connection<'a>, DialError> {
+        if way == Way::Any {
+            if let Some((socket, claim)) = self.kept.take() {
+                let claim = Some(claim);
+                return Ok(Connection { socket, claim });
+            }
+        }
         match socket::connect_unix(self.path, false) {
-            Ok(socket) => Ok(Connection { socket }),
+            Ok(socket) => Ok(Connection {
+                socket,
+                claim: None,
+            }),
             Err(error) => Err(match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionRefused => {
                     DialError::Later(error)
@@ -34,6 +48,13 @@ impl Dial for Door<'_> {
         }
     }
 
+    fn keep(&mut self, peer: Connection<'a>, pid: u32) {
+        // The claim first: it counts a request that is over.
+        let Connection { socket, claim } = peer;
+        drop(claim);
+        self.kept.keep(pid, socket);
+    }
+
     fn place(&self) -> String {
         String::from_utf8_lossy(self.path).into_owned()
     }
@@ -41,11 +62,13 @@ impl Dial for Door<'_> {
 
 /// A connection to one worker. Its socket does not block; it is closed when this is dropped.
 #[derive(Debug)]
-pub struct Connection {
+pub struct Connection<'a> {
     socket: OwnedFd,
+    /// For one that was kept.
+    claim: Option<Claim<'a>>,
 }
 
-impl Peer for Connection {
+impl Peer for Connection<'_> {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         socket::send(
             self.socket.as_fd(),
@@ -104,6 +127,16 @@ impl Peer for Connection {
     fn end_sending(&mut self) {
         // Fails only where the worker is gone already, which the next receive tells.
         let _ = socket::shutdown(self.socket.as_fd(), Direction::Write);
+    }
+
+    fn is_kept(&self) -> bool {
+        self.claim.is_some()
+    }
+
+    fn forget(&self) {
+        if let Some(claim) = &self.claim {
+            claim.forget();
+        }
     }
 
     fn unread(&self) -> Option<bool> {

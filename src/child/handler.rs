@@ -183,6 +183,7 @@ fn message(
         (Flags::IGNORE_ACTIVITY, settings.ignore_activity),
         (Flags::EVENTLET, settings.eventlet_compat),
         (Flags::HEAD, facts.method == b"HEAD"),
+        (Flags::KEEP, true),
     ] {
         if holds {
             flags |= flag;
@@ -240,6 +241,7 @@ fn converse(
     };
     let mut door = Door {
         path: &entrance.path,
+        kept: &entrance.kept,
     };
     let mut client = HttpdClient::new(request, taken.body, settings.enable_sendfile)
         .with_witness(serving.status.as_deref(), &group.name);

@@ -7,8 +7,8 @@
 //! ([`environ`]) and has the conversation with a worker ([`carry`]). Beside them, [`status`] shows how
 //! things are.
 //!
-//! A child keeps nothing between requests: what it has to know of the configuration is settled once
-//! ([`serving::Serving`]), and everything else belongs to the request.
+//! What a child has to know of the configuration is settled once ([`serving::Serving`]); between
+//! requests it keeps connections to workers ([`kept`]) and nothing else.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ pub mod environ;
 pub mod facts;
 pub mod forwarded;
 pub mod handler;
+pub mod kept;
 pub mod mapping;
 pub mod refusal;
 pub mod serving;

@@ -1,7 +1,7 @@
 //! What the children have to know of a configuration, settled once.
 //!
 //! Made in: the Apache parent, when the configuration is brought into force. Read in: the children,
-//! by all threads at once; nothing in it changes.
+//! by all threads at once; nothing in it changes but the connections that are kept.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,14 +12,17 @@ use crate::config::process_group::ProcessGroup;
 use crate::config::{Globals, Groups};
 
 use super::carry::Limits;
+use super::kept::Kept;
 
 /// How a child reaches the workers of one group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Entrance {
     /// Path of the group's listening socket.
     pub path: Vec<u8>,
     /// The group's secret of this generation.
     pub key: [u8; 16],
+    /// Connections that the child keeps; none in the parent.
+    pub kept: Kept,
 }
 
 /// What a configuration in force means to requests.

@@ -3,237 +3,172 @@
 All contestants are up at once; a round measures each of them once per workload, so that what
 disturbs the machine disturbs all. The figure that counts is CPU time per request, summed over
 every server process; ratios are taken within a round, and the median is printed with its spread.
+Ends with 1 when a contestant does not start or answers wrongly.
 """
 
 import argparse
+import importlib.metadata
 import os
 import re
-import statistics
+import shlex
 import subprocess
 import sys
-import tempfile
-import time
-import urllib.request
 from pathlib import Path
 
+import profiling
+import report
+import scaling
 from app import FILE, FILE_SIZE
-from contestants import (CHECKOUT, Granian, Gunicorn, HERE, Limit, Module, Static, Uwsgi, wait_for)
+from contestants import contestants
+from figures import system_calls
+from workloads import WORKLOADS, Wrong, check, load
 
-TICK = os.sysconf("SC_CLK_TCK")
-
-#: name: (path, connections, extra request headers, request body size)
-WORKLOADS = {
-    "hello": ("hello", 16, {}, 0),
-    "hello-1": ("hello", 1, {}, 0),
-    "hello-64": ("hello", 64, {}, 0),
-    "hello-close": ("hello", 16, {"Connection": "close"}, 0),
-    "headers200": ("hello", 16, {f"X-Bench-{i}": "value-of-usual-length" for i in range(180)}, 0),
-    "body100k": ("body100k", 16, {}, 0),
-    "stream10m": ("stream10m", 4, {}, 0),
-    "file100m": ("file100m", 2, {}, 0),
-    "upload1m": ("upload", 4, {}, 1 << 20),
-    "flask": ("flask", 16, {}, 0),
-    "django": ("django", 16, {}, 0),
-    "cpu2ms": ("cpu2ms", 16, {}, 0),
-}
+#: What the targets need, in about three minutes.
+QUICK = {"rounds": 3, "workloads": ["hello", "hello-1", "stream10m", "file100m", "upload1m", "flask"],
+         "contestants": ["ours", "ours-2x15", "mod_wsgi", "uwsgi", "static", "limit-rt"]}
+FULL = {"rounds": 5, "workloads": list(WORKLOADS), "contestants": None}
+GROWTH = {"rounds": 3}
+PROFILE = {"workloads": ["hello"]}
 
 
-def cpu_seconds(pids):
-    """User and system time of the processes so far, all threads, dead ones included."""
-    total = 0
-    for pid in pids:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        total += int(fields[11]) + int(fields[12])
-    return total / TICK
+def arguments():
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    for name in ("venv", "mod-wsgi", "ours", "built"):
+        # Said by scripts/bench.
+        parser.add_argument(f"--{name}", type=Path, required=True, help=argparse.SUPPRESS)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--quick", action="store_true",
+                      help="what the targets need, in about 3 minutes; all takes about 15")
+    what.add_argument("--growth", action="store_true",
+                      help="how cost grows with clients, processes, groups, idle connections, queues")
+    what.add_argument("--profile", action="store_true",
+                      help="where a request's time goes: perf's samples, system calls in order")
+    parser.add_argument("--rounds", type=int, help="5, or 3 with --quick and --growth")
+    parser.add_argument("--seconds", type=int, default=1, help="of each measurement")
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS)
+    parser.add_argument("--contestants", nargs="+", help="ours mod_wsgi ..., see contestants.py")
+    parser.add_argument("--curves", nargs="+", choices=scaling.CURVES, help="with --growth: which")
+    parser.add_argument("--markdown", type=Path, metavar="FILE",
+                        help="write the tables between the comments of FILE, and curves beside it")
+    args = parser.parse_args()
+    default = (GROWTH if args.growth else PROFILE if args.profile else QUICK if args.quick else FULL)
+    for name, value in default.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    cpus = sorted(os.sched_getaffinity(0))
+    args.server_cpu, args.client_cpu = str(cpus[0]), str(cpus[-1])
+    if len(cpus) == 1:
+        parser.error("needs two cores: client and server are pinned apart")
+    args.command = shlex.join(["scripts/bench", *(
+        a for i, a in enumerate(sys.argv[1:], 1)
+        if not {"--venv", "--mod-wsgi", "--ours", "--built"} & {a, sys.argv[i - 1]})])
+    return args
 
 
-def switches(pids):
-    total = 0
-    for pid in pids:
-        for status in Path(f"/proc/{pid}/task").glob("*/status"):
-            try:
-                total += sum(map(int, re.findall(r"ctxt_switches:\s+(\d+)", status.read_text())))
-            except OSError:
-                pass
-    return total
+def versions():
+    apache = subprocess.run(["/usr/sbin/apache2", "-v"], capture_output=True, text=True).stdout
+    found = {"Python": ".".join(map(str, sys.version_info[:3])),
+             "Apache": re.search(r"Apache/(\S+)", apache)[1] + " (event)"}
+    for name in ("mod_wsgi", "uWSGI", "gunicorn", "granian", "Flask", "Django"):
+        found[name] = importlib.metadata.version(name)
+    return found
 
 
-def private_kib(pid):
-    try:
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
-        return 0
-    return sum(map(int, re.findall(r"Private_(?:Clean|Dirty):\s+(\d+)", rollup)))
-
-
-def load(contestant, workload, seconds, client_cpus):
-    """Runs wrk against the contestant for so long; a dict of figures."""
-    name, connections, headers, upload = WORKLOADS[workload]
-    command = ["taskset", "-c", client_cpus, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
-               "--latency", "--timeout", "30s"]
-    for key, value in headers.items():
-        command += ["-H", f"{key}: {value}"]
-    script = None
-    if upload:
-        script = tempfile.NamedTemporaryFile("w", suffix=".lua")
-        script.write(f'wrk.method = "POST"\nwrk.body = string.rep("z", {upload})\n')
-        script.flush()
-        command += ["-s", script.name]
-    command.append(f"http://127.0.0.1:{contestant.port}{contestant.path(name)}")
-    pids = contestant.pids()
-    cpu, switched, began = cpu_seconds(pids), switches(pids), time.monotonic()
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    took = time.monotonic() - began
-    pids = contestant.pids()
-    cpu, switched = cpu_seconds(pids) - cpu, switches(pids) - switched
-    count = int(re.search(r"(\d+) requests in", output)[1])
-    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
-    broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)",
-                       output)
-    failed = int(bad[1]) if bad else 0
-    # With "Connection: close" wrk counts the closing itself as a read error.
-    if broken and "Connection" not in headers:
-        failed += sum(map(int, broken.groups()))
-    if count == 0:
-        return None
-    return {"cpu": cpu / count * 1e6, "rate": count / took, "p50": latency(output, "50%"),
-            "p99": latency(output, "99%"), "switches": switched / count, "failed": failed}
-
-
-def latency(output, which):
-    value, unit = re.search(rf"{which}\s+([\d.]+)(us|ms|s)", output).groups()
-    return float(value) * {"us": 1, "ms": 1e3, "s": 1e6}[unit]
-
-
-def system_calls(contestant, requests=300):
-    """System calls per keep-alive request over all processes, as strace counts them."""
-    import http.client
-    client = http.client.HTTPConnection("127.0.0.1", contestant.port)
-
-    def send(count):
-        for _ in range(count):
-            client.request("GET", contestant.path("hello"))
-            client.getresponse().read()
-
-    with tempfile.NamedTemporaryFile("r") as log:
-        attach = [word for pid in contestant.pids() for word in ("-p", str(pid))]
-        tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", log.name, *attach],
-                                  stderr=subprocess.PIPE)
-        try:
-            # The first lines appear when strace is attached and requests flow.
-            send(1)
-            wait_for(lambda: (send(1), os.path.getsize(log.name))[1] > 0, "strace attaching")
-            send(5)
-            before = sum(1 for _ in open(log.name))
-            send(requests)
-            time.sleep(0.1)
-            after = sum(1 for line in open(log.name))
-            resumed = sum(1 for line in open(log.name) if "resumed>" in line)
-        finally:
-            tracer.terminate()
-            tracer.wait()
-    return (after - before - resumed) / requests
-
-
-def spread(values):
-    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+def say(text):
+    """What is being done, for somebody who watches."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--venv", type=Path, required=True)
-    parser.add_argument("--mod-wsgi", type=Path, required=True, help="the C module's .so")
-    parser.add_argument("--built", type=Path, required=True, help="folder of limit.so and peer")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=2, help="of each measurement")
-    parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=WORKLOADS)
-    parser.add_argument("--contestants", nargs="+")
-    parser.add_argument("--no-strace", action="store_true")
-    args = parser.parse_args()
+    args = arguments()
+    # The load and everything else that is not a server runs on the client's core.
+    os.sched_setaffinity(0, {int(args.client_cpu)})
+    try:
+        if args.growth:
+            scaling.run(args, versions(), say)
+        elif args.profile:
+            profiling.run(args, say)
+        else:
+            compare(args)
+    except (Wrong, RuntimeError) as error:
+        say("")
+        sys.exit(f"scripts/bench: {error}")
 
-    cpus = sorted(os.sched_getaffinity(0))
-    server, client = str(cpus[0]), str(cpus[-1])
-    ours = CHECKOUT / "target/release/libmod_wsgi.so"
-    make = {
-        "ours": lambda n: Module(n, args.venv, server, ours),
-        "ours-2x15": lambda n: Module(n, args.venv, server, ours, 2, 15),
-        "mod_wsgi": lambda n: Module(n, args.venv, server, args.mod_wsgi),
-        "mod_wsgi-2x15": lambda n: Module(n, args.venv, server, args.mod_wsgi, 2, 15),
-        "uwsgi": lambda n: Uwsgi(n, args.venv, server),
-        "gunicorn": lambda n: Gunicorn(n, args.venv, server),
-        "granian": lambda n: Granian(n, args.venv, server),
-        "static": lambda n: Static(n, args.venv, server),
-        "limit": lambda n: Limit(n, args.venv, server, args.built, "limit"),
-        "limit-rt": lambda n: Limit(n, args.venv, server, args.built, "limit-rt"),
-    }
+
+def compare(args):
+    make = contestants(args)
     names = args.contestants or list(make)
+    if unknown := set(names) - set(make):
+        sys.exit(f"scripts/bench: {', '.join(unknown)} is none of {', '.join(make)}")
     with open(FILE, "wb") as file:
         file.truncate(FILE_SIZE)
     os.chmod(FILE, 0o644)
+    results = report.Results()
     started = []
     try:
+        starts(results, args, [make[name] for name in names])
         for name in names:
-            contestant = make[name](name)
-            started.append(contestant)
-            contestant.start()
-        report(measure(started, args, client), started, args)
+            say(f"starting {name}")
+            started.append(make[name]())
+            started[-1].start()
+            check(started[-1], WORKLOADS["hello"])
+        for contestant in started:
+            results.memory[contestant.name] = contestant.memory()
+        for contestant in started:
+            say(f"system calls of {contestant.name}")
+            results.calls[contestant.name] = system_calls(contestant)
+        for workload in args.workloads:
+            measure(results, workload, started, args)
+        say("")
+        tell(results, started, args)
     finally:
         for contestant in started:
             contestant.stop()
-        os.unlink(FILE)
 
 
-def measure(contestants, args, client):
-    results = {}
-    for workload in args.workloads:
-        takers = [c for c in contestants if c.only is None or workload in c.only]
-        for contestant in takers:
-            path = WORKLOADS[workload][0]
-            url = f"http://127.0.0.1:{contestant.port}{contestant.path(path)}"
-            data = b"z" if path == "upload" else None
-            assert urllib.request.urlopen(url, data, timeout=30).status == 200, contestant.name
-        for round_ in range(args.rounds):
-            for contestant in takers:
-                print(f"\r{workload} {round_ + 1}/{args.rounds} {contestant.name}      ",
-                      end="", file=sys.stderr, flush=True)
-                figures = load(contestant, workload, args.seconds, client)
-                results.setdefault((workload, contestant.name), []).append(figures)
-    print(file=sys.stderr)
-    return results
+def starts(results, args, makers):
+    """Starts and ends each contestant in every round, nothing else of it being up."""
+    for round_ in range(args.rounds):
+        for make in makers:
+            contestant = make()
+            say(f"start {round_ + 1}/{args.rounds} {contestant.name}")
+            try:
+                results.starts.setdefault(contestant.name, []).append(contestant.start())
+            finally:
+                contestant.stop()
 
 
-def report(results, contestants, args):
-    base = "mod_wsgi" if any(c.name == "mod_wsgi" for c in contestants) else contestants[0].name
-    print(f"CPU per request over all server processes, as a ratio to {base}: median (min-max) of "
-          f"{args.rounds} rounds; client and server pinned apart\n")
-    print("| workload | contestant | CPU ratio | CPU us | requests/s | rate ratio | p50 us | p99 us "
-          "| switches | failed |\n|---|---|---|---|---|---|---|---|---|---|")
-    for workload in args.workloads:
-        for contestant in contestants:
-            rounds = results.get((workload, contestant.name))
-            if not rounds:
-                continue
-            against = results.get((workload, base))
-            pairs = [(a, b) for a, b in zip(rounds, against or []) if a and b]
-            kept = [r for r in rounds if r]
-            if not kept:
-                print(f"| {workload} | {contestant.name} | no request was answered |")
-                continue
-            middle = {k: statistics.median(r[k] for r in kept) for k in kept[0]}
-            ratio = spread([a["cpu"] / b["cpu"] for a, b in pairs]) if pairs else "-"
-            rate = spread([a["rate"] / b["rate"] for a, b in pairs]) if pairs else "-"
-            print(f"| {workload} | {contestant.name} | {ratio} | {middle['cpu']:.1f} "
-                  f"| {middle['rate']:.0f} | {rate} | {middle['p50']:.0f} | {middle['p99']:.0f} "
-                  f"| {middle['switches']:.1f} | {sum(r['failed'] for r in kept)} |")
-    print("\n| contestant | system calls per keep-alive request | private memory, KiB, each process |"
-          "\n|---|---|---|")
-    for contestant in contestants:
-        memory = "/".join(str(private_kib(pid)) for pid in contestant.pids())
-        calls = "-" if args.no_strace else f"{system_calls(contestant):.1f}"
-        print(f"| {contestant.name} | {calls} | {memory} |")
+def measure(results, name, contestants, args):
+    workload = WORKLOADS[name]
+    takers = [c for c in contestants
+              if (c.only is None or name in c.only) and name not in c.unable]
+    # Of the long answers there are few in a second.
+    seconds = args.seconds * (2 if workload.by_bytes else 1)
+    rounds = results.rounds[name] = {}
+    for contestant in takers:
+        check(contestant, workload)
+    for round_ in range(args.rounds):
+        # Nobody is always first, or always after the same one.
+        first = round_ * 3 % len(takers)
+        for contestant in takers[first:] + takers[:first]:
+            say(f"{name} {round_ + 1}/{args.rounds} {contestant.name}")
+            rounds.setdefault(contestant.name, []).append(load(contestant, workload, seconds))
+
+
+def tell(results, started, args):
+    head = report.header(args.command, versions(),
+                         f"rounds: {args.rounds}, of {args.seconds} s for each contestant and workload, "
+                         "one core for all server processes and one for the client")
+    text = [head, "", *report.targets(results), "",
+            "CPU per request as a ratio to that of mod_wsgi 1x5 in the same round: **median** (min-max); "
+            "of mod_wsgi 1x5 the time itself.", "",
+            *report.ratio_table(results, started), "", *report.process_table(results, started), "",
+            "<details><summary>All figures: medians of the rounds</summary>", "",
+            *report.figure_table(results, started), "", "</details>"]
+    print("\n".join(text))
+    if args.markdown:
+        report.put_between(args.markdown, "scripts/bench", "\n".join(text))
 
 
 if __name__ == "__main__":

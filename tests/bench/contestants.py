@@ -1,4 +1,7 @@
-"""The servers that the benchmark compares. Each is a process tree on a port of its own."""
+"""The servers that the benchmark compares. Each is a process tree on a port of its own.
+
+Runs in: the benchmark. What it starts is pinned to the server's core, and ended with it.
+"""
 
 import os
 import shutil
@@ -9,8 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from app import FILE
+from figures import memory_kib, tree, wait_for
+from workloads import Client
+
 HERE = Path(__file__).resolve().parent
-CHECKOUT = HERE.parent.parent
 MODULES = "/usr/lib/apache2/modules"
 USER = "www-data"
 
@@ -21,14 +27,6 @@ def free_port():
         return s.getsockname()[1]
 
 
-def wait_for(test, what, seconds=20):
-    end = time.monotonic() + seconds
-    while not test():
-        if time.monotonic() > end:
-            raise RuntimeError(f"{what} did not happen within {seconds} s")
-        time.sleep(0.02)
-
-
 def accepts(port):
     try:
         socket.create_connection(("127.0.0.1", port), 0.5).close()
@@ -37,31 +35,15 @@ def accepts(port):
         return False
 
 
-def tree(pid):
-    """The process and all that descend from it."""
-    found = []
-    queue = [pid]
-    while queue:
-        pid = queue.pop()
-        found.append(pid)
-        for task in Path(f"/proc/{pid}/task").glob("*/children"):
-            try:
-                queue += [int(child) for child in task.read_text().split()]
-            except OSError:
-                pass
-    return found
-
-
 class Contestant:
     """A server that can be started, measured and ended."""
 
-    #: Workloads that make no sense here (a static file does not run Flask).
+    #: Workloads that make no sense here (a static file does not run Flask), or that it cannot serve.
     only = None
+    unable = {}
 
-    def __init__(self, name, venv, cpus):
-        self.name = name
-        self.venv = venv
-        self.cpus = cpus
+    def __init__(self, name, title, bench):
+        self.name, self.title, self.bench = name, title, bench
         self.folder = Path(tempfile.mkdtemp(prefix=f"wsgi-bench-{name}-"))
         self.folder.chmod(0o755)
         self.port = free_port()
@@ -70,14 +52,40 @@ class Contestant:
     def run(self, *command, env=None):
         log = open(self.folder / "output", "ab")
         process = subprocess.Popen(
-            ["taskset", "-c", self.cpus, *map(str, command)], stdin=subprocess.DEVNULL,
+            ["taskset", "-c", self.bench.server_cpu, *map(str, command)], stdin=subprocess.DEVNULL,
             stdout=log, stderr=log, cwd="/", env={**os.environ, **(env or {})})
+        log.close()
         self.processes.append(process)
         return process
 
     def start(self):
+        """Starts it, and returns the seconds until the first right answer."""
+        began = time.monotonic()
         self.launch()
-        wait_for(lambda: accepts(self.port), f"start of {self.name}, see {self.folder}")
+        self.wait_until(lambda: accepts(self.port))
+        with self.client() as client:
+            client.get("hello")
+        return time.monotonic() - began
+
+    def wait_until(self, test):
+        def or_died():
+            if any(process.poll() is not None for process in self.processes):
+                raise RuntimeError(f"{self.name} ended while it started\n{self.log_tail()}")
+            return test()
+
+        try:
+            wait_for(or_died, f"start of {self.name}", 60, pause=0.001)
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}\n{self.log_tail()}") from None
+
+    def log_tail(self):
+        """The end of what it logged, for somebody who asks why it failed."""
+        lines = []
+        for name in ("output", "error.log"):
+            if (self.folder / name).exists():
+                text = (self.folder / name).read_text(errors="replace")
+                lines += [f"{name}: {line}" for line in text.splitlines()[-15:]]
+        return "\n".join(lines)
 
     def stop(self):
         for process in reversed(self.processes):
@@ -93,22 +101,41 @@ class Contestant:
     def pids(self):
         return [pid for process in self.processes for pid in tree(process.pid)]
 
+    def memory(self):
+        """(role, private KiB, PSS KiB) of each process."""
+        return [(self.role(pid), *memory_kib(pid)) for pid in self.pids()]
+
+    def role(self, pid):
+        if pid == self.processes[-1].pid:
+            return "Apache parent"
+        title = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"(wsgi:" in title:
+            return "worker"
+        if b"mod_wsgi-supervisor" in title:
+            return "supervisor"
+        if Path(f"/proc/{pid}/exe").resolve().name == "apache2":
+            return "Apache child"
+        return "backend, first process" if pid == self.processes[0].pid else "backend"
+
     def path(self, workload):
         return "/" + workload
+
+    def client(self):
+        return Client(self)
 
 
 class Apache(Contestant):
     """Debian's httpd with the event MPM and `lines` in its configuration."""
 
     modules = ()
-    lines = ""
     env = {}
+    #: Two children as Debian has them, with threads enough for 64 clients in one of them.
+    children, threads_per_child, more_lines = 2, 64, ""
 
     def launch(self):
         modules = ["mpm_event", "authz_core", "dir", "mime", *self.modules]
-        loads = "\n".join(
-            f"LoadModule {m}_module {MODULES}/mod_{m}.so" for m in modules)
-        (self.folder / "htdocs").mkdir()
+        loads = "\n".join(f"LoadModule {m}_module {MODULES}/mod_{m}.so" for m in modules)
+        (self.folder / "htdocs").mkdir(exist_ok=True)
         (self.folder / "httpd.conf").write_text(f"""
 ServerRoot {self.folder}
 ServerName localhost
@@ -122,10 +149,17 @@ Group {USER}
 TypesConfig /etc/mime.types
 DocumentRoot {self.folder}/htdocs
 KeepAlive On
+KeepAliveTimeout 600
 MaxKeepAliveRequests 0
-StartServers 2
-ThreadsPerChild 64
-MaxRequestWorkers 128
+LimitRequestFields 400
+ServerLimit {self.children}
+StartServers {self.children}
+ThreadLimit {self.threads_per_child}
+ThreadsPerChild {self.threads_per_child}
+MaxRequestWorkers {self.children * self.threads_per_child}
+MinSpareThreads 1
+MaxSpareThreads {self.children * self.threads_per_child}
+{self.more_lines}
 <Directory />
     AllowOverride None
     Require all granted
@@ -136,61 +170,70 @@ MaxRequestWorkers 128
                  "-DFOREGROUND", env=self.env)
 
     def configuration(self):
-        return self.lines
+        return ""
 
 
 class Module(Apache):
-    """A mod_wsgi: ours, or the C one that pip built."""
+    """A mod_wsgi: ours, or the C one that pip built. With several groups, each has a path."""
 
-    def __init__(self, name, venv, cpus, module, processes=1, threads=5, extra=""):
-        super().__init__(name, venv, cpus)
-        self.module, self.count, self.threads, self.extra = module, processes, threads, extra
+    def __init__(self, name, title, bench, module, processes=1, threads=5, groups=1, options="",
+                 **settings):
+        super().__init__(name, title, bench)
+        self.module, self.count, self.threads = module, processes, threads
+        self.groups, self.options = groups, options
+        #: The number of the group that is asked: the one whose lines come last.
+        self.asked = groups - 1
+        vars(self).update(settings)
 
     def configuration(self):
         processes = f"processes={self.count} " if self.count > 1 else ""
-        return f"""
-LoadModule wsgi_module {self.module}
-WSGIRestrictEmbedded On
-WSGISocketPrefix {self.folder}/wsgi
-WSGIDaemonProcess bench {processes}threads={self.threads} python-home={self.venv} {self.extra}
-WSGIProcessGroup bench
-WSGIApplicationGroup %{{GLOBAL}}
-WSGIScriptAlias / {HERE}/app.py
-"""
+        lines = [f"LoadModule wsgi_module {self.module}", "WSGIRestrictEmbedded On",
+                 f"WSGISocketPrefix {self.folder}/wsgi"]
+        for number in range(self.groups):
+            mount = f"/{number}" if self.groups > 1 else "/"
+            lines += [
+                f"WSGIDaemonProcess bench{number} {processes}threads={self.threads} "
+                f"python-home={self.bench.venv} display-name=%{{GROUP}} {self.options}",
+                f"WSGIScriptAlias {mount} {HERE}/app.py process-group=bench{number} "
+                f"application-group=%{{GLOBAL}}"]
+        return "\n".join(lines)
+
+    def path(self, workload):
+        return f"/{self.asked}/{workload}" if self.groups > 1 else f"/{workload}"
 
 
 class Static(Apache):
     """Apache's own file, as a limit for what any module could reach."""
 
-    only = {"hello", "hello-1", "hello-64", "hello-close", "body100k", "file100m"}
+    only = {"hello", "hello-1", "hello-64", "hello-close", "headers200", "body100k", "file100m"}
 
     def launch(self):
-        super().launch()
+        (self.folder / "htdocs").mkdir()
         (self.folder / "htdocs/hello").write_bytes(b"Hello, World!")
         (self.folder / "htdocs/body100k").write_bytes(b"x" * 102400)
-        os.symlink(Path(tempfile.gettempdir()) / "wsgi-bench-100m.bin",
-                   self.folder / "htdocs/file100m")
+        os.symlink(FILE, self.folder / "htdocs/file100m")
+        super().launch()
 
 
 class Limit(Apache):
     """A C content handler, with or without a round trip over a unix socket."""
 
-    only = {"hello", "hello-1", "hello-64", "hello-close"}
+    only = {"hello", "hello-1", "hello-64", "hello-close", "headers200"}
 
-    def __init__(self, name, venv, cpus, built, handler):
-        super().__init__(name, venv, cpus)
-        self.built, self.handler = built, handler
+    def __init__(self, name, title, bench, handler):
+        super().__init__(name, title, bench)
+        self.handler = handler
 
     def launch(self):
         path = self.folder / "peer.sock"
         if self.handler == "limit-rt":
             self.env = {"LIMIT_SOCKET": str(path)}
-            self.run(self.built / "peer", path)
-            wait_for(path.exists, "socket of the peer")
+            self.run(self.bench.built / "peer", path)
+            self.wait_until(path.exists)
         super().launch()
 
     def configuration(self):
-        return (f"LoadModule limit_module {self.built}/limit.so\n"
+        return (f"LoadModule limit_module {self.bench.built}/limit.so\n"
                 f"<Location />\nSetHandler {self.handler}\n</Location>\n")
 
 
@@ -200,7 +243,7 @@ class Proxied(Apache):
     def launch(self):
         self.backend_port = free_port()
         self.backend()
-        wait_for(self.backend_up, f"backend of {self.name}, see {self.folder}")
+        self.wait_until(self.backend_up)
         super().launch()
 
     def backend_up(self):
@@ -208,21 +251,18 @@ class Proxied(Apache):
 
 
 class Uwsgi(Proxied):
+    """Two processes without threads, which is what it is fastest with."""
+
     modules = ("proxy", "proxy_uwsgi")
 
-    def __init__(self, name, venv, cpus, processes=2, threads=1):
-        super().__init__(name, venv, cpus)
-        self.count, self.threads = processes, threads
-        self.socket = self.folder / "uwsgi.sock"
-
     def backend(self):
+        self.socket = self.folder / "uwsgi.sock"
         shutil.chown(self.folder, USER)
-        threads = ["--threads", self.threads] if self.threads > 1 else []
-        self.run(self.venv / "bin/uwsgi", "--master", "--uid", USER, "--gid", USER,
-                 "--socket", self.socket, "--chmod-socket=666", "--processes", self.count,
-                 *threads, "--enable-threads", "--wsgi-file", HERE / "app.py",
-                 "--disable-logging", "--need-app", "--virtualenv", self.venv, "--die-on-term",
-                 "--buffer-size", "65535")
+        self.run(self.bench.venv / "bin/uwsgi", "--master", "--uid", USER, "--gid", USER,
+                 "--socket", self.socket, "--chmod-socket=666", "--processes", 2,
+                 "--enable-threads", "--wsgi-file", HERE / "app.py",
+                 "--disable-logging", "--need-app", "--virtualenv", self.bench.venv,
+                 "--die-on-term", "--buffer-size", "65535", "--max-vars", 1024)
 
     def backend_up(self):
         return self.socket.exists()
@@ -235,14 +275,37 @@ class Gunicorn(Proxied):
     modules = ("proxy", "proxy_http")
 
     def backend(self):
-        self.run(self.venv / "bin/gunicorn", "-w", 2, "-u", USER, "-g", USER, "--chdir", HERE,
-                 "-b", f"127.0.0.1:{self.backend_port}", "app:application")
+        self.run(self.bench.venv / "bin/gunicorn", "-w", 2, "-u", USER, "-g", USER, "--chdir", HERE,
+                 "--limit-request-fields", 400, "-b", f"127.0.0.1:{self.backend_port}",
+                 "app:application")
 
     def configuration(self):
         return f"ProxyPass / http://127.0.0.1:{self.backend_port}/\n"
 
 
 class Granian(Gunicorn):
+    # More than 100 fields are refused, and nothing changes that.
+    unable = {"headers200": "answers 431"}
+
     def backend(self):
-        self.run(self.venv / "bin/granian", "--interface", "wsgi", "--workers", 2, "--no-log",
+        self.run(self.bench.venv / "bin/granian", "--interface", "wsgi", "--workers", 2, "--no-log",
                  "--working-dir", HERE, "--port", self.backend_port, "app:application")
+
+
+def contestants(bench):
+    """name: (title, how it is made)."""
+    ours, theirs = bench.ours, bench.mod_wsgi
+    table = {
+        "ours": ("we, 1x5", lambda *a: Module(*a, ours)),
+        "ours-2x15": ("we, 2x15", lambda *a: Module(*a, ours, 2, 15)),
+        "mod_wsgi": ("mod_wsgi 6.1.1, 1x5", lambda *a: Module(*a, theirs)),
+        "mod_wsgi-2x15": ("mod_wsgi 6.1.1, 2x15", lambda *a: Module(*a, theirs, 2, 15)),
+        "uwsgi": ("uWSGI, mod_proxy_uwsgi", Uwsgi),
+        "gunicorn": ("gunicorn, mod_proxy_http", Gunicorn),
+        "granian": ("granian, mod_proxy_http", Granian),
+        "static": ("Apache's static file", Static),
+        "limit": ("C handler", lambda *a: Limit(*a, "limit")),
+        "limit-rt": ("C handler with a round trip", lambda *a: Limit(*a, "limit-rt")),
+    }
+    return {name: (lambda name=name, title=title, make=make: make(name, title, bench))
+            for name, (title, make) in table.items()}

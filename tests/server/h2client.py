@@ -13,6 +13,7 @@ import time
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 
 from client import Response
 
@@ -52,12 +53,20 @@ class Connection:
             self.send(stream, body, end=not more)
         return stream
 
+    def room(self, stream):
+        """Bytes that the server takes now; 0 too where it has done with the stream."""
+        try:
+            return min(self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size)
+        except h2.exceptions.ProtocolError:
+            return 0
+
     def send(self, stream, data, end=False):
         """Send body bytes as the server's windows allow."""
         while data:
-            room = min(self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size, len(data))
+            room = min(self.room(stream), len(data))
             if room == 0:
-                self.pump()
+                if not self.pump() or self.answers[stream].ending:
+                    return
                 continue
             self.h2.send_data(stream, data[:room])
             data = data[room:]

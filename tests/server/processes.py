@@ -132,6 +132,20 @@ class Process:
         rows = (row.split(None, 5) for row in self._read("maps").decode(errors="replace").splitlines())
         return [(row[1], row[5] if len(row) > 5 else "") for row in rows]
 
+    def _resident(self, key):
+        """A row of /proc/PID/status that is in kB, in bytes."""
+        return int(re.search(rf"^{key}:\s+(\d+) kB", self._read("status").decode(), re.M)[1]) * 1024
+
+    def begin_peak(self):
+        """Start `peak_memory` anew; return the resident memory of now."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        return self._resident("VmRSS")
+
+    @property
+    def peak_memory(self):
+        """The most resident memory it had since `begin_peak`."""
+        return self._resident("VmHWM")
+
     @property
     def private_memory(self):
         """Private memory in bytes."""

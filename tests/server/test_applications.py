@@ -1,5 +1,6 @@
 """Real applications, and the standard library's own judge (issue 2, point 5)."""
 
+import hashlib
 import io
 import re
 import subprocess
@@ -57,10 +58,22 @@ application = validator(reading)
     assert httpd.post("/", b"one\ntwo\nthree").text == "one\ntwo\nthree!"
 
 
+def multipart(*fields):
+    """A form: (name, file name or None, bytes) each. Returns headers and body."""
+    boundary = "xyzzy"
+    body = io.BytesIO()
+    for name, filename, value in fields:
+        extra = f'; filename="{filename}"' if filename else ""
+        body.write(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{extra}\r\n\r\n'.encode() + value + b"\r\n")
+    body.write(f"--{boundary}--\r\n".encode())
+    return {"Content-Type": f"multipart/form-data; boundary={boundary}"}, body.getvalue()
+
+
 FLASK = """
 import flask
 
 app = application = flask.Flask(__name__)
+app.secret_key = "of the tests"
 
 @app.route("/")
 def hello():
@@ -94,6 +107,16 @@ def send():
 def url():
     return flask.url_for("hello", _external=True)
 
+@app.route("/visits")
+def visits():
+    flask.session["visits"] = flask.session.get("visits", 0) + 1
+    return flask.jsonify(flask.session["visits"])
+
+@app.route("/upper", methods=["POST"])
+def upper():
+    stream = flask.request.stream
+    return flask.Response(flask.stream_with_context(piece.upper() for piece in iter(lambda: stream.read(10_000), b"")))
+
 @app.route("/broken")
 def broken():
     raise LookupError("in flask")
@@ -119,20 +142,35 @@ def test_flask_s_start_page_works(flask):
 
 
 def test_flask_reads_forms_and_uploads(flask):
-    boundary = "xyzzy"
-    body = io.BytesIO()
-    for name, filename, value in (("name", None, b"Ann"), ("file", "a.bin", b"z" * 200_000)):
-        extra = f'; filename="{filename}"' if filename else ""
-        body.write(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{extra}\r\n\r\n'.encode() + value + b"\r\n")
-    body.write(f"--{boundary}--\r\n".encode())
-    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-    assert flask.post("/form", body.getvalue(), headers).json == {"name": "Ann", "size": 200_000}
+    headers, body = multipart(("name", None, b"Ann"), ("file", "a.bin", b"z" * 200_000))
+    assert flask.post("/form", body, headers).json == {"name": "Ann", "size": 200_000}
 
 
 def test_flask_reads_json_with_a_length_and_in_chunks(flask):
     headers = {"Content-Type": "application/json"}
     assert flask.post("/json", b'{"a": 1}', headers).json == {"a": 1}
     assert flask.post("/json", iter([b'{"a"', b': 1}']), headers).json == {"a": 1}
+
+
+def test_flask_keeps_a_session(flask):
+    cookie = {}
+    for visit in (1, 2, 3):
+        answer = flask.get("/visits", headers=cookie)
+        assert answer.json == visit
+        cookie = {"Cookie": answer["Set-Cookie"].partition(";")[0]}
+
+
+@pytest.mark.differs("both-directions-at-once", run=False)
+def test_flask_streams_what_comes_in(flask):
+    data = bytes(range(256)) * 8000
+    answer = flask.post("/upper", (data[at : at + 50_000] for at in range(0, len(data), 50_000)))
+    assert answer.complete and answer.body == data.upper()
+
+
+def test_flask_answers_a_range_of_a_file(flask):
+    answer = flask.get("/send", headers={"Range": "bytes=10-19"})
+    assert (answer.status, answer.text) == (206, FLASK[10:20])
+    assert answer["Content-Range"] == f"bytes 10-19/{len(FLASK)}"
 
 
 def test_flask_sets_and_reads_cookies(flask):
@@ -160,6 +198,64 @@ def test_flask_s_error_page_and_traceback_come_out(flask):
     assert flask.get("/missing").status == 404
 
 
+SHOP_SETTINGS = """
+from .settings import *
+
+ROOT_URLCONF = "mysite.shop"
+FILE_UPLOAD_MAX_MEMORY_SIZE = 1_000_000
+"""
+
+SHOP = """
+import hashlib, threading
+from django.http import FileResponse, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+
+go = threading.Event()
+
+def count(request):
+    request.session["count"] = request.session.get("count", 0) + 1
+    return JsonResponse(request.session["count"], safe=False)
+
+@csrf_exempt
+def upload(request):
+    digest = hashlib.sha256()
+    file = request.FILES["file"]
+    for chunk in file.chunks():
+        digest.update(chunk)
+    return JsonResponse({"name": request.POST["name"], "file": file.name, "size": file.size, "sha256": digest.hexdigest(),
+                         "kind": type(file).__name__})
+
+@csrf_exempt
+def raw(request):
+    return HttpResponse(hashlib.sha256(request.read()).hexdigest(), content_type="text/plain")
+
+def stream(request):
+    def pieces():
+        yield b"first"
+        assert go.wait(20)
+        yield b"second"
+    return StreamingHttpResponse(pieces(), content_type="text/plain")
+
+def set_go(request):
+    go.set()
+    return HttpResponse(status=204)
+
+def file(request):
+    return FileResponse(open(__file__, "rb"), as_attachment=True, filename="shop.py")
+
+def broken(request):
+    raise LookupError("in django")
+
+def method(request):
+    return HttpResponse(request.method + " " + request.get_full_path() + " " + request.scheme)
+
+urlpatterns = [path("count", count), path("upload", upload), path("raw", raw), path("stream", stream), path("go", set_go),
+               path("file", file), path("broken", broken), path("m\u00fcller/<name>", lambda request, name: HttpResponse(name)),
+               path("method", csrf_exempt(method))]
+"""
+
+
 @pytest.fixture(scope="module")
 def django(servers):
     venv = pythons.environment("django")
@@ -170,10 +266,16 @@ def django(servers):
     settings = project / "mysite" / "settings.py"
     settings.write_text(re.sub(r"ALLOWED_HOSTS = .*", "ALLOWED_HOSTS = ['*']", settings.read_text()))
     subprocess.run([venv / "bin" / "python", project / "manage.py", "migrate", "--verbosity=0"], check=True)
+    (project / "mysite" / "shop_settings.py").write_text(SHOP_SETTINGS)
+    (project / "mysite" / "shop.py").write_text(SHOP)
+    (project / "mysite" / "shop_wsgi.py").write_text((project / "mysite" / "wsgi.py").read_text().replace("mysite.settings", "mysite.shop_settings"))
     subprocess.run(["chmod", "-R", "a+rX", project], check=True)
     subprocess.run(["chown", "-R", "www-data:", project], check=True)
     httpd.configure(
         f"WSGIDaemonProcess app threads=3 python-home={venv} python-path={project}",
+        f"WSGIDaemonProcess shop threads=3 python-home={venv} python-path={project}",
+        f"WSGIScriptAlias /shop {project}/mysite/shop_wsgi.py process-group=shop application-group=%{{GLOBAL}}",
+        "WSGIChunkedRequest On",
         f"WSGIScriptAlias / {project}/mysite/wsgi.py process-group=app application-group=%{{GLOBAL}}",
     )
     return httpd.start()
@@ -197,3 +299,63 @@ def test_django_s_admin_asks_for_a_login_and_checks_its_token(django):
     assert answer.status == 200 and "Please enter the correct username" in answer.text
     assert django.post("/admin/login/", b"username=ann", {"Content-Type": "application/x-www-form-urlencoded"}).status == 403
     django.error_log.allow("Forbidden", "WARNING", "CSRF")
+
+
+def test_django_keeps_a_session_in_its_database(django):
+    cookie = {}
+    for visit in (1, 2, 3, 4):
+        answer = django.get("/shop/count", headers=cookie)
+        assert answer.json == visit
+        cookie = {"Cookie": answer["Set-Cookie"].partition(";")[0]} if visit == 1 else cookie
+    assert django.get("/shop/count").json == 1
+
+
+@pytest.mark.parametrize("size, kind", [(1000, "InMemoryUploadedFile"), (5_000_000, "TemporaryUploadedFile")])
+def test_django_takes_uploads(django, size, kind):
+    data = bytes(range(250)) * (size // 250)
+    headers, body = multipart(("name", None, b"Ann"), ("file", "a.bin", data))
+    got = django.post("/shop/upload", body, headers).json
+    assert got == {"name": "Ann", "file": "a.bin", "size": size, "sha256": hashlib.sha256(data).hexdigest(), "kind": kind}
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_django_reads_a_raw_body(django, method):
+    data = bytes(range(256)) * 5000
+    answer = django.request(method, "/shop/raw", {"Content-Type": "application/octet-stream"}, data)
+    assert answer.text == hashlib.sha256(data).hexdigest()
+
+
+def test_django_streams_piece_by_piece(django):
+    with django.connect() as connection:
+        connection.send_request("GET", "/shop/stream")
+        head = connection.head()
+        assert head.status == 200 and (connection.line(), connection.line()) == (b"5", b"first")
+        assert django.get("/shop/go").status == 204
+        assert (connection.line(), connection.line()) == (b"6", b"second")
+        assert connection.line() == b"0"
+
+
+def test_django_sends_files(django):
+    answer = django.get("/shop/file")
+    assert (answer.status, answer.text, answer["Content-Length"]) == (200, SHOP, str(len(SHOP.encode())))
+    assert answer["Content-Disposition"] == 'attachment; filename="shop.py"'
+    head = django.request("HEAD", "/shop/file")
+    assert (head.status, head.body, head["Content-Length"]) == (200, b"", str(len(SHOP.encode())))
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
+def test_django_knows_method_mount_and_scheme(django, method):
+    answer = django.request(method, "/shop/method?a=%20b", body=b"" if method in ("POST", "PUT", "PATCH") else None)
+    assert answer.status == 200
+    if method != "HEAD":
+        assert answer.text == f"{method} /shop/method?a=%20b http"
+
+
+def test_django_decodes_paths(django):
+    assert django.get("/shop/m%C3%BCller/%E2%82%AC").text == "\u20ac"
+
+
+def test_django_s_error_page_and_traceback_come_out(django):
+    assert django.get("/shop/broken").status == 500
+    django.error_log.expect("LookupError: in django", count=1)
+    django.error_log.allow("Internal Server Error", "Traceback", r"\]\s+\S", r"\^\^\^", r"\]\s*$")

@@ -387,3 +387,131 @@ def test_a_request_of_http_1_0_says_so(environ):
 def test_any_method_reaches_the_application(site, method):
     answer = site.request(method, "/")
     assert answer.json["REQUEST_METHOD"] == ["str", method]
+
+
+# -- what configuration changes ------------------------------------------------------------------
+
+PLACES = {
+    "/current-uri": ["CGIVar REQUEST_URI current-uri"],
+    "/pass-auth": ["CGIPassAuth On"],
+    "/canonical": ["UseCanonicalName On"],
+    "/not-canonical": ["UseCanonicalName Off"],
+    "/https-1": ["SetEnv HTTPS 1"],
+    "/https-on": ["SetEnv HTTPS ON"],
+    "/https-off": ["SetEnv HTTPS off"],
+    "/https-yes": ["SetEnv HTTPS yes"],
+    "/same-names": ["SetEnv HTTP_X_ONE variable", "SetEnv REMOTE_ADDR 1.2.3.4", "SetEnv SCRIPT_NAME /evil", "SetEnv wsgi.url_scheme gopher",
+                    "SetEnv mod_wsgi.process_group other"],
+    "/passed": ["PassEnv WSGI_TEST_PASSED"],
+}
+
+
+@pytest.fixture(scope="module")
+def places(servers):
+    httpd = servers()
+    httpd.environ["WSGI_TEST_PASSED"] = "from the start"
+    lines = [f"<Location {place}>\n" + "\n".join(said) + "\n</Location>" for place, said in PLACES.items()]
+    return httpd.serve(
+        "environ.wsgi", *lines, "ServerName canonical.example:8080", "AllowEncodedSlashes NoDecode", "RewriteEngine On",
+        "RewriteRule ^/rewritten/(.*)$ /current-uri/$1 [PT]", "RewriteRule ^/plainly-rewritten/(.*)$ /plain/$1 [PT]",
+    )
+
+
+def test_cgivar_chooses_which_uri_is_shown(places):
+    assert places.ask("/rewritten/a?b")["REQUEST_URI"] == ["str", "/current-uri/a"]
+    assert places.ask("/plainly-rewritten/a?b")["REQUEST_URI"] == ["str", "/plainly-rewritten/a?b"]
+
+
+def test_cgipassauth_passes_both_kinds(places):
+    headers = {"Authorization": "Basic YTpi", "Proxy-Authorization": "Basic Yzpk"}
+    got = places.ask("/pass-auth", headers=headers)
+    assert got["HTTP_AUTHORIZATION"] == ["str", "Basic YTpi"]
+    assert got["HTTP_PROXY_AUTHORIZATION"] == ["str", "Basic Yzpk"]
+    assert "HTTP_AUTHORIZATION" not in places.ask("/plain", headers=headers)
+
+
+def test_the_server_s_name_and_port_obey_usecanonicalname(places):
+    host = {"Host": "<evil>.example:99"}
+    got = places.ask("/canonical", headers={"Host": "other.example:99"})
+    assert (got["SERVER_NAME"][1], got["SERVER_PORT"][1]) == ("canonical.example", "8080")
+    assert got["HTTP_HOST"] == ["str", "other.example:99"]
+    got = places.ask("/not-canonical", headers={"Host": "other.example:99"})
+    assert (got["SERVER_NAME"][1], got["SERVER_PORT"][1]) == ("other.example", "99")
+    # Such a host httpd itself refuses; if ever it did not, it would be escaped.
+    assert places.get("/not-canonical", headers=host).status == 400
+    places.error_log.allow("AH0")
+
+
+@pytest.mark.parametrize("place, scheme", [("/https-1", "https"), ("/https-on", "https"), ("/https-off", "http"), ("/https-yes", "http")])
+def test_a_variable_https_decides_on_the_scheme(places, place, scheme):
+    got = places.ask(place)
+    assert got["wsgi.url_scheme"] == ["str", scheme]
+    assert "HTTPS" not in got
+
+
+def test_variables_do_not_stand_in_for_what_the_request_says(places):
+    got = places.ask("/same-names/x", headers={"X-One": "header"})
+    assert got["REMOTE_ADDR"] == ["str", "127.0.0.1"]
+    assert got["SCRIPT_NAME"] == ["str", ""] and got["PATH_INFO"] == ["str", "/same-names/x"]
+    assert got["wsgi.url_scheme"] == ["str", "http"]
+    assert got["mod_wsgi.process_group"] == ["str", "app"]
+    assert got["HTTP_X_ONE"] == ["str", "header"]
+
+
+def test_passenv_passes_what_apache_was_started_with(places):
+    assert places.ask("/passed")["WSGI_TEST_PASSED"] == ["str", "from the start"]
+    assert "WSGI_TEST_PASSED" not in places.ask("/plain")
+
+
+def test_an_encoded_slash_stays_where_it_is_kept(places):
+    got = places.ask("/a%2Fb%20c")
+    assert got["PATH_INFO"] == ["str", "/a%2Fb c"]
+    assert got["REQUEST_URI"] == ["str", "/a%2Fb%20c"]
+
+
+def test_the_request_id_is_the_one_of_mod_unique_id(httpd):
+    httpd.serve("environ.wsgi", 'LogFormat "%{UNIQUE_ID}e" own', "CustomLog {root}/logs/ids.log own")
+    got = httpd.ask("/")
+    assert got["UNIQUE_ID"][0] == "str" and got["UNIQUE_ID"][1] == got["mod_wsgi.request_id"][1]
+
+
+def test_a_document_root_is_decoded_as_a_file_name(httpd):
+    (httpd.root / "grün").mkdir()
+    httpd.serve("environ.wsgi", 'DocumentRoot "{root}/grün"', options="threads=2 lang=C.UTF-8 locale=C.UTF-8")
+    got = httpd.ask("/")
+    assert got["DOCUMENT_ROOT"] == ["str", f"{httpd.root}/grün"]
+    # Not named among those that are file names.
+    assert got["CONTEXT_DOCUMENT_ROOT"] == ["str", f"{httpd.root}/grün".encode().decode("latin-1")]
+
+
+def test_an_error_page_is_told_where_it_comes_from(httpd):
+    httpd.app("errors.wsgi", (httpd.apps / "environ.wsgi").read_text())
+    httpd.configure(
+        "WSGIDaemonProcess app threads=2", "WSGIProcessGroup app", "ErrorDocument 404 /errors/page",
+        "WSGIScriptAlias /errors {apps}/errors.wsgi",
+    ).start()
+    answer = httpd.get("/missing?a=b", headers={"X-One": "1"})
+    got = answer.json
+    assert answer.status == 200 or answer.status == 404
+    assert (got["REDIRECT_URL"], got["REDIRECT_QUERY_STRING"], got["REDIRECT_STATUS"]) == (["str", "/missing"], ["str", "a=b"], ["str", "404"])
+    assert (got["SCRIPT_NAME"][1], got["PATH_INFO"][1], got["REQUEST_METHOD"][1]) == ("/errors", "/page", "GET")
+    assert got["REQUEST_URI"] == ["str", "/missing?a=b"] and got["HTTP_X_ONE"] == ["str", "1"]
+
+
+def test_over_ipv6_addresses_have_no_brackets(httpd):
+    import client
+    import socket as sockets
+
+    try:
+        probe = sockets.socket(sockets.AF_INET6)
+        probe.bind(("::1", 0))
+        probe.close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    httpd.serve("environ.wsgi", f"Listen [::1]:{httpd.port}")
+    with client.Connection(httpd.port, host="::1") as connection:
+        connection.send_request("GET", "/", [("Host", f"[::1]:{httpd.port}")], close=True)
+        got = connection.response().json
+    assert got["REMOTE_ADDR"] == ["str", "::1"] and got["SERVER_ADDR"] == ["str", "::1"]
+    assert got["mod_wsgi.listener_host"] == ["str", "::1"]
+    assert got["HTTP_HOST"] == ["str", f"[::1]:{httpd.port}"]

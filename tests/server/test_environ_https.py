@@ -77,3 +77,15 @@ def test_the_variables_of_mod_ssl_arrive_where_it_gives_them(httpd, certificate)
 def test_a_certificate_in_the_environ_keeps_its_lines(httpd, certificate):
     got = Secure(httpd, certificate, "SSLOptions +StdEnvVars +ExportCertData").ask()
     assert got["SSL_SERVER_CERT"][1].strip() == certificate[0].read_text().strip()
+
+
+def test_the_scheme_is_https_over_http_2_too(httpd, certificate):
+    secure = Secure(httpd, certificate, "Protocols h2 http/1.1")
+    done = subprocess.run(
+        ["curl", "-s", "-k", "--http2", "--max-time", "10", "-w", "\n%{http_version}", f"https://localhost:{secure.port}/"],
+        capture_output=True, check=True, text=True,
+    )
+    body, _, version = done.stdout.rpartition("\n")
+    got = json.loads(body)
+    assert version == "2" and got["SERVER_PROTOCOL"] == ["str", "HTTP/2.0"]
+    assert got["wsgi.url_scheme"] == ["str", "https"] and "HTTPS" not in got

@@ -179,6 +179,46 @@ def test_of_both_framings_only_the_length_counts(site, worker, value):
     assert answer.complete and answer.body.startswith(b"5\r\nhello")
 
 
+ENDLESS = {
+    # What is sent again and again, after what.
+    "fields": (struct.pack("<BBHI", HEAD, 1, 0, (1 << 20) - 8) + fields(200, count=60_000), b"\x01\x00X\x00\x10\x00\x00" + b"y" * 4096),
+    "interim responses": (b"", interim(102, (b"X", b"y" * 30_000))),
+    "logs": (b"", log(b"x" * 60_000)),
+    "nothing but frames of no kind": (b"", frame(99, b"x" * 4000)),
+    "a body without a head": (b"", data(b"x" * 60_000)),
+    "noise": (b"", random.Random(2).randbytes(60_000)),
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_what_does_not_end_costs_no_memory(site, worker, what):
+    """Endless headers took 1.5 GB of an Apache child with the C module."""
+    start, more = ENDLESS[what]
+    sent = [0]
+
+    def talk(connection):
+        connection.sendall(start)
+        # Until Apache hangs up; 200 MB are more than enough to see what it keeps.
+        while sent[0] < 200 << 20:
+            connection.sendall(more)
+            sent[0] += len(more)
+
+    (child,) = site.children()
+    worker.reply = talk
+    grown = []
+    for _ in range(2 if what == "logs" else 3):
+        # A thread that serves for the first time grows by what threads need: not every time.
+        sent[0] = 0
+        before = child.begin_peak()
+        answer = ask(site)
+        assert answer is None or answer.status in (502, 504), answer.status
+        grown.append(child.peak_memory - before)
+    site.error_log.allow("WSGI0", "x{100}")
+    assert site.children()[0].pid == child.pid
+    print(f"grown by {grown} bytes, {sent[0]} sent")
+    assert min(grown) < 2 << 20, f"grown by {grown} bytes, {sent[0]} sent"
+
+
 def test_a_worker_that_closes_early_is_seen_at_every_byte(site, worker):
     good = log(b"a line") + interim(103, (b"Link", b"</a>")) + GOOD
     body_at = len(good) - len(data(b"hello") + end())

@@ -233,3 +233,18 @@ def test_a_process_group_is_not_allowed_in_htaccess(httpd):
     httpd.serve("hello.wsgi", "<Directory {apps}>", "  AllowOverride All", "</Directory>")
     assert httpd.get("/").status == 500
     httpd.error_log.expect(r"WSGIProcessGroup not allowed here")
+
+
+def test_a_group_that_is_not_listed_may_not_be_used(httpd):
+    httpd.configure(
+        "WSGIDaemonProcess app threads=1", "WSGIDaemonProcess other threads=1", "WSGIScriptAlias / {apps}/hello.wsgi",
+        "WSGIApplicationGroup %{GLOBAL}", "WSGIRestrictProcess APP third",
+        "<Location /app>", "WSGIProcessGroup app", "</Location>",
+        "<Location /other>", "WSGIProcessGroup other", "</Location>",
+        "<Location /other/open>", "WSGIRestrictProcess other", "</Location>",
+    ).start()
+    assert httpd.get("/app").status == 200
+    assert httpd.get("/other").status == 500
+    httpd.error_log.expect("WSGI0149", count=1)
+    # An inner list replaces an outer one.
+    assert httpd.get("/other/open").status == 200

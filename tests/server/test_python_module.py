@@ -197,6 +197,33 @@ return (piece for piece in (b"one", b"", b"three"))
     assert started["request_data"] == response["request_data"] == {"path": "/case"}
 
 
+def test_waits_for_the_lock_of_python_are_told(run):
+    httpd = run("""
+if environ["PATH_INFO"] == "/spin":
+    # Takes the lock away from whoever wants it.
+    until = time.monotonic() + 30
+    while not over.is_set() and time.monotonic() < until:
+        sum(range(1000))
+    return answer(start_response, None)
+start_response("200 OK", [])
+return (b"piece" for _ in range(20))
+""", top=SUBSCRIBED + "over = threading.Event()\n" + """
+@mod_wsgi.subscribe_events
+def release(name, **payload):
+    if name == "request_finished" and payload["request_data"].get("path") == "/case":
+        over.set()
+""", options="threads=3")
+    httpd.get("/first")
+    with httpd.connect(timeout=40) as connection:
+        connection.send_request("GET", "/spin")
+        httpd.get("/case")
+        connection.response()
+    waits = {event["request_data"]["path"]: (event["gil_wait_count"], event["gil_wait_time"]) for name, event in httpd.ask("/events") if name == "request_finished"}
+    count, seconds = waits["/case"]
+    assert count >= 20 and 0 < seconds < 30, waits
+    assert isinstance(seconds, float) and isinstance(count, int)
+
+
 def test_an_exception_is_an_event_and_the_status_is_500(run):
     httpd = run('raise ValueError("lost")', top=SUBSCRIBED)
     assert httpd.get("/case").status == 500

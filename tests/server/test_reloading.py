@@ -94,6 +94,35 @@ def test_a_script_rewritten_in_place_is_served_anew(served):
     assert httpd.get("/").text == "in place"
 
 
+@pytest.mark.differs("swapped-scripts-are-seen")
+def test_a_release_that_is_swapped_in_by_a_link_is_served_whatever_its_time(httpd):
+    for name in ("one", "two"):
+        path = httpd.app(f"{name}/app.wsgi", VERSION.replace("VERSION", name))
+        os.utime(path, (1000, 1000))
+
+    def deploy(name):
+        os.symlink(name, httpd.apps / "next")
+        os.replace(httpd.apps / "next", httpd.apps / "current")
+
+    deploy("one")
+    httpd.serve("current/app.wsgi")
+    assert httpd.get("/").text == "one"
+    for name in ("two", "one", "two"):
+        deploy(name)
+        assert httpd.get("/").text == name
+
+
+def test_a_script_that_stays_where_it_is_is_loaded_once(served):
+    httpd = served()
+    before = {worker.pid for worker in httpd.workers(count=1)}
+    path = httpd.apps / "app.wsgi"
+    os.link(path, httpd.apps / "other name")
+    path.chmod(0o640 | 0o004)
+    for _ in range(5):
+        assert httpd.get("/").text == "one"
+    assert {worker.pid for worker in httpd.workers(count=1)} == before
+
+
 def test_a_syntax_error_is_500_with_its_traceback_and_mends_itself(served):
     httpd = served()
     httpd.app("app.wsgi", "def application(environ, start_response:\n")

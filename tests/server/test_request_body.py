@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+import h2client
 from client import Broken
 
 BIG = bytes(range(256)) * 4096 * 3  # 3 MiB, larger than any buffer on the way
@@ -476,12 +477,135 @@ def application(environ, start_response):
 """)
     httpd.serve("flow.wsgi")
     with httpd.connect() as connection:
-        data = BIG[: 4 << 20]
+        data = BIG + BIG[: 1 << 20]
         sender = threading.Thread(target=connection.send_request, args=("POST", "/"), kwargs={"body": data})
         sender.start()
         answer = connection.response()
         sender.join(20)
     assert answer.complete and answer.body == data
+
+
+CROSSING = """
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Length", str(4 << 20))])
+    for _ in range(64):
+        yield b"x" * 65536
+"""
+
+
+@pytest.mark.differs("both-directions-at-once", run=False)
+@pytest.mark.parametrize("framed", [True, False], ids=["length", "no length"])
+def test_four_megabytes_up_unread_and_four_down_complete_over_http_2(httpd, framed):
+    httpd.app("cross.wsgi", CROSSING)
+    httpd.serve("cross.wsgi", "Protocols h2c http/1.1", options="threads=1")
+    with h2client.Connection(httpd.port) as connection:
+        stream = connection.begin("POST", "/", [("content-length", str(4 << 20))] if framed else [], more=True)
+        answer, left = connection.answers[stream], 4 << 20
+        # Sends what the server lets it send, and takes what comes, as clients of HTTP/2 do.
+        while left and not (answer.complete or answer.ending):
+            room = connection.room(stream)
+            if room == 0:
+                assert connection.pump()
+                continue
+            piece = min(left, room)
+            connection.send(stream, b"u" * piece, end=piece == left)
+            left -= piece
+        connection.answer(stream)
+        assert answer.complete and len(answer.body) == 4 << 20
+        # The connection serves on.
+        again = connection.get("/")
+        assert again.complete and len(again.body) == 4 << 20
+
+
+@pytest.mark.differs("both-directions-at-once", run=False)
+def test_an_echo_of_four_megabytes_flows_both_ways_over_http_2(httpd):
+    httpd.app("flow.wsgi", """
+def application(environ, start_response):
+    start_response("200 OK", [])
+    while piece := environ["wsgi.input"].read(65536):
+        yield piece
+""")
+    httpd.serve("flow.wsgi", "Protocols h2c http/1.1", options="threads=1")
+    with h2client.Connection(httpd.port) as connection:
+        answer = connection.request("POST", "/", [("content-length", str(4 << 20))], BIG + BIG[: 1 << 20])
+    assert answer.complete and answer.body == BIG + BIG[: 1 << 20]
+
+
+# -- the object --------------------------------------------------------------------------------
+
+def test_after_the_end_every_way_of_reading_finds_the_end(httpd):
+    httpd.app("end.wsgi", """
+def application(environ, start_response):
+    stream = environ["wsgi.input"]
+    first = stream.read()
+    found = [stream.read(), stream.read(10), stream.read(-1), stream.read(0), stream.readline(), stream.readline(5),
+             stream.readlines(), stream.readlines(3), list(stream), next(iter(stream), "nothing")]
+    start_response("200 OK", [])
+    return [repr((first, found)).encode()]
+""")
+    httpd.serve("end.wsgi", "WSGIChunkedRequest On")
+    nothing = "[b'', b'', b'', b'', b'', b'', [], [], [], 'nothing']"
+    for body in (b"a body", iter([b"a ", b"body"])):
+        assert httpd.post("/", body).text == f"(b'a body', {nothing})"
+    assert httpd.get("/").text == f"(b'', {nothing})"
+
+
+def test_a_negative_size_means_everything(httpd):
+    httpd.app("sizes.wsgi", """
+def application(environ, start_response):
+    how = environ["QUERY_STRING"]
+    stream = environ["wsgi.input"]
+    got = {"minus": lambda: stream.read(-1), "far": lambda: stream.read(-100),
+           "line": lambda: stream.readline(-1), "lines": lambda: stream.readlines(0), "more": lambda: stream.read(1000)}[how]()
+    start_response("200 OK", [])
+    return [repr(got).encode()]
+""")
+    httpd.serve("sizes.wsgi")
+    for how, seen in [("minus", "b'one\\ntwo'"), ("far", "b'one\\ntwo'"), ("line", "b'one\\n'"), ("lines", "[b'one\\n', b'two']"), ("more", "b'one\\ntwo'")]:
+        assert httpd.post(f"/?{how}", b"one\ntwo").text == seen, how
+
+
+def test_it_is_a_stream_that_nobody_can_go_back_in(httpd):
+    httpd.app("object.wsgi", """
+def application(environ, start_response):
+    stream = environ["wsgi.input"]
+    absent = [name for name in ("fileno", "seek", "tell", "readinto") if hasattr(stream, name)]
+    closed = [stream.read(2), stream.close(), stream.read()]
+    start_response("200 OK", [])
+    return [repr((absent, closed, iter(stream) is stream)).encode()]
+""")
+    httpd.serve("object.wsgi")
+    assert httpd.post("/", b"a body").text == "([], [b'a ', None, b'body'], True)"
+
+
+@pytest.mark.differs("continue-only-when-read")
+def test_reading_nothing_asks_the_client_to_go_on(httpd):
+    httpd.app("nothing.wsgi", """
+import threading
+go = threading.Event()
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/go":
+        go.set()
+        start_response("204 No Content", [])
+        return []
+    assert go.wait(20)
+    nothing = environ["wsgi.input"].read(0)
+    start_response("200 OK", [("Content-Length", "3")])
+    return [nothing + environ["wsgi.input"].read()]
+""")
+    httpd.serve("nothing.wsgi", options="threads=2")
+    with httpd.connect() as connection:
+        connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+        # Not before the application reads.
+        connection.socket.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            connection.socket.recv(1)
+        connection.socket.settimeout(20)
+        httpd.get("/go")
+        assert connection.head().status == 100
+        connection.send(b"abc")
+        assert connection.response().text == "abc"
 
 
 # -- how much is waited for ---------------------------------------------------------------------

@@ -278,6 +278,65 @@ return [b" taken"]
     assert httpd.get("/").text == "abc RuntimeError"
 
 
+@pytest.mark.parametrize("late", ['start_response("200 OK", [])', 'write(b"late")'])
+def test_nothing_can_be_said_after_the_request(run, late):
+    httpd = run(f"""
+if environ["PATH_INFO"] == "/keep":
+    kept.append((start_response, start_response("200 OK", [("Content-Length", "4")])))
+    return [b"kept"]
+own = start_response
+start_response, write = kept[0]
+try:
+    {late}
+    said = "taken"
+except Exception as error:
+    said = type(error).__name__
+own("200 OK", [])
+return [said.encode()]
+""", top="kept = []", options="threads=1")
+    with httpd.connect() as connection:
+        connection.send_request("GET", "/keep")
+        assert connection.response().text == "kept"
+        connection.send_request("GET", "/late")
+        assert connection.response().text == "RuntimeError"
+
+
+def test_write_raises_an_oserror_when_the_client_has_gone(run):
+    httpd = run("""
+write = start_response("200 OK", [])
+try:
+    for _ in range(10_000):
+        write(b"x" * 65536)
+except OSError as error:
+    print("write raised OSError:", error, file=sys.stderr)
+return []
+""")
+    httpd.error_log.allow("WSGI01", "AH0")
+    with httpd.connect() as connection:
+        connection.send_request("GET", "/")
+        assert connection.head().status == 200
+    httpd.error_log.expect("write raised OSError: .+", count=1)
+
+
+def test_any_subclass_of_bytes_is_a_piece(run):
+    answer = run("""
+class Piece(bytes): pass
+start_response("200 OK", [])
+return iter([Piece(b"one"), b"", Piece(b"two")])
+""").get("/")
+    assert answer.body == b"onetwo" and answer.complete
+
+
+def test_empty_pieces_do_not_send_the_head(run):
+    answer = run("""
+start_response("200 OK", [])
+yield b""
+start_response("202 Changed", [("X-Own", "1")])
+yield b"body"
+""").get("/")
+    assert (answer.status, answer["X-Own"], answer.body) == (202, "1", b"body")
+
+
 def test_an_answer_without_start_response_is_500(run):
     httpd = run("""
 return [b"x"]

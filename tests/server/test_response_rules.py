@@ -94,7 +94,10 @@ def test_an_interim_status_cannot_be_the_final_one(site, status):
     assert "interim" in answer["X-Why"] or "status" in answer["X-Why"]
 
 
-@pytest.mark.parametrize("status", ["200 OK", "200", "200 ", "299 Own", "418 I'm a teapot", "599 X", "777 Lucky", "200 K\xf6ln"])
+@pytest.mark.parametrize("status", [
+    "200 OK", "200", "200 ", "299 Own", "418 I'm a teapot", "599 X", "777 Lucky", "200 K\xf6ln", "200 Continue", "200 Rejected",
+    pytest.param("200 Error", marks=pytest.mark.differs("any-reason")),
+])
 def test_any_final_status_is_taken(site, status):
     answer = site.get(query(status=status))
     assert answer.status == int(status[:3]) and answer.get("X-Refused") is None
@@ -446,3 +449,41 @@ def test_a_body_reaches_the_application_over_http_2(httpd, length):
             headers = [("content-length", str(size))] if length else []
             answer = connection.request("POST", "/?read", headers, b"x" * size)
             assert answer.json["length"] == size
+
+
+# -- bounds -------------------------------------------------------------------------------------
+
+LONG = """
+size, count = environ["QUERY_STRING"].split("x")
+try:
+    start_response("200 OK", [(f"X-H{n}", "y" * int(size)) for n in range(int(count))])
+except ValueError as error:
+    start_response("200 OK", [("X-Refused", str(error))])
+return [b"body"]
+"""
+
+
+@pytest.mark.parametrize("option, size, status", [("", 32_000, 200), ("", 40_000, 500), ("header-buffer-size=65536", 40_000, 200), ("header-buffer-size=8192", 9000, 500)])
+def test_a_response_header_has_a_longest_length(run, option, size, status):
+    httpd = run(LONG, options=f"threads=2 {option}")
+    answer = httpd.get(f"/?{size}x1")
+    assert answer.status == status
+    if status == 200:
+        assert answer["X-H0"] == "y" * size
+    else:
+        httpd.error_log.expect("WSGI0144", level="error", count=1)
+    assert httpd.get("/?1x1").status == 200
+
+
+@pytest.mark.parametrize("size, count", [(10, 1000), (900, 1000), (30_000, 30)])
+def test_many_response_headers_arrive(run, size, count):
+    answer = run(LONG).get(f"/?{size}x{count}")
+    assert answer.status == 200 and answer.complete
+    assert all(answer[f"X-H{n}"] == "y" * size for n in range(count))
+
+
+@pytest.mark.differs("response-headers-are-bounded")
+@pytest.mark.parametrize("size, count", [(1, 1001), (30_000, 40), (1, 50_000)])
+def test_response_headers_without_end_are_refused(run, size, count):
+    answer = run(LONG).get(f"/?{size}x{count}")
+    assert answer.status == 200 and answer["X-Refused"] and answer.get("X-H0") is None

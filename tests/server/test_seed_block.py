@@ -189,4 +189,6 @@ def test_a_site_the_user_cannot_read_is_a_permission_problem_in_the_log(httpd, s
     serve(httpd, application=application)
     assert httpd.get("/").status == 500
     httpd.error_log.expect(r"PermissionError: .*/private/data")
+    if not httpd.is_reference:
+        httpd.error_log.expect(rf"user user1 may not enter {site}/private, which is mode 0700 owned by root:\w+\. Allow it \(chmod o\+x {site}/private\)")
     httpd.error_log.allow("WSGI0", "Traceback", r"\]\s+\S")

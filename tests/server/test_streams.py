@@ -161,6 +161,41 @@ def test_warnings_reach_the_error_log(run):
     httpd.error_log.allow("warnings.warn")
 
 
+@pytest.mark.differs("logging-keeps-levels")
+def test_warnings_keep_their_level(run):
+    httpd = run('warnings.warn("in a request", stacklevel=1)' + OK, top='import warnings\nwarnings.warn("at import", stacklevel=1)')
+    httpd.get("/")
+    for text in ("in a request", "at import"):
+        record, = httpd.error_log.expect(f"UserWarning: {text}", level="warn", count=1)
+        source, = httpd.error_log.expect(rf'warnings.warn\("{text}"', level="warn", count=1)
+    assert not httpd.error_log.records("UserWarning|warnings.warn", level="error")
+
+
+def test_warnings_go_where_the_application_sends_them(run):
+    httpd = run("""
+said = io.StringIO()
+with contextlib.redirect_stderr(said):
+    warnings.warn("to a stream")
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    warnings.warn("caught")
+warnings.showwarning("to a file", UserWarning, "file.py", 1, said)
+start_response("200 OK", [])
+return [repr([str(one.message) for one in caught]).encode(), said.getvalue().encode()]
+""", top="import contextlib, io, warnings")
+    text = httpd.get("/").text
+    assert text.startswith("['caught']") and "to a stream" in text and "to a file" in text
+    assert not httpd.error_log.records("to a stream|caught|to a file")
+
+
+def test_an_application_may_capture_warnings_with_logging(run):
+    httpd = run('warnings.warn("captured", stacklevel=1)' + OK, top="import logging, warnings\nlogging.captureWarnings(True)\n"
+                'logging.basicConfig(format="own %(levelname)s: %(message)s")')
+    httpd.get("/")
+    httpd.error_log.expect("own WARNING: .*UserWarning: captured", count=1)
+    httpd.error_log.allow("warnings.warn", r"\]\s*$")
+
+
 @pytest.mark.differs("group-in-the-log")
 def test_what_is_printed_outside_of_requests_names_the_group(run):
     httpd = run("""
@@ -234,6 +269,61 @@ def test_the_access_log_can_show_times_worker_and_thread(run):
     until(lambda: log.exists() and log.read_text().endswith("\n"))
     queue, application, pid, thread = map(int, log.read_text().split())
     assert 0 <= queue < 5_000_000 and 50_000 <= application < 5_000_000 and (pid, thread) == (worker.pid, 1)
+
+
+@pytest.mark.parametrize("what", ["print", "stderr", "errors", "logging", "handler", "traceback"])
+def test_what_a_request_says_names_its_client_and_script(run, what):
+    said = {
+        "print": 'print("said")', "stderr": 'sys.stderr.write("said\\n")', "errors": 'environ["wsgi.errors"].write("said\\n")',
+        "logging": 'logging.getLogger("shop").error("said")',
+        "handler": 'logging.getLogger("own").error("said")', "traceback": 'raise ValueError("said")',
+    }[what]
+    httpd = run(said + OK, top="import logging, mod_wsgi\nlogging.getLogger('own').addHandler(mod_wsgi.LogHandler())\nlogging.getLogger('own').propagate = False")
+    httpd.error_log.allow("WSGI0174", "Traceback", r"\]\s+\S")
+    with httpd.connect() as connection:
+        client = "%s:%d" % connection.socket.getsockname()
+        connection.send_request("GET", "/")
+        connection.response()
+    record, = httpd.error_log.expect("said$", level="error", count=1)
+    assert record.client == client
+    # Of a traceback the C module says so in its first line alone.
+    assert f"[script {httpd.apps}/case.wsgi]" in record.text or (httpd.is_reference and what == "traceback")
+
+
+def test_an_application_that_floods_its_log_holds_nobody_up(httpd):
+    httpd.app("flood.wsgi", """
+import os, threading
+over = threading.Event()
+
+def flood():
+    # Outside of any request, and past Python's streams.
+    for _ in range(10_000):
+        if over.is_set():
+            break
+        os.write(2, b"flood " * 600 + b"\\n")
+        print("flood " * 600)
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/flood":
+        threading.Thread(target=flood, daemon=True).start()
+    if environ["PATH_INFO"] == "/over":
+        over.set()
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"quick"]
+""")
+    httpd.configure(
+        "WSGIDaemonProcess app threads=3", "WSGIDaemonProcess other threads=1",
+        "WSGIScriptAlias /other {apps}/hello.wsgi process-group=other application-group=%{GLOBAL}",
+        "WSGIScriptAlias / {apps}/flood.wsgi process-group=app application-group=%{GLOBAL}",
+    ).start()
+    httpd.error_log.allow("flood|WSGI0317|WSGI033", r"\]\s*$")
+    httpd.get("/flood")
+    httpd.error_log.expect("flood")
+    for _ in range(20):
+        for target in ("/other", "/x"):
+            answer = httpd.get(target)
+            assert answer.status == 200 and answer.elapsed < 5
+    httpd.get("/over")
 
 
 # -- the guard ---------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ pub mod backlog;
 pub mod clock;
 pub mod descriptor;
 pub mod dump;
+pub mod epoll;
 pub mod listener;
 pub mod poll;
 pub mod process;

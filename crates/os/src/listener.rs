@@ -7,9 +7,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
-use crate::{accounts, c_string, checked, descriptor, signal, socket};
+use crate::{accounts, c_string, checked, descriptor, socket};
 
 /// A socket that listens at a path.
 #[derive(Debug)]
@@ -167,7 +166,8 @@ impl Listener {
         if leftover(directory.as_fd(), &beside, &[path, b"~"].concat())? {
             unlink(directory.as_fd(), &beside)?;
         }
-        let socket = socket::unix_stream(0)?;
+        // Several processes take connections from it, and one may be quicker than another.
+        let socket = socket::unix_stream(libc::SOCK_NONBLOCK)?;
         // A socket hands its own mode to the file that bind makes, so there is no moment at which
         // the file is open to others, and the process's umask is left alone.
         // SAFETY: touches no memory.
@@ -226,20 +226,9 @@ impl Listener {
         Ok(())
     }
 
-    /// Takes a connection that waits, without ever blocking longer than an instant, although the
-    /// listener blocks for others that share it: another process may be quicker than we are.
-    /// `None` when there is none. The connection does not block.
-    ///
-    /// Uses the process's interval timer and SIGALRM: not for a process that needs them.
+    /// Takes a connection that waits; `None` when there is none. The connection does not block.
     pub fn accept_now(&self) -> io::Result<Option<OwnedFd>> {
-        let mut wanted = [crate::poll::Wanted::readable(self.socket.as_fd())];
-        if crate::poll::poll_uninterrupted(&mut wanted, Some(Duration::ZERO))? == 0 {
-            return Ok(None);
-        }
-        let alarm = signal::Alarm::every(Duration::from_millis(20))?;
-        let accepted = socket::accept(self.socket.as_fd());
-        drop(alarm);
-        match accepted {
+        match socket::accept(self.socket.as_fd()) {
             Ok(connection) => {
                 descriptor::set_blocking(connection.as_fd(), false)?;
                 Ok(Some(connection))

@@ -90,17 +90,18 @@ impl<'fd> Wanted<'fd> {
 /// # Errors
 /// `Interrupted` too: the caller may have to look at what its signal handler left.
 pub fn poll(wanted: &mut [Wanted<'_>], limit: Option<Duration>) -> io::Result<usize> {
-    let milliseconds = match limit {
-        None => -1,
-        Some(limit) => {
-            let up = limit.as_millis() + u128::from(limit.subsec_nanos() % 1_000_000 != 0);
-            libc::c_int::try_from(up).unwrap_or(libc::c_int::MAX)
-        }
-    };
     let count = wanted.len() as libc::nfds_t;
     // SAFETY: `Wanted` is a transparent `pollfd`; the slice is exclusive and of this length.
-    let ready = unsafe { libc::poll(wanted.as_mut_ptr().cast(), count, milliseconds) };
+    let ready = unsafe { libc::poll(wanted.as_mut_ptr().cast(), count, milliseconds(limit)) };
     crate::checked(ready).map(|ready| ready as usize)
+}
+
+/// A limit for the kernel, rounded up.
+pub(crate) fn milliseconds(limit: Option<Duration>) -> libc::c_int {
+    limit.map_or(-1, |limit| {
+        let up = limit.as_millis() + u128::from(limit.subsec_nanos() % 1_000_000 != 0);
+        libc::c_int::try_from(up).unwrap_or(libc::c_int::MAX)
+    })
 }
 
 /// [`poll`] that starts again when a signal interrupts it, with what is left of the limit.

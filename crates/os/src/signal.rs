@@ -46,8 +46,6 @@ extern "C" fn note(number: libc::c_int) {
     unsafe { *libc::__errno_location() = errno };
 }
 
-extern "C" fn nothing(_: libc::c_int) {}
-
 pub(crate) fn handle(number: i32, handler: libc::sighandler_t, flags: i32) -> io::Result<()> {
     // SAFETY: all-zero is a valid sigaction: no flags, an empty mask.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -137,19 +135,7 @@ pub fn set_default(number: i32) -> io::Result<()> {
     handle(number, libc::SIG_DFL, 0)
 }
 
-/// The signal by which [`Thread::kick`] interrupts a thread's system call.
-fn kick_signal() -> i32 {
-    // The last: applications that use real-time signals count from the first.
-    libc::SIGRTMAX()
-}
-
-/// Makes [`Thread::kick`] harmless and effective: without this the signal ends the process.
-pub fn accept_kicks() -> io::Result<()> {
-    // No SA_RESTART: the interrupted call must return.
-    handle(kick_signal(), nothing as *const () as libc::sighandler_t, 0)
-}
-
-/// A thread of this process, to be interrupted in a blocking system call.
+/// A thread of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Thread {
     tid: libc::pid_t,
@@ -169,16 +155,6 @@ impl Thread {
         self.tid.unsigned_abs()
     }
 
-    /// Interrupts the system call the thread blocks in (`EINTR`), once [`accept_kicks`] was
-    /// called. The thread may just be about to block: kick until it has left. A thread that has
-    /// ended is no error.
-    pub fn kick(self) -> io::Result<()> {
-        match self.raise(kick_signal()) {
-            Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
-            _ => Ok(()),
-        }
-    }
-
     /// Sends the thread SIGTERM; for one that has ended, nothing.
     pub fn terminate(self) {
         let _ = self.raise(libc::SIGTERM);
@@ -190,42 +166,6 @@ impl Thread {
         // thread outside this process.
         checked(unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.tid, number) })?;
         Ok(())
-    }
-}
-
-/// SIGALRM at an interval until dropped, to interrupt a system call that might block.
-///
-/// Repeats, because the first might come just before the call begins.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct Alarm(());
-
-fn set_interval(interval: std::time::Duration) -> io::Result<()> {
-    let every = libc::timeval {
-        tv_sec: interval.as_secs() as libc::time_t,
-        tv_usec: interval.subsec_micros() as libc::suseconds_t,
-    };
-    let timer = libc::itimerval {
-        it_interval: every,
-        it_value: every,
-    };
-    // SAFETY: `timer` is valid; the old one is not asked for.
-    checked(unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) })?;
-    Ok(())
-}
-
-impl Alarm {
-    pub(crate) fn every(interval: std::time::Duration) -> io::Result<Self> {
-        handle(libc::SIGALRM, nothing as *const () as libc::sighandler_t, 0)?;
-        set_interval(interval)?;
-        Ok(Self(()))
-    }
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        // Turning a timer off cannot fail; the handler stays for one that is on its way.
-        let _ = set_interval(std::time::Duration::ZERO);
     }
 }
 
@@ -313,27 +253,6 @@ mod tests {
         unsafe { libc::raise(SIGUSR1) };
         assert_eq!(arrivals.wait().unwrap(), [SIGUSR1]);
         assert_eq!(arrivals.drain(), []);
-    }
-
-    #[test]
-    fn a_kicked_thread_leaves_its_system_call() {
-        accept_kicks().unwrap();
-        let (reader, _writer) = descriptor::pipe().unwrap();
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let blocked = std::thread::spawn(move || {
-            sender.send(Thread::current()).unwrap();
-            std::fs::File::from(reader)
-                .read(&mut [0])
-                .unwrap_err()
-                .kind()
-        });
-        let thread = receiver.recv().unwrap();
-        while !blocked.is_finished() {
-            thread.kick().unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        assert_eq!(blocked.join().unwrap(), io::ErrorKind::Interrupted);
-        thread.kick().unwrap();
     }
 
     #[test]

@@ -73,8 +73,6 @@ def raised(environ, data, error):
 def finished(environ, data, thread, facts):
     payload = _common(environ, data, thread)
     payload.update(facts)
-    payload.setdefault("gil_wait_time", 0.0)
-    payload.setdefault("gil_wait_count", 0)
     before, now = _used.pop(thread, None), _processor()
     if before is not None and now is not None:
         user, system = now[0] - before[0], now[1] - before[1]

@@ -26,6 +26,7 @@ def configure(settings):
     public = module.build(settings)
     sys.modules["mod_wsgi"] = public
     streams.install(settings)
+    module.level_warnings()
     sys.argv = ["mod_wsgi"]
     # `python -c` puts the working directory in front; nobody configured that.
     if settings["main"] and sys.path and sys.path[0] == "":

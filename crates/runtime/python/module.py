@@ -3,7 +3,7 @@
 import sys
 from types import ModuleType
 
-from _mod_wsgi import log_id, native
+from _mod_wsgi import log_id, native, streams
 
 
 class RequestTimeout(BaseException):
@@ -196,6 +196,23 @@ def keep_levels():
     default = getattr(logging, "_defaultLastResort", None)
     if default is not None and logging.lastResort is default:
         logging.lastResort = _log_handler()(logging.WARNING)
+
+
+def level_warnings():
+    """Has warnings keep their level. Where the application has put something of its own into
+    `warnings.showwarning`, or in place of sys.stderr, it gets them as ever."""
+    import warnings
+
+    usual = warnings.showwarning
+
+    def showwarning(message, category, filename, lineno, file=None, line=None):
+        if file is not None or not isinstance(sys.stderr, streams.LogText):
+            usual(message, category, filename, lineno, file, line)
+        else:
+            text = warnings.formatwarning(message, category, filename, lineno, line)
+            native.log(4, text.rstrip("\n"))
+
+    warnings.showwarning = showwarning
 
 
 def server_metrics():

@@ -77,7 +77,7 @@ def failed_load(error, path, where, in_request):
     code = log_id.SCRIPT_RAISED if in_request else log_id.SCRIPT_RAISED_AT_START
     name = type(error).__name__
     text = f"{code}: {name} raised while {path} was loaded, {where}"
-    hint = _hint(error, where)
+    hint = _hint(error)
     return f"{text}\n{_traceback(error)}{hint}"
 
 
@@ -104,13 +104,19 @@ _ONE_INTERPRETER = (
 )
 
 
-def _hint(error, where):
+def _hint(error):
     text = str(error)
     if isinstance(error, NameError) and getattr(error, "name", None) == "execfile":
         return (
             "\nPython 3 has no execfile(). Write exec(open(path).read(), dict(__file__=path)) in "
             "its place; for a virtual environment, python-home= needs no such line."
         )
+    if isinstance(error, PermissionError) and isinstance(error.filename, str):
+        try:
+            why = _obstacle(error.filename)
+        except OSError:
+            why = None
+        return f"\n{why}" if why else ""
     if isinstance(error, ImportError) and any(known in text for known in _ONE_INTERPRETER):
         return (
             "\nThis module works in the main interpreter only. Give the application a process "

@@ -73,21 +73,24 @@ def _judge(facts, path):
 
 
 def load(path, where, in_request):
-    """Runs the script. Returns its namespace and modification time in microseconds, or the report
-    of why that failed, the modification time, if there was one, and the status for the client."""
-    mtime = None
+    """Runs the script. Returns its namespace and which file it was, or the report of why that failed,
+    which file it was, if there was one, and the status for the client. Which file: modification time
+    in microseconds, device and inode, as `Version` has them."""
+    version = None
     try:
         with _open(path) as file:
             import os
 
-            mtime = os.fstat(file.fileno()).st_mtime_ns // 1000
+            facts = os.fstat(file.fileno())
+            largest = (1 << 63) - 1
+            version = (facts.st_mtime_ns // 1000, facts.st_dev & largest, facts.st_ino & largest)
             source = file.read()
         code = compile(source, path, "exec", 0, True)
     except NotTrusted as error:
-        return f"{log_id.SCRIPT_NOT_TRUSTED}: {path} is not run: {error}", mtime, 403
+        return f"{log_id.SCRIPT_NOT_TRUSTED}: {path} is not run: {error}", version, 403
     except Exception as error:
         text, status = report.unreadable(error, path, where, in_request)
-        return text, mtime, status
+        return text, version, status
     name = name_of(path)
     script = ModuleType(name)
     script.__file__ = path
@@ -96,11 +99,11 @@ def load(path, where, in_request):
         exec(code, script.__dict__)
     except BaseException as error:
         sys.modules.pop(name, None)
-        return report.failed_load(error, path, where, in_request), mtime, 500
+        return report.failed_load(error, path, where, in_request), version, 500
     finally:
         module.keep_levels()
-    script.__mtime__ = mtime
-    return script.__dict__, mtime
+    script.__mtime__ = version[0]
+    return script.__dict__, version
 
 
 #: A service process has been asked to end.

@@ -91,8 +91,6 @@ impl Desk {
                 self.close();
                 let root = os::accounts::effective_uid() == 0;
                 let listener = Listener::bind(&wanted.path, root.then_some(wanted.uid), BACKLOG)?;
-                // Nobody shares it.
-                os::descriptor::set_blocking(listener.as_fd(), false)?;
                 self.door = Some((listener, wanted));
                 Ok(())
             }

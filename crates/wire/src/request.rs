@@ -1,8 +1,14 @@
 //! The request as an Apache child sends it to a worker: one message, no handshake before it.
 
+use std::time::Duration;
+
 use crate::codec::{Malformed, Reader, Writer};
 use crate::frame::{self, Kind};
 use crate::keys;
+
+/// How long a request may stay unread on a kept connection before the child withdraws it and sends
+/// it to another worker. It closes its side of the connection first.
+pub const WITHDRAWN_AFTER: Duration = Duration::from_secs(1);
 
 /// Most entries of an environ.
 pub const MAX_ENTRIES: u32 = 4096;
@@ -26,7 +32,9 @@ impl Flags {
     pub const HEAD: u32 = 1 << 5;
     /// `WSGIEventletCompat On`.
     pub const EVENTLET: u32 = 1 << 6;
-    const ALL: u32 = (1 << 7) - 1;
+    /// The child would send another request over the connection.
+    pub const KEEP: u32 = 1 << 7;
+    const ALL: u32 = (1 << 8) - 1;
 
     pub fn has(self, flag: u32) -> bool {
         self.0 & flag != 0

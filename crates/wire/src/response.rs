@@ -329,6 +329,8 @@ pub struct End {
     pub broken: bool,
     /// The worker waits for [`Sent`] before it closes the connection.
     pub awaited: bool,
+    /// The worker waits for another request on the connection, or closes it without reading one.
+    pub kept: bool,
     /// From the child's sending to the worker's taking up.
     pub queue_time: u64,
     /// From the call of the application to the end of its iteration.
@@ -343,7 +345,8 @@ impl End {
     pub fn append(self, out: &mut Vec<u8>) {
         let done: Result<(), Malformed> = frame::append(out, Kind::End, |out| {
             let mut w = Writer::new(out);
-            w.u8(u8::from(self.broken) | u8::from(self.awaited) << 1);
+            let flags = [self.broken, self.awaited, self.kept];
+            w.u8((0..).zip(flags).map(|(bit, on)| u8::from(on) << bit).sum());
             w.u64(self.queue_time);
             w.u64(self.application_time);
             w.u32(self.pid);
@@ -356,12 +359,13 @@ impl End {
     pub fn decode(payload: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(payload);
         let flags = r.u8()?;
-        if flags > 3 {
+        if flags > 7 {
             return Err(Malformed::Invalid);
         }
         let end = Self {
             broken: flags & 1 != 0,
             awaited: flags & 2 != 0,
+            kept: flags & 4 != 0,
             queue_time: r.u64()?,
             application_time: r.u64()?,
             pid: r.u32()?,
@@ -457,6 +461,7 @@ mod tests {
         let end = End {
             broken: true,
             awaited: true,
+            kept: true,
             queue_time: 1,
             application_time: 2,
             pid: 3,
@@ -472,7 +477,7 @@ mod tests {
         }
         assert_eq!(End::decode(&[p, &[0]].concat()), Err(Malformed::Trailing));
         assert_eq!(
-            End::decode(&[&[4], &p[1..]].concat()),
+            End::decode(&[&[8], &p[1..]].concat()),
             Err(Malformed::Invalid)
         );
         let sent = Sent {

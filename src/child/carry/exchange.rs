@@ -5,9 +5,9 @@
 //! body is moved on, the socket is read until it is dry, and only then something is waited for.
 //! Nothing in it blocks but that wait, and the client's own filters once the worker is done.
 //!
-//! System calls of a small request: `socket`, `connect`, `sendmsg`, `poll`, `recvmsg`, `close`. A
-//! blocking receive would need `setsockopt(SO_RCVTIMEO)` in place of the `poll`, so it saves
-//! nothing, and a connect that never waits needs the socket non-blocking anyway. `poll` before the
+//! System calls of a small request over a kept connection: `sendmsg`, `poll`, `recvmsg`. A blocking
+//! receive would need `setsockopt(SO_RCVTIMEO)` in place of the `poll`, so it saves nothing, and a
+//! connect that never waits needs the socket non-blocking anyway. `poll` before the
 //! first receive, because an answer cannot be there yet; later the socket is read first.
 
 mod delivery;
@@ -16,6 +16,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use wire::frame::Kind;
+use wire::request::WITHDRAWN_AFTER;
 use wire::response::{decode_head, BodyFailure, End, Fail, Log, Retry, Sent, MAX_INTERIM};
 
 use super::body::Body;
@@ -96,6 +97,8 @@ pub struct Exchange<'x, 'o, P, C> {
     awaited: bool,
     /// The client has closed its side.
     leaving: Leaving,
+    /// Since when the worker is known to have the request, for one that came over a kept connection.
+    read_since: Option<Instant>,
 }
 
 /// What is known and told of a client that closes its side of the connection. It may have left, or
@@ -110,7 +113,7 @@ enum Leaving {
 }
 
 impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
-    /// A conversation over `peer`, a fresh connection.
+    /// A conversation over `peer`, a connection on which no other is under way.
     pub fn new(peer: P, client: &'x mut C, order: &'x mut Order<'o>) -> Self {
         let credit = client.socket().map_or(0, |_| delivery::SIP);
         Exchange {
@@ -132,11 +135,28 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             nap: Duration::from_millis(1),
             awaited: false,
             leaving: Leaving::No,
+            read_since: None,
         }
     }
 
-    /// Has the conversation. The connection is closed at its end.
-    pub fn run(mut self) -> Turn {
+    /// Has the conversation. The connection is closed at its end, unless it can carry another request:
+    /// then it comes back.
+    pub fn run(mut self) -> (Turn, Option<P>) {
+        let turn = self.converse();
+        let peer = self.can_be_kept(&turn).then_some(self.peer);
+        (turn, peer)
+    }
+
+    /// Whether both sides are through with the request, and nothing of it is under way.
+    fn can_be_kept(&self, turn: &Turn) -> bool {
+        matches!(turn, Turn::Over(Outcome::Complete(end)) if end.kept)
+            && self.frames.are_over()
+            && !self.awaited
+            && self.leaving != Leaving::Told
+            && self.order.upload.leaves_nothing()
+    }
+
+    fn converse(&mut self) -> Turn {
         let stop = match self.send_request() {
             Err(stop) => stop,
             Ok(()) => loop {
@@ -220,7 +240,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
                     };
                     self.wait_for(room, left)?;
                 }
-                Err(error) if is_lost(&error) => return Err(again(Again::Lost)),
+                Err(error) if is_lost(&error) => return Err(self.lost()),
                 Err(error) => return Err(self.trouble(Trouble::connection, &error)),
             }
         }
@@ -248,13 +268,22 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
         match self.frames.fill(&mut self.peer) {
             Ok(Filled::Some { dry }) => self.dry = dry,
             Ok(Filled::Nothing) => self.dry = true,
+            // Its end was there before the request.
+            Ok(Filled::End) if self.peer.is_kept() && self.peer.unread() == Some(true) => {
+                return Err(self.lost());
+            }
             Ok(Filled::End) => return Err(self.cut(None)),
             // A worker that closes its socket with the request unread resets the connection; one
             // that had read it leaves a plain end.
-            Err(error) if is_lost(&error) && !self.begun => return Err(again(Again::Lost)),
+            Err(error) if is_lost(&error) && !self.begun => return Err(self.lost()),
             Err(error) => return Err(self.cut(Some(&error))),
         }
         Ok(())
+    }
+
+    /// The worker has closed the connection with the request unread.
+    fn lost(&self) -> Stop {
+        again(Again::Lost)
     }
 
     /// Deals with one piece of the answer.
@@ -435,6 +464,15 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             return Err(self.silent());
         }
         let silent_for = self.waited_for.elapsed();
+        if self.may_withdraw() {
+            match WITHDRAWN_AFTER.checked_sub(silent_for) {
+                Some(rest) if !rest.is_zero() => left = left.min(rest),
+                _ => self.withdraw()?,
+            }
+        }
+        if self.leaving == Leaving::Seen {
+            left = left.min(LOOK);
+        }
         let attends = silent_for >= UNATTENDED;
         if !attends {
             left = left.min(UNATTENDED - silent_for);
@@ -478,7 +516,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
         if ready.client_closed {
             self.leaving = Leaving::Seen;
         }
-        if self.leaving == Leaving::Seen && self.order.upload.is_settled() {
+        if self.leaving == Leaving::Seen && self.may_close_our_side() {
             self.peer.end_sending();
             self.leaving = Leaving::Told;
         }
@@ -494,6 +532,43 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             self.pause()?;
         }
         Ok(())
+    }
+
+    /// Whether the worker may not even have looked at the request, although it was bound to a process
+    /// that should have a thread to spare: one that is stopped, or hangs as a whole.
+    fn may_withdraw(&self) -> bool {
+        self.peer.is_kept()
+            && !self.frames.have_begun()
+            && self.leaving != Leaving::Told
+            && self.peer.unread() == Some(true)
+    }
+
+    /// Takes the request back, to send it to another worker. What is in the socket can't be taken
+    /// back: a worker that finds it there later, and our side closed, does not run it. So our side is
+    /// closed first; if the request has left the socket by then it is the worker's.
+    fn withdraw(&mut self) -> Result<(), Stop> {
+        self.peer.end_sending();
+        self.leaving = Leaving::Told;
+        if self.peer.unread() == Some(true) {
+            self.peer.forget();
+            return Err(again(Again::Lost));
+        }
+        Ok(())
+    }
+
+    /// Whether the worker can be told that the client has closed its side. A worker that has just taken
+    /// the request from a kept connection would take that for a withdrawal, so it is left a moment.
+    fn may_close_our_side(&mut self) -> bool {
+        if self.peer.is_kept() && !self.begun {
+            if self.peer.unread() != Some(false) {
+                return false;
+            }
+            let since = *self.read_since.get_or_insert_with(Instant::now);
+            if since.elapsed() < LOOK / 2 {
+                return false;
+            }
+        }
+        self.order.upload.is_settled()
     }
 
     fn wait_for(&mut self, interest: Interest, limit: Duration) -> Result<Interest, Stop> {

@@ -83,6 +83,11 @@ impl Frames {
         self.start == self.end && self.data_left == 0
     }
 
+    /// Whether nothing is here that has not come out.
+    pub fn are_over(&self) -> bool {
+        self.is_between_frames() && self.files.is_empty()
+    }
+
     /// The bytes of a piece.
     pub fn bytes(&self, range: &Range<usize>) -> &[u8] {
         &self.buf[range.clone()]

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use client::Client;
 use exchange::{Exchange, Turn};
-use peer::{Dial, DialError};
+use peer::{Dial, DialError, Peer, Way};
 use trouble::{Again, Trouble};
 use upload::Upload;
 use wire::response::End;
@@ -96,15 +96,28 @@ pub enum Outcome {
 /// What went wrong has been told to [`Client::report`] when this returns.
 pub fn carry<D: Dial, C: Client>(dial: &mut D, client: &mut C, mut order: Order<'_>) -> Outcome {
     let mut handed_back = HandedBack::default();
+    let mut way = Way::Any;
     loop {
-        let peer = match connect(dial, &order) {
+        let peer = match connect(dial, &order, way) {
             Ok(peer) => peer,
             Err(trouble) => return refuse(client, &trouble),
         };
-        let why = match Exchange::new(peer, client, &mut order).run() {
-            Turn::Over(outcome) => return outcome,
+        let is_kept = peer.is_kept();
+        let (turn, left) = Exchange::new(peer, client, &mut order).run();
+        let why = match turn {
+            Turn::Over(outcome) => {
+                if let (Outcome::Complete(end), Some(peer)) = (&outcome, left) {
+                    dial.keep(peer, end.pid);
+                }
+                return outcome;
+            }
             Turn::Again(why) => why,
         };
+        way = Way::New;
+        if is_kept && why == Again::Lost {
+            // That is how workers say that they have no thread to spare, or had closed it before.
+            continue;
+        }
         match handed_back.next_pause(why, order.limits.successor) {
             Some(pause) => std::thread::sleep(pause),
             None => {
@@ -122,12 +135,12 @@ fn refuse<C: Client>(client: &mut C, trouble: &Trouble) -> Outcome {
 
 /// Connects, waiting where it makes sense to: for room in the listen queue, and for a listener that
 /// is being set up. A path that does not exist or may not be used will not mend itself in time.
-fn connect<D: Dial>(dial: &mut D, order: &Order<'_>) -> Result<D::Peer, Trouble> {
+fn connect<D: Dial>(dial: &mut D, order: &Order<'_>, way: Way) -> Result<D::Peer, Trouble> {
     let started = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
         let left = order.limits.connect.saturating_sub(started.elapsed());
-        match dial.dial(left) {
+        match dial.dial(left, way) {
             Ok(peer) => return Ok(peer),
             Err(DialError::Later(_)) if left > Duration::ZERO => {
                 std::thread::sleep(pause.min(left));

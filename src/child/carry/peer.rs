@@ -61,6 +61,15 @@ pub trait Peer {
     /// Tells the worker that nothing more will be sent to it.
     fn end_sending(&mut self) {}
 
+    /// Whether it has carried a request before, so that it may have been closed meanwhile, and leads to
+    /// a process that may have no thread to spare.
+    fn is_kept(&self) -> bool {
+        false
+    }
+
+    /// The process at its other end is not to be sent anything more over connections that are kept.
+    fn forget(&self) {}
+
     /// Whether something that was sent is still in the socket, not taken by the worker; `None` where
     /// the system does not tell.
     fn unread(&self) -> Option<bool> {
@@ -77,14 +86,25 @@ pub enum DialError {
     Never(io::Error),
 }
 
+/// Which connection is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// One that was kept, if there is one.
+    Any,
+    /// A new one, to whichever worker is free first.
+    New,
+}
+
 /// Makes connections to the workers of one group.
 pub trait Dial {
     /// The connections.
     type Peer: Peer;
 
-    /// Connects to whichever worker of the group is free first. May wait for a place in the listen
-    /// queue, for `limit` at most.
-    fn dial(&mut self, limit: Duration) -> Result<Self::Peer, DialError>;
+    /// Connects. May wait for a place in the listen queue, for `limit` at most.
+    fn dial(&mut self, limit: Duration, way: Way) -> Result<Self::Peer, DialError>;
+
+    /// Takes back a connection to the process `pid` whose request is over.
+    fn keep(&mut self, peer: Self::Peer, pid: u32);
 
     /// Where the connections lead, for messages.
     fn place(&self) -> String;

@@ -122,6 +122,17 @@ impl Upload {
         self.pending() == 0 && (self.abandoned || !self.may_be_coming())
     }
 
+    /// Whether the worker has all that was sent of it and waits for no more: what follows on the
+    /// connection is not taken for a part of it.
+    pub fn leaves_nothing(&self) -> bool {
+        match self.state {
+            State::Whole => true,
+            State::Open => !self.pulled,
+            State::Ended => self.pulled && self.pending() == 0,
+            State::Failed | State::Refused => false,
+        }
+    }
+
     /// The worker is done: what the client still sends is for nobody.
     pub fn abandon(&mut self) {
         self.abandoned = true;

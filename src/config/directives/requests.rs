@@ -132,7 +132,8 @@ pub const EVENTLET_COMPAT: Directive = Directive {
           tuple `(function, args, kwargs)`, is called as `function(environ, *args, **kwargs)` after \
           the response has been sent or the client has left. `On` puts the same list into environ \
           as `eventlet.posthooks`, for applications and middleware that look for it. Off by \
-          default, since some take its presence to mean that they run under eventlet.",
+          default, since some take its presence to mean that they run under eventlet. Its `headers_raw` \
+          is not given: httpd has joined the headers of one name before any module sees them.",
     example: "WSGIEventletCompat On",
     setter: Setter::Directory(|dir, line| {
         dir.eventlet_compat = Some(line.on_off()?);

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use carry::client::{BodyRead, Client, FileSent, Gone, Then};
 use carry::head::ResponseHead;
-use carry::peer::{Dial, DialError, Interest, Peer, Received};
+use carry::peer::{Dial, DialError, Interest, Peer, Received, Way};
 use carry::trouble::Trouble;
 use carry::upload::Upload;
 use carry::{carry, Limits, Order, Outcome};
@@ -78,11 +78,13 @@ struct Once<'a>(Option<Worker<'a>>);
 impl<'a> Dial for Once<'a> {
     type Peer = Worker<'a>;
 
-    fn dial(&mut self, _: Duration) -> Result<Worker<'a>, DialError> {
+    fn dial(&mut self, _: Duration, _: Way) -> Result<Worker<'a>, DialError> {
         self.0
             .take()
             .ok_or(DialError::Never(io::ErrorKind::NotFound.into()))
     }
+
+    fn keep(&mut self, _: Worker<'a>, _: u32) {}
 
     fn place(&self) -> String {
         String::new()

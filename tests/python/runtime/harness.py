@@ -45,6 +45,7 @@ class Worker:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.path)
         self.listener.listen(1024)
+        self.listener.setblocking(False)
         self.control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.settimeout(LIMIT)
         reader, writer = os.pipe()

@@ -229,3 +229,17 @@ def test_output_of_destructors_goes_to_the_request(worker, script):
     """)
     answer = worker().get(path)
     assert (answer.log, answer.complete) == ("gone", True)
+
+
+def test_warnings_are_warnings(worker, script):
+    path = script(APP + """
+    def warns(environ):
+        warnings.warn("in a request", stacklevel=1)
+
+    warnings.warn("at import", stacklevel=1)
+    """)
+    w = worker()
+    answer = run(w, path, "warns")
+    ((level, text),) = answer.logs
+    assert level == WARNING and "UserWarning: in a request\n" in text and not text.endswith("\n")
+    eventually(lambda: "\x1e4" in w.log and "UserWarning: at import" in w.log)

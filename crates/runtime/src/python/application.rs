@@ -201,6 +201,7 @@ pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -
         verdict => Last::End(End {
             broken: verdict == Verdict::Broken,
             awaited,
+            kept: false,
             queue_time: task.queue_time,
             application_time,
             pid: task.pid,

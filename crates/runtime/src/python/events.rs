@@ -3,6 +3,7 @@
 //! Runs in: request threads. Costs one look at a list's length where nobody did.
 
 use super::functions;
+use super::lock;
 use super::object::{Gil, Object, Raised};
 use super::state::State;
 
@@ -27,6 +28,7 @@ pub fn started(
     if !wanted(gil, state) {
         return Ok(application);
     }
+    lock::want();
     let thread = gil.int(subject.thread.into())?;
     let arguments = [subject.environ, &application, subject.data, &thread];
     state.parts.started.get(gil).call(gil, &arguments)
@@ -85,6 +87,7 @@ pub fn finished(
         return Ok(());
     }
     let facts = facts();
+    let waits = lock::waits();
     let dict = gil.dict()?;
     for (name, number) in [
         ("status", u64::from(facts.status)),
@@ -92,6 +95,7 @@ pub fn finished(
         ("input_length", facts.input_length),
         ("output_length", facts.output_length),
         ("output_writes", facts.output_writes),
+        ("gil_wait_count", waits.count),
     ] {
         dict.dict_set(gil, &gil.text(name)?, &gil.int(number as i64)?)?;
     }
@@ -103,6 +107,8 @@ pub fn finished(
     ] {
         dict.dict_set(gil, &gil.text(name)?, &gil.float(time as f64 / 1e6)?)?;
     }
+    let waited = gil.float(waits.time.as_secs_f64())?;
+    dict.dict_set(gil, &gil.text("gil_wait_time")?, &waited)?;
     let thread = gil.int(subject.thread.into())?;
     let arguments = [subject.environ, subject.data, &thread, &dict];
     state.parts.finished.get(gil).call(gil, &arguments)?;

@@ -15,6 +15,7 @@ pub mod events;
 pub mod functions;
 pub mod input;
 pub mod interpreter;
+pub mod lock;
 pub mod module;
 pub mod object;
 pub mod scripts;

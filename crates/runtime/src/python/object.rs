@@ -9,6 +9,8 @@ use std::ptr::{self, NonNull};
 
 use pyo3::ffi;
 
+use super::lock;
+
 /// The thread is inside an interpreter and holds its GIL.
 #[derive(Clone, Copy)]
 pub struct Gil<'g>(PhantomData<(&'g (), *mut ())>);
@@ -46,7 +48,7 @@ struct Retake(*mut ffi::PyThreadState);
 impl Drop for Retake {
     fn drop(&mut self) {
         // SAFETY: the state is this thread's own, saved by `released`.
-        unsafe { ffi::PyEval_RestoreThread(self.0) };
+        unsafe { lock::take(self.0) };
     }
 }
 

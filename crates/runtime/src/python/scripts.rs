@@ -5,6 +5,8 @@
 //! done: its first report is kept, and the process is replaced.
 
 use std::collections::HashMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -21,17 +23,40 @@ enum Entry {
     Failed(Failure),
 }
 
+/// Which file a script is, in which state. A deployment that turns a symbolic link may put another
+/// file with the same time in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// Microseconds since the epoch.
+    modified: i64,
+    /// Device and inode, without the bit that Python's numbers have no room for here.
+    file: (i64, i64),
+}
+
+impl Version {
+    pub fn of(facts: &Metadata) -> Option<Self> {
+        let whole = facts.mtime().checked_mul(1_000_000)?;
+        let number = |number: u64| (number & i64::MAX as u64) as i64;
+        Some(Self {
+            modified: whole + facts.mtime_nsec() / 1000,
+            file: (number(facts.dev()), number(facts.ino())),
+        })
+    }
+}
+
 /// A load that failed.
 #[derive(Clone, Copy)]
 struct Failure {
-    /// The modification time the script had.
-    modified: Option<i64>,
+    /// What the script was.
+    version: Option<Version>,
     /// What clients are answered.
     status: u16,
 }
 
 struct Loaded {
     namespace: Shared,
+    /// Device and inode. The time stands in the namespace.
+    file: (i64, i64),
     path: Shared,
     /// When it was loaded, in microseconds of the monotonic clock.
     at: u64,
@@ -42,7 +67,8 @@ struct Loaded {
 #[derive(Default)]
 struct Table {
     entries: HashMap<Vec<u8>, Entry>,
-    loading: bool,
+    /// The script that is being loaded, and what it was before.
+    loading: Option<(Vec<u8>, Option<Version>)>,
 }
 
 /// The scripts of one interpreter.
@@ -75,11 +101,13 @@ pub enum Resolution {
 pub struct Wanted<'a> {
     pub path: &'a [u8],
     pub callable: &'a [u8],
-    /// Outer: whether changes matter; inner: the modification time in microseconds, `None` where
-    /// there is no such file.
-    pub modified: Option<Option<i64>>,
+    /// Outer: whether changes matter; inner: what the script is now, `None` where there is no such
+    /// file.
+    pub version: Option<Option<Version>>,
     /// When the request was sent, in microseconds of the monotonic clock.
     pub sent: u64,
+    /// Told before the script is run, which may take long.
+    pub loads: &'a (dyn Fn() + Sync),
     /// Where it runs, for reports: "in the main interpreter of process group 'shop'".
     pub place: &'a str,
 }
@@ -89,7 +117,7 @@ struct Loading<'a>(&'a Scripts);
 
 impl Drop for Loading<'_> {
     fn drop(&mut self) {
-        self.0.lock().loading = false;
+        self.0.lock().loading = None;
         self.0.loaded.notify_all();
     }
 }
@@ -101,7 +129,9 @@ impl Scripts {
 
     fn wait_for_other_load(&self) {
         let table = self.lock();
-        let done = self.loaded.wait_while(table, |table| table.loading);
+        let done = self
+            .loaded
+            .wait_while(table, |table| table.loading.is_some());
         drop(done);
     }
 }
@@ -121,9 +151,9 @@ pub fn resolve(gil: Gil<'_>, state: &State, wanted: &Wanted<'_>) -> Result<Resol
                 return ready(gil, state, wanted, &loaded);
             }
             Some(Entry::Failed(failure)) => {
-                let Failure { modified, status } = *failure;
+                let Failure { version, status } = *failure;
                 drop(table);
-                if wanted.modified.is_some_and(|now| now != modified) {
+                if wanted.version.is_some_and(|now| now != version) {
                     return Ok(Resolution::Stale);
                 }
                 let report = format!(
@@ -137,14 +167,24 @@ pub fn resolve(gil: Gil<'_>, state: &State, wanted: &Wanted<'_>) -> Result<Resol
                     report,
                 });
             }
-            None if table.loading => {
+            None if table.loading.is_some() => {
+                // One that hangs is mended by changing it.
+                let changed = table.loading.as_ref().is_some_and(|(path, before)| {
+                    path == wanted.path
+                        && before.is_some()
+                        && wanted.version.is_some_and(|now| now != *before)
+                });
                 drop(table);
+                if changed {
+                    return Ok(Resolution::Stale);
+                }
                 gil.released(|| scripts.wait_for_other_load());
             }
             None => {
-                table.loading = true;
+                table.loading = Some((wanted.path.to_vec(), wanted.version.flatten()));
                 drop(table);
                 let _loading = Loading(scripts);
+                (wanted.loads)();
                 if let Err((report, status)) = load(gil, state, wanted, true) {
                     return Ok(Resolution::Failed {
                         now: true,
@@ -165,8 +205,9 @@ pub fn preload(gil: Gil<'_>, state: &State, path: &[u8], place: &str) -> Result<
     let wanted = Wanted {
         path,
         callable: b"",
-        modified: None,
+        version: None,
         sent: 0,
+        loads: &|| {},
         place,
     };
     if state.scripts.lock().entries.contains_key(path) {
@@ -183,7 +224,7 @@ fn load(
     in_request: bool,
 ) -> Result<(), (String, u16)> {
     let unexplained = Failure {
-        modified: None,
+        version: None,
         status: 500,
     };
     let outcome = run(gil, state, wanted, in_request)
@@ -206,8 +247,18 @@ fn run(gil: Gil<'_>, state: &State, wanted: &Wanted<'_>, in_request: bool) -> Re
     let arguments = [&path, &place, &in_request];
     let pair = state.parts.load.get(gil).call(gil, &arguments)?;
     let first = pair.item(gil, 0).unwrap_or_else(|| gil.none());
-    let modified = match pair.item(gil, 1) {
-        Some(time) if time.is_int() => Some(time.to_int(gil)?),
+    let version = match pair.item(gil, 1) {
+        Some(facts) if facts.is_tuple() => {
+            let number = |index| {
+                facts
+                    .item(gil, index)
+                    .map_or(Ok(0), |item| item.to_int(gil))
+            };
+            Some(Version {
+                modified: number(0)?,
+                file: (number(1)?, number(2)?),
+            })
+        }
         _ => None,
     };
     if first.is_text() {
@@ -215,10 +266,11 @@ fn run(gil: Gil<'_>, state: &State, wanted: &Wanted<'_>, in_request: bool) -> Re
             Some(status) => u16::try_from(status.to_int(gil)?).unwrap_or(500),
             None => 500,
         };
-        return Ok(Err((first.to_text(gil)?, Failure { modified, status })));
+        return Ok(Err((first.to_text(gil)?, Failure { version, status })));
     }
     Ok(Ok(Loaded {
         namespace: Shared::new(first),
+        file: version.map_or((0, 0), |version| version.file),
         path: Shared::new(path),
         at: os::clock::monotonic_us(),
         asked_for: AtomicBool::new(false),
@@ -233,7 +285,7 @@ fn ready(
     loaded: &Loaded,
 ) -> Result<Resolution, Raised> {
     let namespace = loaded.namespace.get(gil);
-    if let Some(now) = wanted.modified {
+    if let Some(now) = wanted.version {
         // The script may set its `__mtime__` to 0 to have itself loaded anew.
         let then = match namespace.dict_get(gil, state.names.mtime.get(gil))? {
             Some(time) if time.is_int() => time.to_int(gil).map_or_else(
@@ -245,7 +297,8 @@ fn ready(
             ),
             _ => None,
         };
-        if then.is_none() || then != now {
+        let same = now.is_some_and(|now| then == Some(now.modified) && loaded.file == now.file);
+        if !same {
             return Ok(Resolution::Stale);
         }
         let own = state.names.reload_required.get(gil);

@@ -1,4 +1,4 @@
-//! The connection that carries one request.
+//! The connection that carries a request.
 //!
 //! Runs in: request threads, without the GIL but for [`Connection::consume`], which never waits.
 //! The request is read without being taken from the socket, where it stays until the application
@@ -24,22 +24,22 @@ const BEHIND: Duration = Duration::from_secs(5);
 
 /// Requests up to this long, frame head included, are left in the socket until they run.
 pub const PEEK: usize = 128 * 1024;
-/// How long a peer may take to begin its request, and then for each further piece.
+/// How long a peer may take for each further piece of a request that it has begun.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The same for the beginning where others wait: a child sends in the moment it has connected.
-const HASTE: Duration = Duration::from_millis(50);
 /// How long the whole of a request may take that comes in pieces.
 const MOST_PATIENCE: Duration = Duration::from_secs(5);
 /// Pieces in which a request may come that is too long to be left in the socket.
 const MOST_PIECES: u32 = 1 << 12;
 
-/// One connection.
+/// One connection, while it carries one request.
 pub struct Connection {
     fd: OwnedFd,
     /// Longest wait for one read or write.
     limit: Duration,
     /// Writes don't wait.
     hurried: AtomicBool,
+    /// Nothing is left of the request: another may follow.
+    over: AtomicBool,
 }
 
 /// A request that is there as a whole.
@@ -48,7 +48,9 @@ pub enum Taken {
     Peeked(usize),
     /// Out of the socket.
     Received(usize),
-    /// Nothing came, or what came is no request; a reason for the log, if it is worth one.
+    /// Nothing is here yet.
+    NotYet,
+    /// Nothing will come, or what came is no request; a reason for the log, if it is worth one.
     Nothing(Option<&'static str>),
 }
 
@@ -58,7 +60,19 @@ impl Connection {
             fd,
             limit,
             hurried: AtomicBool::new(false),
+            over: AtomicBool::new(false),
         }
+    }
+
+    /// The descriptor, for the next request, where the answer of this one said that the connection
+    /// is kept.
+    pub fn into_kept(self) -> Option<OwnedFd> {
+        self.over.into_inner().then_some(self.fd)
+    }
+
+    /// The descriptor, over which nothing has come yet.
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
     }
 
     pub fn as_fd(&self) -> BorrowedFd<'_> {
@@ -70,41 +84,22 @@ impl Connection {
         matches!(poll_uninterrupted(&mut wanted, Some(limit)), Ok(n) if n > 0)
     }
 
-    /// Waits for the request to begin: for a second, or until somebody else wants the thread.
-    fn begins(&self, is_wanted: &dyn Fn() -> bool) -> Result<(), &'static str> {
-        let end = clock::monotonic() + PATIENCE;
-        while !self.readable_within(HASTE) {
-            if clock::monotonic() >= end {
-                return Err("it sent nothing for a second");
-            }
-            if is_wanted() {
-                return Err("it sent nothing, and others wait");
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads the request into `memory`, which grows for one that is longer than [`PEEK`].
-    /// `is_wanted` says whether other connections wait for a thread.
-    pub fn take_request(&self, memory: &mut Vec<u8>, is_wanted: &dyn Fn() -> bool) -> Taken {
-        let mut waited = false;
+    /// Reads the request into `memory`, which grows for one that is longer than [`PEEK`]. Waits only
+    /// for the rest of one that has begun.
+    pub fn take_request(&self, memory: &mut Vec<u8>) -> Taken {
         let mut pauses = 0;
         loop {
             let peeked = match socket::peek(self.fd.as_fd(), &mut memory[..PEEK], Wait::Never) {
                 Ok(0) => return Taken::Nothing(None),
                 Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !waited => {
-                    waited = true;
-                    match self.begins(is_wanted) {
-                        Ok(()) => continue,
-                        Err(why) => return Taken::Nothing(Some(why)),
-                    }
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken::NotYet,
                 Err(_) => return Taken::Nothing(None),
             };
             if let Some(head) = memory[..peeked].first_chunk::<HEAD_LEN>() {
                 let total = match frame::parse(head) {
                     Ok(frame) if frame.kind == Kind::Request => HEAD_LEN + frame.len,
+                    // The client of the request before left while its response was on its way.
+                    Ok(frame) if frame.kind == Kind::Sent => return Taken::Nothing(None),
                     _ => return Taken::Nothing(Some("it sent no request of this version")),
                 };
                 if total <= peeked {
@@ -166,6 +161,11 @@ impl Connection {
             }
         }
         true
+    }
+
+    /// The child has withdrawn the request, or its client has closed its side. Does not wait.
+    pub fn is_withdrawn(&self) -> bool {
+        self.is_ending()
     }
 
     /// Sends a whole message; nobody minds if it does not arrive.
@@ -241,6 +241,10 @@ impl Stream for Connection {
         self.hurried.store(true, Ordering::SeqCst);
     }
 
+    fn keep(&self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+
     fn shutdown(&self) {
         // Fails only where the other end is gone already.
         let _ = socket::shutdown(self.fd.as_fd(), Direction::Both);
@@ -285,7 +289,7 @@ mod tests {
         let mut memory = vec![0; PEEK];
         for _ in 0..2 {
             assert!(
-                matches!(worker.take_request(&mut memory, &|| false), Taken::Peeked(n) if n == message.len())
+                matches!(worker.take_request(&mut memory), Taken::Peeked(n) if n == message.len())
             );
             assert_eq!(&memory[..message.len()], message);
         }
@@ -302,7 +306,7 @@ mod tests {
             let message = request(10);
             child.say(&message);
             let mut memory = vec![0; PEEK];
-            worker.take_request(&mut memory, &|| false);
+            worker.take_request(&mut memory);
             if consume {
                 worker.consume(message.len());
             }
@@ -320,7 +324,7 @@ mod tests {
             scope.spawn(|| child.say(&message));
             let mut memory = vec![0; PEEK];
             assert!(
-                matches!(worker.take_request(&mut memory, &|| false), Taken::Received(n) if n == message.len())
+                matches!(worker.take_request(&mut memory), Taken::Received(n) if n == message.len())
             );
             assert_eq!(memory, message);
         });
@@ -330,37 +334,35 @@ mod tests {
     fn silence_garbage_and_pieces_are_told_apart() {
         let mut memory = vec![0; PEEK];
         let (child, worker) = pair();
-        assert!(matches!(
-            worker.take_request(&mut memory, &|| false),
-            Taken::Nothing(Some(_))
-        ));
+        assert!(matches!(worker.take_request(&mut memory), Taken::NotYet));
         child.say(&[0xff; 20]);
         assert!(matches!(
-            worker.take_request(&mut memory, &|| false),
+            worker.take_request(&mut memory),
             Taken::Nothing(Some(_))
         ));
         let (child, worker) = pair();
         child.say(&request(10)[..12]);
         assert!(matches!(
-            worker.take_request(&mut memory, &|| false),
+            worker.take_request(&mut memory),
             Taken::Nothing(Some(_))
         ));
         let (child, worker) = pair();
         drop(child);
         assert!(matches!(
-            worker.take_request(&mut memory, &|| false),
+            worker.take_request(&mut memory),
             Taken::Nothing(None)
         ));
     }
 
     #[test]
-    fn a_silent_peer_takes_no_thread_that_others_wait_for() {
-        let (_child, worker) = pair();
-        let begin = clock::monotonic();
-        let mut memory = vec![0; PEEK];
-        let taken = worker.take_request(&mut memory, &|| true);
-        assert!(matches!(taken, Taken::Nothing(Some(_))));
-        assert!(clock::monotonic() - begin < PATIENCE / 2);
+    fn a_connection_is_kept_only_where_the_answer_said_so() {
+        for keep in [false, true] {
+            let (_child, worker) = pair();
+            if keep {
+                Stream::keep(&worker);
+            }
+            assert_eq!(worker.into_kept().is_some(), keep);
+        }
     }
 
     #[test]

@@ -18,14 +18,14 @@ use wire::log_id::{CPU_TIME_USED, NOT_COME_UP};
 use wire::response::Level;
 
 use super::notices::Notices;
-use super::threads::Threads;
+use super::reception::Lookout;
 use super::watch::Watch;
 use super::{limit, Worker};
 use crate::process_log;
 
 /// How long the supervisor may take to say what this worker is to be.
 const SETUP_LIMIT: Duration = Duration::from_secs(30);
-/// How often threads are called out of accept until they have left, and the end looked for.
+/// How often it is looked whether all threads have left.
 const TICK: Duration = Duration::from_millis(5);
 /// Time for hooks when supervisor or server are gone: all is to be gone within a second.
 const ORPHAN_LIMIT: Duration = Duration::from_millis(800);
@@ -111,17 +111,13 @@ impl Control {
 }
 
 /// Waits until the worker is to leave, and for its threads as far as that is asked for.
-pub fn watch(
-    worker: &Arc<Worker>,
-    signals: &mut signal::Arrivals,
-    threads: &Threads,
-    mut limits: Watch<'_>,
-) -> Leave {
+pub fn watch(worker: &Arc<Worker>, signals: &mut signal::Arrivals, mut limits: Watch<'_>) -> Leave {
     let timeouts = &worker.setup.group.timeouts;
     let shutdown = limit(timeouts.shutdown, SHUTDOWN_LIMIT);
     // When to go although requests still run, once draining.
     let mut deadline: Option<Duration> = None;
     let mut notices = Notices::default();
+    let mut lookout = Lookout::default();
     loop {
         if limits.look(clock::monotonic_us()) {
             return Leave {
@@ -133,7 +129,7 @@ pub fn watch(
         if worker.draining.load(Ordering::SeqCst) {
             let graceful = limit(timeouts.graceful, GRACEFUL_LIMIT);
             let end = *deadline.get_or_insert_with(|| clock::monotonic() + graceful);
-            threads.call_out();
+            worker.reception.close();
             // Threads that hang are not waited for.
             let working = worker.alive.load(Ordering::SeqCst);
             if working <= limits.given_up() || clock::monotonic() >= end {
@@ -152,11 +148,13 @@ pub fn watch(
         // A signal interrupts the wait and is in the pipe by then; other errors can't be had here,
         // and the pause keeps them from becoming a busy loop.
         let now = clock::monotonic_us();
+        worker.reception.look(&mut lookout, now);
         let tick = deadline.map(|_| TICK);
         let look = limits
             .next(now)
             .map(|at| Duration::from_micros(at.saturating_sub(now)));
-        let tick = tick.into_iter().chain(look).min();
+        let reception = worker.reception.next_look(&lookout, now);
+        let tick = [tick, look, reception].into_iter().flatten().min();
         if poll(&mut wanted, tick).is_err() {
             std::thread::sleep(Duration::from_millis(1));
             continue;

@@ -11,15 +11,15 @@ use os::{clock, process};
 use wire::log_id::LEFT_UNFINISHED;
 
 use super::control::Leave;
-use super::threads::Threads;
 use super::Worker;
 use crate::process_log;
 use crate::python::interpreter::{describe, Interpreter, Seat};
 use crate::python::object::{Gil, Raised};
 
 /// Runs hooks, waits for requests that still run, and ends the process.
-pub fn run(worker: &Worker, seat: &mut Seat, threads: &Threads, leave: Leave) -> ! {
+pub fn run(worker: &Worker, seat: &mut Seat, leave: Leave) -> ! {
     worker.draining.store(true, Ordering::SeqCst);
+    worker.reception.close();
     if leave.limit.is_zero() {
         // Nothing can run any more.
         process::exit_now(0);
@@ -55,7 +55,6 @@ pub fn run(worker: &Worker, seat: &mut Seat, threads: &Threads, leave: Leave) ->
     }
     seat.enter(|gil| hooks(gil, worker.groups.main(), leave.reason, atexit));
     while leave.wait && worker.running.load(Ordering::SeqCst) > 0 && clock::monotonic() < end {
-        threads.call_out();
         std::thread::sleep(Duration::from_millis(2));
     }
     process::exit_now(0)

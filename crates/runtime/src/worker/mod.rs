@@ -14,15 +14,16 @@ mod leave;
 mod notices;
 pub mod posts;
 mod preload;
+mod reception;
 mod request;
 mod secrets;
 pub mod service;
+mod slow_load;
 mod stack;
 mod startup;
 mod threads;
 mod watch;
 
-use std::os::fd::OwnedFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -35,6 +36,7 @@ use wire::log_id::{ENDED_BY_DEFECT, NOT_COME_UP, NOT_STARTED_BY_HAND};
 use wire::request::Prologue;
 
 use crate::board;
+use crate::fork;
 use crate::process_log;
 use crate::python::interpreter::{describe, Interpreter, Seat};
 use crate::python::state::Settings;
@@ -59,7 +61,7 @@ const SIGNALS: [i32; 6] = [
 /// What all threads of the process share.
 pub struct Worker {
     pub setup: Box<WorkerSetup>,
-    pub listener: OwnedFd,
+    pub reception: reception::Reception,
     pub control: control::Control,
     pub groups: groups::Groups,
     pub secrets: secrets::Secrets,
@@ -119,6 +121,11 @@ impl Worker {
             let _ = self.reason.set(reason);
             self.control.send(&FromWorker::Leaving(why));
         }
+    }
+
+    /// Whether a connection is kept when its request is over.
+    pub fn keeps_connections(&self) -> bool {
+        !self.draining.load(Ordering::SeqCst) && self.reception.has_room()
     }
 
     /// It has asked to be replaced.
@@ -270,13 +277,15 @@ fn come_up(
         return service::run(seat, main, control, &setup);
     }
     let mut signals = signal::Arrivals::install(&SIGNALS)
-        .and_then(|arrivals| signal::accept_kicks().map(|()| arrivals))
         .map_err(|error| unusable(format!("signals can't be set up: {error}")))?;
 
     let main = set_up_main(seat, &setup).map_err(unusable)?;
     let mut dumps = show_stacks(seat);
+    let group = &setup.group;
+    let reception = reception::Reception::open(listener, group.threads, group.processes > 1)
+        .map_err(|error| unusable(format!("requests can't be waited for: {error}")))?;
     let worker = Arc::new(Worker {
-        listener,
+        reception,
         groups: groups::Groups::new(main, setup.group.global_reachable),
         secrets: secrets::Secrets::of(&setup),
         draining: AtomicBool::new(false),
@@ -297,6 +306,8 @@ fn come_up(
         setup,
         control,
     });
+    let own = Arc::clone(&worker);
+    fork::at_fork(move || own.reception.leave_to_parent());
     match load(&worker, seat, &mut signals, &mut dumps).map_err(unusable_of(&worker))? {
         Ok(()) => {}
         Err(report) if worker.setup.has_peers => {
@@ -318,8 +329,8 @@ fn come_up(
     worker.control.send(&FromWorker::Ready(()));
     threads.open();
     let watch = watch::Watch::new(&worker, dumps);
-    let leaving = control::watch(&worker, &mut signals, &threads, watch);
-    leave::run(&worker, seat, &threads, leaving)
+    let leaving = control::watch(&worker, &mut signals, watch);
+    leave::run(&worker, seat, leaving)
 }
 
 /// Tells the supervisor why the worker can't come up.

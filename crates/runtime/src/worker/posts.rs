@@ -53,6 +53,8 @@ pub struct Watched {
     raised: AtomicU8,
     /// The watch has answered for the thread, or handed the request back.
     given_up: AtomicU8,
+    /// When its thread began to load the script; 0 where it does not.
+    load_began: AtomicU64,
 }
 
 impl Watched {
@@ -79,7 +81,19 @@ impl Watched {
             interrupted: AtomicU64::new(0),
             raised: AtomicU8::new(0),
             given_up: AtomicU8::new(0),
+            load_began: AtomicU64::new(0),
         }
+    }
+
+    /// Its thread is about to load the script.
+    pub fn note_load(&self) {
+        let now = os::clock::monotonic_us();
+        self.load_began.store(now.max(1), Ordering::SeqCst);
+    }
+
+    /// When its thread began to load the script, if it is still at it.
+    pub fn loading_since(&self) -> Option<u64> {
+        Some(self.load_began.load(Ordering::SeqCst)).filter(|&at| at != 0 && self.is_waiting())
     }
 
     /// The application is about to be called. False where the request was handed back meanwhile: then

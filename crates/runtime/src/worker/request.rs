@@ -3,10 +3,10 @@
 //! Runs in: a request thread that has a seat in the interpreter of the request's group.
 
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
+use os::clock;
 use wire::control::Leaving;
 use wire::frame::HEAD_LEN;
 use wire::log_id::{KEY_UNKNOWN, REQUEST_MALFORMED, REQUEST_MET_DEFECT, TOO_MANY_INTERPRETERS};
@@ -21,8 +21,9 @@ use crate::board::Shown;
 use crate::process_log;
 use crate::python::application::{self, Task};
 use crate::python::interpreter::{describe, Interpreter, Seat};
+use crate::python::lock;
 use crate::python::object::Gil;
-use crate::python::scripts::{self, Resolution, Wanted};
+use crate::python::scripts::{self, Resolution, Version, Wanted};
 use crate::wsgi::body::Body;
 use crate::wsgi::exchange::{Exchange, Facts, Last};
 use crate::wsgi::outlet::{Frames, Stream};
@@ -34,6 +35,9 @@ pub struct Memory {
     out: Vec<u8>,
     input: Vec<u8>,
 }
+
+/// Age of a request, in microseconds, before which no child has withdrawn it.
+const WITHDRAWN: u64 = wire::request::WITHDRAWN_AFTER.as_micros() as u64 / 2;
 
 /// What a thread keeps of its memory between requests.
 const KEEP: usize = 256 * 1024;
@@ -76,6 +80,8 @@ pub struct Accepted {
     pub len: usize,
     /// The message is still in the socket.
     pub peeked: bool,
+    /// It came over a connection that had carried one before.
+    pub is_kept: bool,
     /// When it was taken up: microseconds since the epoch, and of the monotonic clock.
     pub taken_up: u64,
     pub taken_up_at: u64,
@@ -175,10 +181,10 @@ pub fn handle(
         return Handled::Done;
     }
     let mut shown = Shown::begin(desk.thread, &request, accepted.taken_up_at);
-    let modified = prologue
+    let version = prologue
         .flags
         .has(Flags::RELOAD)
-        .then(|| modification_time(prologue.script));
+        .then(|| version(prologue.script));
     let stream: Arc<dyn Stream> = Arc::clone(&accepted.connection) as _;
     let outlet = Box::new(Frames::new(Arc::clone(&stream), std::mem::take(out)));
     let exchange = Arc::new(Exchange::new(outlet, &stream, facts(prologue)));
@@ -210,11 +216,12 @@ pub fn handle(
         exchange: &exchange,
         request: &request,
         accepted,
-        modified,
+        version,
         watched: &watched,
     };
+    lock::begin();
     let served = catch_unwind(AssertUnwindSafe(|| seat.enter(|gil| part.serve(gil))));
-    let last = match served {
+    let mut last = match served {
         Ok(Served::Answered(last)) => last,
         Ok(Served::Stale) => {
             let mut frame = Vec::new();
@@ -230,6 +237,9 @@ pub fn handle(
         }
         Err(_panic) => Some(part.after_panic()),
     };
+    if let Some(Last::End(end)) = &mut last {
+        end.kept = prologue.flags.has(Flags::KEEP) && worker.keeps_connections();
+    }
     (*out, *input) = exchange.finish(last);
     if active {
         worker.note_activity();
@@ -245,8 +255,8 @@ struct Part<'a> {
     exchange: &'a Arc<Exchange>,
     request: &'a Request<'a>,
     accepted: &'a Accepted,
-    /// As [`Wanted::modified`].
-    modified: Option<Option<i64>>,
+    /// As [`Wanted::version`].
+    version: Option<Option<Version>>,
     watched: &'a Watched,
 }
 
@@ -260,8 +270,12 @@ impl Part<'_> {
         let wanted = Wanted {
             path: prologue.script,
             callable: prologue.callable,
-            modified: self.modified,
+            version: self.version,
             sent: prologue.sent,
+            loads: &|| {
+                self.watched.note_load();
+                self.worker.control.wake();
+            },
             place: self.desk.place,
         };
         self.worker.note_load();
@@ -305,19 +319,32 @@ impl Part<'_> {
             Ok(made) => made,
             Err(raised) => return self.fail(gil, 500, &describe(gil, raised)),
         };
-        if !self.watched.begin() || !self.consume() {
+        if !self.begin() {
             return Served::Gone;
         }
         Served::Answered(application::run(gil, &task, application, made))
     }
 
-    fn consume(&self) -> bool {
-        !self.accepted.peeked || self.accepted.connection.consume(self.accepted.len)
+    /// Takes the request out of the socket. False where it is not to be run, because it is somebody
+    /// else's by now or nobody's.
+    ///
+    /// A child withdraws a request that has stayed in the socket for long: it closes its side, and
+    /// where the request is still there afterwards sends it to another worker. So it is taken out
+    /// first and looked for that afterwards; a child does not do it before [`WITHDRAWN`].
+    fn begin(&self) -> bool {
+        let Accepted {
+            connection, len, ..
+        } = self.accepted;
+        if !self.watched.begin() || (self.accepted.peeked && !connection.consume(*len)) {
+            return false;
+        }
+        let age = clock::monotonic_us().saturating_sub(self.request.prologue.sent);
+        age < WITHDRAWN || !self.accepted.is_kept || !connection.is_withdrawn()
     }
 
     /// Answers with a status and a record for the log.
     fn fail(&self, gil: Gil<'_>, status: u16, report: &str) -> Served {
-        if !self.watched.begin() || !self.consume() {
+        if !self.begin() {
             process_log::say(report);
             return Served::Gone;
         }
@@ -362,9 +389,8 @@ fn refuse(accepted: &Accepted, status: u16, text: &str) {
     accepted.connection.say(&frame);
 }
 
-/// In microseconds since the epoch; `None` where there is no such file.
-fn modification_time(path: &[u8]) -> Option<i64> {
+/// What the script is now; `None` where there is no such file.
+fn version(path: &[u8]) -> Option<Version> {
     let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
-    let facts = std::fs::metadata(path).ok()?;
-    Some(facts.mtime().checked_mul(1_000_000)? + facts.mtime_nsec() / 1000)
+    Version::of(&std::fs::metadata(path).ok()?)
 }

@@ -1,9 +1,34 @@
 //! The stack of a thread, as Python's faulthandler writes it.
 //!
-//! Runs in: the main thread.
+//! Runs in: the main thread, or the thread that attends to the supervisor while that loads scripts.
+
+use std::fmt;
 
 /// Frames of ours, which say nothing about the application.
 const OWN: &str = "<mod_wsgi ";
+/// Where what runs a server is: in a file of such a name, in a function of such a name.
+const SERVERS: [&str; 12] = [
+    "/werkzeug/serving.py",
+    "/wsgiref/simple_server.py",
+    "/socketserver.py",
+    "/waitress/server.py",
+    "/cheroot/server.py",
+    "/gevent/baseserver.py",
+    "/eventlet/wsgi.py",
+    "/tornado/ioloop.py",
+    "/tornado/platform/asyncio.py",
+    "/uvicorn/server.py",
+    "/hypercorn/run.py",
+    "/gunicorn/arbiter.py",
+];
+const SERVES: [&str; 3] = ["serve_forever", "run_simple", "run_forever"];
+/// Parts of the names of files that nobody writes for one site.
+const FOREIGN: [&str; 4] = [
+    "/site-packages/",
+    "/dist-packages/",
+    "/lib/python3",
+    "<frozen ",
+];
 
 /// Lines of text, the innermost frame first.
 pub struct Stack {
@@ -11,11 +36,39 @@ pub struct Stack {
 }
 
 /// One frame: `  File "/srv/shop/views.py", line 210 in report`.
-fn frame(line: &str) -> Option<String> {
-    let rest = line.strip_prefix("  File \"")?;
-    let (file, rest) = rest.rsplit_once("\", line ")?;
-    let (number, function) = rest.split_once(" in ")?;
-    (!file.starts_with(OWN)).then(|| format!("{function} ({file}:{number})"))
+#[derive(Clone, Copy)]
+struct Frame<'a> {
+    file: &'a str,
+    line: &'a str,
+    function: &'a str,
+}
+
+impl<'a> Frame<'a> {
+    fn read(line: &'a str) -> Option<Self> {
+        let rest = line.strip_prefix("  File \"")?;
+        let (file, rest) = rest.rsplit_once("\", line ")?;
+        let (line, function) = rest.split_once(" in ")?;
+        let frame = Frame {
+            file,
+            line,
+            function,
+        };
+        (!file.starts_with(OWN)).then_some(frame)
+    }
+
+    fn serves(&self) -> bool {
+        SERVERS.iter().any(|name| self.file.ends_with(name)) || SERVES.contains(&self.function)
+    }
+
+    fn is_foreign(&self) -> bool {
+        FOREIGN.iter().any(|part| self.file.contains(part))
+    }
+}
+
+impl fmt::Display for Frame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}:{})", self.function, self.file, self.line)
+    }
 }
 
 impl Stack {
@@ -32,8 +85,8 @@ impl Stack {
         }
     }
 
-    fn frames(&self) -> impl Iterator<Item = String> + '_ {
-        self.text.lines().filter_map(frame)
+    fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
+        self.text.lines().filter_map(Frame::read)
     }
 
     /// The thread is in no Python code.
@@ -50,6 +103,18 @@ impl Stack {
             (Some(inner), None) => format!(", now in {inner}"),
             (Some(inner), Some(outer)) => format!(", now in {inner}, called by {outer}"),
         }
+    }
+
+    /// Where the thread runs a server, and who has called for that: `, run_simple
+    /// (/srv/venv/.../serving.py:1093), called by <module> (/srv/shop/shop.py:53)`.
+    pub fn server(&self) -> Option<String> {
+        let frames: Vec<_> = self.frames().collect();
+        let outermost = frames.iter().rposition(Frame::serves)?;
+        let (server, callers) = (frames[outermost], &frames[outermost + 1..]);
+        Some(match callers.iter().find(|frame| !frame.is_foreign()) {
+            Some(own) => format!(", {server}, called by {own}"),
+            None => format!(", {server}"),
+        })
     }
 }
 
@@ -73,6 +138,32 @@ mod tests {
             99
         )
         .is_empty());
+    }
+
+    #[test]
+    fn a_server_is_told_with_the_line_of_the_site_that_runs_it() {
+        let shown = b"Stack (most recent call first):
+  File \"/usr/lib/python3.11/selectors.py\", line 415 in select
+  File \"/usr/lib/python3.11/socketserver.py\", line 233 in serve_forever
+  File \"/srv/venv/lib/python3.11/site-packages/werkzeug/serving.py\", line 1093 in run_simple
+  File \"/srv/venv/lib/python3.11/site-packages/flask/app.py\", line 900 in run
+  File \"/srv/shop/shop.py\", line 53 in main
+  File \"/srv/shop/shop.py\", line 60 in <module>
+  File \"<frozen importlib._bootstrap>\", line 241 in _call_with_frames_removed
+  File \"/srv/shop/shop.wsgi\", line 1 in <module>
+";
+        assert_eq!(
+            Stack::read(shown, 10_000).server().as_deref(),
+            Some(
+                ", run_simple (/srv/venv/lib/python3.11/site-packages/werkzeug/serving.py:1093), \
+                 called by main (/srv/shop/shop.py:53)"
+            )
+        );
+        let shown = b"  File \"/srv/shop.py\", line 5 in serve_forever\n";
+        let own = Stack::read(shown, 99).server();
+        assert_eq!(own.as_deref(), Some(", serve_forever (/srv/shop.py:5)"));
+        let shown = b"  File \"/srv/shop.py\", line 5 in connect\n";
+        assert_eq!(Stack::read(shown, 99).server(), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use os::{clock, descriptor, process, signal};
 use wire::control::{Leaving, ToWorker};
 use wire::log_id::LOAD_TIMED_OUT;
 
+use super::slow_load::Looked;
 use super::stack::Stack;
 use super::Worker;
 use crate::process_log;
@@ -27,21 +28,67 @@ const SHOW: Duration = Duration::from_millis(200);
 const LIMIT: Duration = Duration::from_secs(300);
 /// By how much the supervisor began to count earlier, at most.
 const EARLIER: Duration = Duration::from_millis(500);
+/// How often it is looked how long the load has taken.
+const GLANCE: Duration = Duration::from_secs(5);
 /// Most bytes of a stack in a log record.
 const MOST: usize = 16 * 1024;
 
+/// One script that is being loaded.
+#[derive(Clone)]
+struct Load {
+    script: String,
+    thread: Thread,
+    /// In microseconds of the monotonic clock.
+    since: u64,
+    looked: Looked,
+}
+
 /// The script that is being loaded, and by which thread.
 #[derive(Default)]
-pub struct Loading(Mutex<Option<(String, Thread)>>);
+pub struct Loading(Mutex<Option<Load>>);
 
 impl Loading {
     /// To be called by the thread that loads.
     pub fn begin(&self, script: &[u8]) {
-        let script = String::from_utf8_lossy(script).into_owned();
-        *self.lock() = Some((script, Thread::current()));
+        *self.lock() = Some(Load {
+            script: String::from_utf8_lossy(script).into_owned(),
+            thread: Thread::current(),
+            since: clock::monotonic_us(),
+            looked: Looked::Never,
+        });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(String, Thread)>> {
+    /// How long it is until the load is to be looked at.
+    fn next(&self, now: u64) -> Duration {
+        let load = self.lock();
+        let next = load.as_ref().and_then(|load| {
+            let at = load.since + load.looked.next()?;
+            Some(Duration::from_micros(at.saturating_sub(now)))
+        });
+        // One that begins meanwhile is not late before then.
+        next.unwrap_or(GLANCE).min(GLANCE)
+    }
+
+    /// Says what it is at where it takes long.
+    fn look(&self, now: u64, dumps: &mut Option<Dumps>) {
+        let due = self.lock().clone().filter(|load| {
+            let next = load.looked.next();
+            next.is_some_and(|next| now >= load.since + next)
+        });
+        let Some(load) = due else {
+            return;
+        };
+        let stack = stack(dumps, load.thread);
+        let taken = now.saturating_sub(load.since);
+        let looked = load
+            .looked
+            .look(&load.script, taken, "as its worker starts", &stack);
+        if let Some(same) = self.lock().as_mut().filter(|same| same.since == load.since) {
+            same.looked = looked;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Load>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -84,7 +131,8 @@ fn attend(
             Wanted::readable(worker.control.as_fd()),
             Wanted::readable(signals.as_fd()),
         ];
-        if poll(&mut wanted, None).is_err() {
+        let next = worker.preloading.next(clock::monotonic_us());
+        if poll(&mut wanted, Some(next)).is_err() {
             std::thread::sleep(Duration::from_millis(1));
             continue;
         }
@@ -92,6 +140,7 @@ fn attend(
         if ended {
             return;
         }
+        worker.preloading.look(clock::monotonic_us(), dumps);
         if signalled {
             for number in signals.drain() {
                 match number {
@@ -113,6 +162,13 @@ fn attend(
     }
 }
 
+fn stack(dumps: &mut Option<Dumps>, thread: Thread) -> Stack {
+    let shown = dumps
+        .as_mut()
+        .map(|dumps| dumps.ask(thread, Scope::Own, SHOW));
+    Stack::read(&shown.unwrap_or_default(), MOST)
+}
+
 /// Leaves; says what took so long where that was the reason.
 fn leave(worker: &Worker, dumps: &mut Option<Dumps>, since: Duration) -> ! {
     let limit = match worker.setup.group.timeouts.startup {
@@ -121,11 +177,9 @@ fn leave(worker: &Worker, dumps: &mut Option<Dumps>, since: Duration) -> ! {
     };
     let taken = clock::monotonic().saturating_sub(since);
     let loading = worker.preloading.lock().clone();
-    if let Some((script, thread)) = loading.filter(|_| taken + EARLIER >= limit) {
-        let shown = dumps
-            .as_mut()
-            .map(|dumps| dumps.ask(thread, Scope::Own, SHOW));
-        let stack = Stack::read(&shown.unwrap_or_default(), MOST);
+    if let Some(load) = loading.filter(|_| taken + EARLIER >= limit) {
+        let script = load.script;
+        let stack = stack(dumps, load.thread);
         process_log::say(&format!(
             "{LOAD_TIMED_OUT}: {script} is still being loaded after {:.1} s (startup-timeout={}) as its \
              worker starts{}. The process is replaced. It was at\n{}",

@@ -1,26 +1,29 @@
 //! The request threads.
 //!
-//! Runs in: request threads. Each blocks in accept on the group's listener, which all workers of
-//! the group share: the kernel gives a connection to one thread, and there is no lock. A thread has
-//! its seat in the main interpreter for life; for each other interpreter it makes a twin, a thread
-//! with a seat there, passes the request on and waits. So there are as many threads at work as
-//! configured, and each sees the same `threading.local` as the one before it.
+//! Runs in: request threads. Each waits at the [`Reception`] of the process, where the kernel gives a
+//! connection to one of them: there is no lock to be had first. A thread has its seat in the main
+//! interpreter for life; for each other interpreter it makes a twin, a thread with a seat there,
+//! passes the request on and waits. So there are as many threads at work as configured, and each
+//! sees the same `threading.local` as the one before it.
+//!
+//! [`Reception`]: super::reception::Reception
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
-use std::sync::{Arc, Barrier, OnceLock};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use os::{clock, signal, socket};
+use os::{clock, socket};
 use wire::control::Leaving;
 use wire::log_id::{CONNECTION_DROPPED, NOT_ACCEPTED, NO_INTERPRETER, NO_THREAD, STRANGER};
 use wire::response::{Fail, Retry};
 
 use super::connection::{Connection, Taken};
 use super::groups::Sub;
+use super::reception::Next;
 use super::request::{handle, Accepted, Desk, Handled, Memory};
 use super::{limit, Worker};
 use crate::python::interpreter::Seat;
@@ -33,17 +36,8 @@ const SOCKET_LIMIT: Duration = Duration::from_secs(300);
 /// Pause after accept failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Where one thread is.
-#[derive(Default)]
-struct Spot {
-    /// It is about to block in accept, or does.
-    accepting: AtomicBool,
-    thread: OnceLock<signal::Thread>,
-}
-
 /// All request threads.
 pub struct Threads {
-    spots: Vec<Arc<Spot>>,
     /// Where all of them wait at first, and the main thread comes last.
     gate: Arc<Barrier>,
 }
@@ -51,21 +45,8 @@ pub struct Threads {
 impl Threads {
     /// Lets them take requests. To be called once, when the supervisor has been told that the worker
     /// is ready: a request that ends the process would else make it look like one that never came up.
-    pub fn open(&self) {
+    pub fn open(self) {
         self.gate.wait();
-    }
-
-    /// Interrupts those that block in accept, so that they look whether to go on. One may just be
-    /// about to block: to be called until all have left.
-    pub fn call_out(&self) {
-        for spot in &self.spots {
-            if spot.accepting.load(Ordering::SeqCst) {
-                if let Some(thread) = spot.thread.get() {
-                    // Fails only where the thread has ended.
-                    let _ = thread.kick();
-                }
-            }
-        }
     }
 }
 
@@ -86,23 +67,20 @@ fn spawn(
 
 /// Starts as many threads as the group has.
 pub fn start(worker: &Arc<Worker>) -> io::Result<Threads> {
-    let mut spots = Vec::new();
     let gate = Arc::new(Barrier::new(worker.setup.group.threads as usize + 1));
     for number in 1..=worker.setup.group.threads {
-        let spot = Arc::new(Spot::default());
-        spots.push(Arc::clone(&spot));
         let (own, entrance) = (Arc::clone(worker), Arc::clone(&gate));
         worker.alive.fetch_add(1, Ordering::SeqCst);
         spawn(worker, format!("wsgi-{number}"), move || {
             let _ended = Alive(&own);
             entrance.wait();
-            Acceptor::new(&own, number).serve(&spot);
+            Server::new(&own, number).serve();
         })
         .inspect_err(|_| {
             worker.alive.fetch_sub(1, Ordering::SeqCst);
         })?;
     }
-    Ok(Threads { spots, gate })
+    Ok(Threads { gate })
 }
 
 /// Counts the thread out, also when it unwinds.
@@ -141,7 +119,8 @@ impl Drop for Running<'_> {
     }
 }
 
-struct Acceptor {
+/// One request thread.
+struct Server {
     worker: Arc<Worker>,
     number: u32,
     limit: Duration,
@@ -149,7 +128,7 @@ struct Acceptor {
     twins: HashMap<Vec<u8>, Twin>,
 }
 
-impl Acceptor {
+impl Server {
     fn new(worker: &Arc<Worker>, number: u32) -> Self {
         Self {
             worker: Arc::clone(worker),
@@ -160,61 +139,46 @@ impl Acceptor {
         }
     }
 
-    fn serve(mut self, spot: &Spot) {
+    fn serve(mut self) {
         let worker = Arc::clone(&self.worker);
         let Some(mut seat) = Seat::new(worker.groups.main()) else {
             process_log::say(&format!("{NO_THREAD}: Python can't make a thread state"));
             return;
         };
-        // Python's own thread number is this thread's from here on.
-        let _ = spot.thread.set(signal::Thread::current());
         let place = worker.place(None);
-        loop {
-            spot.accepting.store(true, Ordering::SeqCst);
-            if worker.draining.load(Ordering::SeqCst) {
-                break;
-            }
-            let accepted = socket::accept(worker.listener.as_fd());
-            spot.accepting.store(false, Ordering::SeqCst);
-            match accepted {
-                Ok(fd) => {
-                    let connection = Arc::new(Connection::new(fd, self.limit));
-                    self.take_up(&mut seat, &place, connection);
-                    if fork::happened() {
-                        // The application returned in a process it had forked.
-                        os::process::exit_now(0);
-                    }
+        while !worker.draining.load(Ordering::SeqCst) {
+            let (fd, is_kept) = match worker.reception.next() {
+                Next::Kept(fd) => (fd, true),
+                Next::New(fd) if self.is_welcome(&fd) => (fd, false),
+                Next::New(_) | Next::Nothing => continue,
+                Next::Failed(error) => {
+                    process_log::occasionally(&format!(
+                        "{NOT_ACCEPTED}: a request thread can't take a connection, and tries again: \
+                         {error}"
+                    ));
+                    std::thread::sleep(PAUSE);
+                    continue;
                 }
-                Err(error) => self.after_failed_accept(&error),
+            };
+            let (busy, wake) = worker.reception.serve();
+            if wake {
+                worker.control.wake();
             }
+            self.take_up(&mut seat, &place, fd, is_kept);
+            if fork::happened() {
+                // The application returned in a process it had forked.
+                os::process::exit_now(0);
+            }
+            drop(busy);
         }
-        spot.accepting.store(false, Ordering::SeqCst);
         // The process leaves now. To give the seat back would mean waiting for the GIL, which a
         // request that hangs may hold.
         std::mem::forget(seat);
     }
 
-    fn after_failed_accept(&self, error: &io::Error) {
-        match error.kind() {
-            io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-            io::ErrorKind::WouldBlock => {
-                // Somebody made the listener non-blocking, which all its holders share.
-                let listener = self.worker.listener.as_fd();
-                let mut wanted = [os::poll::Wanted::readable(listener)];
-                let _ = os::poll::poll(&mut wanted, Some(PAUSE));
-            }
-            _ => {
-                process_log::occasionally(&format!(
-                    "{NOT_ACCEPTED}: a request thread can't take a connection, and tries again: {error}"
-                ));
-                std::thread::sleep(PAUSE);
-            }
-        }
-    }
-
-    fn is_welcome(&self, connection: &Connection) -> bool {
+    fn is_welcome(&self, fd: &OwnedFd) -> bool {
         let group = &self.worker.setup.group;
-        let Ok(peer) = socket::peer_credentials(connection.as_fd()) else {
+        let Ok(peer) = socket::peer_credentials(fd.as_fd()) else {
             return false;
         };
         let welcome = peer.uid == group.socket_uid
@@ -229,18 +193,17 @@ impl Acceptor {
         welcome
     }
 
-    fn take_up(&mut self, seat: &mut Seat, place: &str, connection: Arc<Connection>) {
-        if !self.is_welcome(&connection) {
-            return;
-        }
-        let listener = self.worker.listener.as_fd();
-        let others_wait = || {
-            let mut wanted = [os::poll::Wanted::readable(listener)];
-            os::poll::poll(&mut wanted, Some(Duration::ZERO)).is_ok_and(|ready| ready > 0)
-        };
-        let (len, peeked) = match connection.take_request(&mut self.memory.message, &others_wait) {
+    fn take_up(&mut self, seat: &mut Seat, place: &str, fd: OwnedFd, is_kept: bool) {
+        let worker = Arc::clone(&self.worker);
+        let connection = Connection::new(fd, self.limit);
+        let (len, peeked) = match connection.take_request(&mut self.memory.message) {
             Taken::Peeked(len) => (len, true),
             Taken::Received(len) => (len, false),
+            Taken::NotYet if is_kept => return worker.reception.keep(connection.into_fd(), true),
+            Taken::NotYet => {
+                worker.reception.await_first(connection.into_fd());
+                return worker.control.wake();
+            }
             Taken::Nothing(None) => return,
             Taken::Nothing(Some(why)) => {
                 process_log::occasionally(&format!(
@@ -249,7 +212,6 @@ impl Acceptor {
                 return;
             }
         };
-        let worker = Arc::clone(&self.worker);
         let running = Running::begin(&worker);
         if worker.draining.load(Ordering::SeqCst) {
             // Unread, it is reset by closing, and goes elsewhere.
@@ -260,10 +222,12 @@ impl Acceptor {
             }
             return;
         }
+        let connection = Arc::new(connection);
         let accepted = Accepted {
-            connection,
+            connection: Arc::clone(&connection),
             len,
             peeked,
+            is_kept,
             taken_up: clock::epoch_us(),
             taken_up_at: clock::monotonic_us(),
         };
@@ -273,10 +237,15 @@ impl Acceptor {
             thread: self.number,
             place,
         };
-        if let Handled::Elsewhere(sub) = handle(&worker, seat, desk, &mut self.memory, &accepted) {
-            self.pass_on(sub, accepted);
+        match handle(&worker, seat, desk, &mut self.memory, &accepted) {
+            Handled::Elsewhere(sub) => self.pass_on(sub, accepted),
+            Handled::Done => drop(accepted),
         }
         drop(running);
+        // Whoever else still looks at it, as the watch may, keeps it from being used again.
+        if let Some(fd) = Arc::into_inner(connection).and_then(Connection::into_kept) {
+            worker.reception.keep(fd, is_kept);
+        }
     }
 
     /// Has the twin of this thread serve the request, and waits for it.
@@ -366,7 +335,7 @@ impl Twin {
                     break;
                 }
             }
-            // The process leaves; see `Acceptor::serve`.
+            // The process leaves; see `Server::serve`.
             std::mem::forget(seat);
         })?;
         Ok(Self { jobs, done })

@@ -21,6 +21,7 @@ use wire::request::Request;
 use wire::response::{End, Fail, Level, Retry};
 
 use super::posts::{self, Watched};
+use super::slow_load::Looked;
 use super::stack::Stack;
 use super::Worker;
 use crate::process_log;
@@ -55,6 +56,8 @@ pub struct Watch<'a> {
     /// Requests of threads that were given up while they were sending.
     unanswered: Vec<(Arc<Watched>, String)>,
     load_timed_out: bool,
+    /// Requests whose threads load a script.
+    loads: Vec<(Arc<Watched>, Looked)>,
 }
 
 /// A limit; 0 is none.
@@ -80,6 +83,7 @@ impl<'a> Watch<'a> {
             suspected: None,
             unanswered: Vec::new(),
             load_timed_out: false,
+            loads: Vec::new(),
         }
     }
 
@@ -118,6 +122,11 @@ impl<'a> Watch<'a> {
         if let Some(limit) = self.startup.filter(|_| !self.load_timed_out) {
             moments.push(self.worker.loading_since().unwrap_or(now) + limit);
         }
+        for (watched, looked) in &self.loads {
+            if let (Some(since), Some(next)) = (watched.loading_since(), looked.next()) {
+                moments.push(since + next);
+            }
+        }
         if !self.unanswered.is_empty() {
             moments.push(now + AGAIN);
         }
@@ -140,6 +149,7 @@ impl<'a> Watch<'a> {
             return true;
         }
         self.look_at_load(now);
+        self.look_at_slow_loads(now);
         self.look_at_requests(now);
         self.look_at_inactivity(now);
         false
@@ -374,6 +384,26 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Says what scripts are at that take long to be loaded.
+    fn look_at_slow_loads(&mut self, now: u64) {
+        let before = std::mem::take(&mut self.loads);
+        for watched in self.worker.posts.busy() {
+            let Some(since) = watched.loading_since() else {
+                continue;
+            };
+            let known = before
+                .iter()
+                .find(|(other, _)| Arc::ptr_eq(other, &watched));
+            let mut looked = known.map_or(Looked::Never, |&(_, looked)| looked);
+            if looked.next().is_some_and(|next| now >= since + next) {
+                let stack = self.show(watched.thread, Scope::Own);
+                let whom = format!("for {}", watched.line);
+                looked = looked.look(&watched.script, now - since, &whom, &stack);
+            }
+            self.loads.push((watched, looked));
+        }
+    }
+
     fn look_at_inactivity(&mut self, now: u64) {
         let last = self.worker.activity.load(Ordering::SeqCst);
         let Some(limit) = self
@@ -445,7 +475,7 @@ impl Worker {
         let threads = self.setup.group.threads;
         let waiting = Inquiry::begin()
             .ok()
-            .and_then(|inquiry| inquiry.waiting(std::os::fd::AsFd::as_fd(&self.listener)));
+            .and_then(|inquiry| inquiry.waiting(self.reception.listener()));
         let waiting = match waiting {
             None => String::new(),
             Some(1) => ", 1 request waits for the group".to_owned(),

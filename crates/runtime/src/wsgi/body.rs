@@ -254,6 +254,13 @@ impl Body {
         }
     }
 
+    /// Whether nothing of it will come any more, so that what comes next on the connection is no part
+    /// of it.
+    pub fn is_over(&self) -> bool {
+        let nothing_behind = self.missing == 0 && self.at + self.ready == self.end;
+        nothing_behind && matches!(self.state, State::Unasked | State::Ended)
+    }
+
     /// Waits until the server tells how the response went, for `limit` at most. What is left of the
     /// body is thrown away.
     pub fn sent(&mut self, limit: Duration) -> Option<Sent> {
@@ -366,6 +373,26 @@ mod tests {
         b.pulled();
         assert_eq!(rest_of(&mut b), Err(Lost::Client(BodyFailure::ClientGone)));
         assert_eq!(b.sent(Duration::ZERO), Some(sent));
+    }
+
+    #[test]
+    fn a_body_is_over_where_nothing_of_it_can_follow() {
+        assert!(body(b"unread", true, &[]).is_over());
+        assert!(body(b"some", false, &[]).is_over());
+        let end = frame(Kind::BodyEnd, b"");
+        let mut b = body(b"", false, &[&frame(Kind::Body, b"x"), &end]);
+        b.pulled();
+        assert!(!b.is_over());
+        rest_of(&mut b).unwrap();
+        assert!(b.is_over());
+        let mut b = body(b"", false, &[&[&end[..], b"more"].concat()]);
+        b.pulled();
+        rest_of(&mut b).unwrap();
+        assert!(!b.is_over());
+        let mut b = body(b"", false, &[&frame(Kind::BodyFailed, &[1])]);
+        b.pulled();
+        rest_of(&mut b).unwrap_err();
+        assert!(!b.is_over());
     }
 
     #[test]

@@ -258,12 +258,21 @@ impl Exchange {
     /// this one not quite over.
     fn finish_both(&self, last: Option<Last>) -> (Option<Box<dyn Outlet>>, Option<Body>) {
         let early = unblocked(self.input.try_lock()).map(|mut input| input.take());
+        let is_over = matches!(&early, Some(Some(body)) if body.is_over());
+        let last = match last {
+            Some(Last::End(end)) => Some(Last::End(End {
+                kept: end.kept && is_over && !end.broken && !end.awaited,
+                ..end
+            })),
+            other => other,
+        };
         let outlet = self.finish_output(last);
         (outlet, early.unwrap_or_else(|| self.finish_input()))
     }
 
     fn finish_output(&self, last: Option<Last>) -> Option<Box<dyn Outlet>> {
         let mut output = self.wait_output();
+        let kept = matches!(last, Some(Last::End(End { kept: true, .. })));
         if let Some(outlet) = output.outlet.as_mut() {
             match last {
                 Some(Last::End(end)) => outlet.end(end),
@@ -275,6 +284,11 @@ impl Exchange {
             }
         }
         output.flush();
+        if kept && output.outlet.is_some() && output.lost.is_none() {
+            if let Some(stream) = self.stream.upgrade() {
+                stream.keep();
+            }
+        }
         output.outlet.take()
     }
 

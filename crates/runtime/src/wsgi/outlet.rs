@@ -49,6 +49,8 @@ pub trait Stream: Send + Sync {
     fn hurry(&self);
     /// Wakes whoever waits on it; nothing is received any more.
     fn shutdown(&self);
+    /// The answer is out as a whole and has said that the connection is kept.
+    fn keep(&self);
 }
 
 /// Frames on a stream.
@@ -194,6 +196,7 @@ pub(crate) mod tests {
         pub(crate) taken: Mutex<Taken>,
         /// What `receive` hands out, a piece each time.
         pub(crate) incoming: Mutex<Vec<Vec<u8>>>,
+        pub(crate) kept: std::sync::atomic::AtomicBool,
     }
 
     impl Stream for Sink {
@@ -244,6 +247,10 @@ pub(crate) mod tests {
         fn hurry(&self) {}
 
         fn shutdown(&self) {}
+
+        fn keep(&self) {
+            self.kept.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
     }
 
     /// The frames of what was sent: kind and payload each.

@@ -181,10 +181,10 @@ impl Supervisor {
     }
 
     /// What a worker answers. One that is about to leave may cut the connection, as a real one
-    /// does not: asks again then.
+    /// does not, and where none serves yet the supervisor answers with a frame: asks again then.
     pub fn ask(&self, group: &str, line: &str) -> String {
-        let answer = eventually(line, || self.try_ask(group, line));
-        String::from_utf8(answer).unwrap().trim().to_owned()
+        let answer = eventually(line, || String::from_utf8(self.try_ask(group, line)?).ok());
+        answer.trim().to_owned()
     }
 
     /// The process that answers.

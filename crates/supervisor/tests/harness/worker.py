@@ -5,6 +5,7 @@ the supervisor as 4, and the board as 5. Each connection sends one line and gets
 """
 
 import os
+import select
 import signal
 import socket
 import struct
@@ -87,7 +88,11 @@ def serve(connection):
 
 def accept():
     while True:
-        connection, _ = LISTENER.accept()
+        select.select([LISTENER], [], [])
+        try:
+            connection, _ = LISTENER.accept()
+        except BlockingIOError:
+            continue
         ACTIVE.append(1)
         try:
             serve(connection)

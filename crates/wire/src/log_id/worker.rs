@@ -242,6 +242,13 @@ super::events! { WORKER:
         example: "WSGI0320: the application set the response header 'transfer-encoding', which is dropped, as all headers are that speak about the connection: Apache writes them. Said once.",
         mend: "Take the header out of the application. `Connection: close` is understood, and closes the connection.",
     }
+    LOADS_SLOWLY = 321 {
+        level: "warn",
+        status: "",
+        when: "A script has been loading for 5 seconds and runs a server of its own, or has been loading for 15 seconds for whatever reason. Requests for it wait.",
+        example: "WSGI0321: /srv/shop/shop.wsgi is still being loaded after 5.0 s for GET /: it has started a server of its own, run_simple (/srv/shop/venv/lib/python3.11/site-packages/werkzeug/serving.py:1093), called by <module> (/srv/shop/shop.py:53). A script must define its application and return: app.run() and its like belong under `if __name__ == '__main__':`",
+        mend: "Put the call it names under `if __name__ == '__main__':`; or look at what the place it names waits for. `startup-timeout=` sets a limit.",
+    }
     REQUEST_TIMED_OUT = 323 {
         level: "error",
         status: "504, or a broken response once it had begun",

@@ -68,13 +68,14 @@ struct Acting(TwoActs, std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
 
 impl Dial for Acts {
     type Peer = Acting;
-    fn dial(&mut self, _: Duration) -> Result<Acting, DialError> {
+    fn dial(&mut self, _: Duration, _: Way) -> Result<Acting, DialError> {
         let acts = self
             .0
             .take()
             .ok_or(DialError::Never(io::ErrorKind::NotFound.into()))?;
         Ok(Acting(acts, self.1.clone()))
     }
+    fn keep(&mut self, _: Acting, _: u32) {}
     fn place(&self) -> String {
         String::new()
     }
@@ -203,7 +204,10 @@ fn the_pulled_body_and_the_response_move_at_the_same_time() {
         ..limits()
     };
     let path_bytes = path.to_str().unwrap().as_bytes().to_vec();
-    let mut door = crate::child::dial::Door { path: &path_bytes };
+    let mut door = crate::child::dial::Door {
+        path: &path_bytes,
+        kept: &crate::child::kept::Kept::new(1),
+    };
     let outcome = carry(
         &mut door,
         &mut client,

@@ -102,11 +102,12 @@ fn silence_has_an_end_even_when_it_is_filled_with_log_records() {
     struct Once(Option<Talker>);
     impl Dial for Once {
         type Peer = Talker;
-        fn dial(&mut self, _: Duration) -> Result<Talker, DialError> {
+        fn dial(&mut self, _: Duration, _: Way) -> Result<Talker, DialError> {
             self.0
                 .take()
                 .ok_or(DialError::Never(io::ErrorKind::NotFound.into()))
         }
+        fn keep(&mut self, _: Talker, _: u32) {}
         fn place(&self) -> String {
             String::new()
         }

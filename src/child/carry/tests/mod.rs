@@ -16,7 +16,7 @@ use wire::Malformed;
 
 use super::client::{BodyRead, Client, FileSent, Gone, Then};
 use super::head::{Placed, ResponseHead};
-use super::peer::{Dial, DialError, Interest, Peer, Received};
+use super::peer::{Dial, DialError, Interest, Peer, Received, Way};
 use super::trouble::Trouble;
 use super::upload::Upload;
 use super::{carry, Limits, Order, Outcome};
@@ -39,6 +39,8 @@ pub struct Script {
     files: VecDeque<OwnedFd>,
     pub heard: Vec<u8>,
     deaf: bool,
+    /// What it is told stays in its socket.
+    leaves_unread: bool,
     /// The client is seen to close its side.
     client_closes: bool,
     /// The client has no room before all lines are said.
@@ -55,6 +57,7 @@ impl Script {
             files: VecDeque::new(),
             heard: Vec::new(),
             deaf: false,
+            leaves_unread: false,
             client_closes: false,
             client_is_slow: false,
         }
@@ -139,11 +142,29 @@ struct Cast {
     scripts: VecDeque<Script>,
     refusals: VecDeque<DialError>,
     dialled: usize,
+    /// The first connection has carried a request before.
+    first_is_kept: bool,
+    /// The processes whose connections were given back.
+    kept: Vec<u32>,
     heard: std::rc::Rc<std::cell::RefCell<Vec<Vec<u8>>>>,
+}
+
+impl Cast {
+    fn of(scripts: impl IntoIterator<Item = Script>) -> Cast {
+        Cast {
+            scripts: scripts.into_iter().collect(),
+            refusals: VecDeque::new(),
+            dialled: 0,
+            first_is_kept: false,
+            kept: Vec::new(),
+            heard: std::rc::Rc::default(),
+        }
+    }
 }
 
 struct Played {
     script: Script,
+    is_kept: bool,
     heard: std::rc::Rc<std::cell::RefCell<Vec<Vec<u8>>>>,
 }
 
@@ -173,12 +194,21 @@ impl Peer for Played {
     fn end_sending(&mut self) {
         self.script.heard.extend_from_slice(b"<end>");
     }
+    fn is_kept(&self) -> bool {
+        self.is_kept
+    }
+    fn forget(&self) {
+        self.heard.borrow_mut().push(b"<forget>".to_vec());
+    }
+    fn unread(&self) -> Option<bool> {
+        self.is_kept.then_some(self.script.leaves_unread)
+    }
 }
 
 impl Dial for Cast {
     type Peer = Played;
 
-    fn dial(&mut self, _limit: Duration) -> Result<Played, DialError> {
+    fn dial(&mut self, _limit: Duration, way: Way) -> Result<Played, DialError> {
         if let Some(refusal) = self.refusals.pop_front() {
             return Err(refusal);
         }
@@ -187,10 +217,16 @@ impl Dial for Cast {
             .scripts
             .pop_front()
             .ok_or(DialError::Never(io::ErrorKind::NotFound.into()))?;
+        let is_kept = way == Way::Any && self.first_is_kept;
         Ok(Played {
             script,
+            is_kept,
             heard: self.heard.clone(),
         })
+    }
+
+    fn keep(&mut self, _peer: Played, pid: u32) {
+        self.kept.push(pid);
     }
 
     fn place(&self) -> String {
@@ -392,15 +428,9 @@ fn play_all(
     client: &mut FakeClient,
     order: Order<'_>,
 ) -> (Outcome, Vec<Vec<u8>>) {
-    let heard = std::rc::Rc::default();
-    let mut cast = Cast {
-        scripts: scripts.into_iter().collect(),
-        refusals: VecDeque::new(),
-        dialled: 0,
-        heard: std::rc::Rc::clone(&heard),
-    };
+    let mut cast = Cast::of(scripts);
     let outcome = carry(&mut cast, client, order);
-    (outcome, heard.take())
+    (outcome, cast.heard.take())
 }
 
 fn play(script: Script, client: &mut FakeClient, order: Order<'_>) -> Outcome {
@@ -485,6 +515,7 @@ impl Lines {
 const END: End = End {
     broken: false,
     awaited: false,
+    kept: false,
     queue_time: 10,
     application_time: 20,
     pid: 30,

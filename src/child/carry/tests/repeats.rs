@@ -84,14 +84,10 @@ fn a_group_that_hands_everything_back_is_given_up() {
 
 #[test]
 fn a_door_that_is_closed_is_tried_again_and_one_that_is_not_there_is_not() {
-    let mut cast = Cast {
-        scripts: [hello().said()].into(),
-        refusals: [io::ErrorKind::WouldBlock, io::ErrorKind::ConnectionRefused]
-            .map(|kind| DialError::Later(kind.into()))
-            .into(),
-        dialled: 0,
-        heard: std::rc::Rc::default(),
-    };
+    let mut cast = Cast::of([hello().said()]);
+    cast.refusals = [io::ErrorKind::WouldBlock, io::ErrorKind::ConnectionRefused]
+        .map(|kind| DialError::Later(kind.into()))
+        .into();
     assert_eq!(
         carry(&mut cast, &mut FakeClient::default(), order()),
         Outcome::Complete(END)
@@ -107,4 +103,87 @@ fn a_door_that_is_closed_is_tried_again_and_one_that_is_not_there_is_not() {
     let mut client = FakeClient::default();
     assert_eq!(carry(&mut cast, &mut client, order()), Outcome::Status(503));
     assert!(client.said("WSGI0117"));
+}
+
+/// A worker that keeps the connection.
+fn keeping() -> Script {
+    let end = End { kept: true, ..END };
+    let mut lines = Lines::default().head(200, &[("Content-Length", "5")]);
+    lines = lines.data(b"hello");
+    end.append(&mut lines.0);
+    lines.said()
+}
+
+#[test]
+fn a_connection_is_kept_where_nothing_of_its_request_is_left() {
+    let mut cast = Cast::of([keeping()]);
+    let outcome = carry(&mut cast, &mut FakeClient::default(), order());
+    assert!(matches!(outcome, Outcome::Complete(end) if end.kept));
+    assert_eq!(cast.kept, [END.pid]);
+
+    // Something follows its end; the worker waits for word; it keeps nothing.
+    let mut chatty = keeping();
+    Log {
+        level: Level::Error,
+        text: b"late",
+    }
+    .append(&mut chatty.lines);
+    let mut awaiting = Lines::default().head(200, &[]);
+    let end = End {
+        kept: true,
+        awaited: true,
+        ..END
+    };
+    end.append(&mut awaiting.0);
+    for script in [chatty, awaiting.said(), hello().said()] {
+        let mut cast = Cast::of([script]);
+        carry(&mut cast, &mut FakeClient::default(), order());
+        assert_eq!(cast.kept, []);
+    }
+    // Some of the body was sent, and the application has not read it to its end.
+    let mut pulled = Lines::default().frame(Kind::Pull, b"").head(200, &[]);
+    End { kept: true, ..END }.append(&mut pulled.0);
+    let mut client = FakeClient {
+        sends: [Sends::Bytes(b"part"), Sends::NothingYet].into(),
+        ..FakeClient::default()
+    };
+    let mut cast = Cast::of([pulled.said()]);
+    carry(&mut cast, &mut client, uploading());
+    assert_eq!(cast.kept, []);
+}
+
+#[test]
+fn a_request_that_meets_a_closed_connection_is_sent_over_a_new_one() {
+    let mut deaf = hello().said();
+    deaf.deaf = true;
+    let mut ended = Script::sending(b"");
+    ended.leaves_unread = true;
+    let reset = Script::sending(b"").then(Afterwards::Resets);
+    for first in [deaf, ended, reset] {
+        let mut cast = Cast::of([first, hello().said()]);
+        cast.first_is_kept = true;
+        let outcome = carry(&mut cast, &mut FakeClient::default(), order());
+        assert_eq!(outcome, Outcome::Complete(END));
+        assert_eq!(cast.dialled, 2);
+    }
+    // One whose request had been read is not.
+    let mut cast = Cast::of([Script::sending(b""), hello().said()]);
+    cast.first_is_kept = true;
+    let outcome = carry(&mut cast, &mut FakeClient::default(), order());
+    assert_eq!((outcome, cast.dialled), (Outcome::Status(502), 1));
+}
+
+#[test]
+fn a_request_that_a_stopped_process_leaves_unread_is_withdrawn() {
+    let mut stopped = Script::sending(b"").then(Afterwards::StaysSilent);
+    stopped.leaves_unread = true;
+    let mut order = order();
+    order.limits.silence = Duration::from_secs(60);
+    let mut cast = Cast::of([stopped, hello().said()]);
+    cast.first_is_kept = true;
+    let outcome = carry(&mut cast, &mut FakeClient::default(), order);
+    assert_eq!(outcome, Outcome::Complete(END));
+    let withdrawn = [MESSAGE, b"<end>"].concat();
+    let heard = cast.heard.take();
+    assert_eq!(heard, [b"<forget>".to_vec(), withdrawn, MESSAGE.to_vec()]);
 }

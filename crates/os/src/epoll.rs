@@ -1,0 +1,145 @@
+//! Sets of descriptors that several threads wait on.
+//!
+//! Used by the threads of a worker. Of the threads that wait on one set, one is woken for each event.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use crate::checked;
+use crate::poll::milliseconds;
+
+/// A set of descriptors. Closes on exec. Holds none of them open.
+#[derive(Debug)]
+pub struct Epoll(OwnedFd);
+
+impl Epoll {
+    /// An empty set.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: touches no memory.
+        let fd = checked(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        // SAFETY: epoll_create1 succeeded, so it is open and nobody else's.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Told for as long as something can be read of it.
+    pub fn add(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN, token)
+    }
+
+    /// The same, of a descriptor that sets of other processes hold as well: where several of them
+    /// wait, not all are woken.
+    pub fn add_shared(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        let events = libc::EPOLLIN | libc::EPOLLEXCLUSIVE;
+        self.control(libc::EPOLL_CTL_ADD, fd, events, token)
+    }
+
+    /// Told once, when something can be read of it or its other end is gone.
+    pub fn add_once(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        let events = libc::EPOLLIN | libc::EPOLLONESHOT;
+        self.control(libc::EPOLL_CTL_ADD, fd, events, token)
+    }
+
+    /// Told once more.
+    pub fn once_more(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        let events = libc::EPOLLIN | libc::EPOLLONESHOT;
+        self.control(libc::EPOLL_CTL_MOD, fd, events, token)
+    }
+
+    /// Not told of any more.
+    pub fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, fd, 0, 0)
+    }
+
+    fn control(
+        &self,
+        operation: libc::c_int,
+        fd: BorrowedFd<'_>,
+        events: libc::c_int,
+        token: u64,
+    ) -> io::Result<()> {
+        let mut event = libc::epoll_event {
+            events: events as u32,
+            u64: token,
+        };
+        // SAFETY: `event` is one epoll_event.
+        checked(unsafe {
+            libc::epoll_ctl(
+                self.0.as_raw_fd(),
+                operation,
+                fd.as_raw_fd(),
+                &raw mut event,
+            )
+        })
+        .map(drop)
+    }
+
+    /// Waits for an event, for `limit` at most; `None` is no limit. The token of the descriptor it
+    /// is about, or `None` at the limit.
+    ///
+    /// # Errors
+    /// `Interrupted` when a signal came.
+    pub fn wait(&self, limit: Option<Duration>) -> io::Result<Option<u64>> {
+        let mut event = libc::epoll_event { events: 0, u64: 0 };
+        // SAFETY: `event` is room for one.
+        let told = checked(unsafe {
+            libc::epoll_wait(self.0.as_raw_fd(), &raw mut event, 1, milliseconds(limit))
+        })?;
+        Ok((told > 0).then_some(event.u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::socket::{self, Wait};
+
+    const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
+
+    fn pair_with_something() -> (OwnedFd, OwnedFd) {
+        let (a, b) = socket::stream_pair().unwrap();
+        socket::send(a.as_fd(), &[IoSlice::new(b"x")], None, Wait::Never).unwrap();
+        (a, b)
+    }
+
+    #[test]
+    fn what_is_told_once_is_told_again_when_asked_for() {
+        let epoll = Epoll::new().unwrap();
+        let (_a, b) = pair_with_something();
+        epoll.add_once(b.as_fd(), 7).unwrap();
+        for _ in 0..2 {
+            assert_eq!(epoll.wait(AT_ONCE).unwrap(), Some(7));
+            assert_eq!(epoll.wait(AT_ONCE).unwrap(), None);
+            epoll.once_more(b.as_fd(), 7).unwrap();
+        }
+        epoll.remove(b.as_fd()).unwrap();
+        assert_eq!(epoll.wait(AT_ONCE).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_told_for_as_long_as_it_lasts_is_told_to_each_who_asks() {
+        let epoll = Epoll::new().unwrap();
+        let (_a, b) = pair_with_something();
+        epoll.add(b.as_fd(), 1).unwrap();
+        let (_c, d) = pair_with_something();
+        epoll.add_shared(d.as_fd(), 2).unwrap();
+        for _ in 0..2 {
+            let mut told = [(); 2].map(|()| epoll.wait(AT_ONCE).unwrap());
+            told.sort();
+            assert_eq!(told, [Some(1), Some(2)]);
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_other_side_is_told() {
+        let epoll = Epoll::new().unwrap();
+        let (a, b) = socket::stream_pair().unwrap();
+        epoll.add_once(b.as_fd(), 3).unwrap();
+        assert_eq!(epoll.wait(AT_ONCE).unwrap(), None);
+        drop(a);
+        assert_eq!(epoll.wait(None).unwrap(), Some(3));
+    }
+}
