@@ -133,9 +133,10 @@ def judge(before, after, pids):
     return found
 
 
-def soak(requests, clients, mpm, say):
+def soak(requests, clients, mpm, say, restarts=None):
     """Run it; return what grew, as sentences."""
-    posts, aborts, restarts = requests // 10, requests // 100, requests // 1000
+    posts, aborts = requests // 10, requests // 100
+    restarts = requests // 1000 if restarts is None else restarts
     with tempfile.TemporaryDirectory(prefix="wsgi-soak-", dir="/tmp") as directory:
         server = Server(staged(Path(directory)), mpm)
         try:
@@ -192,11 +193,12 @@ def run(server, requests, posts, aborts, restarts, clients, say):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--requests", type=int, default=20_000, help="a tenth as many posts, a hundredth aborts, a thousandth restarts")
+    parser.add_argument("--restarts", type=int, help="another number of graceful restarts; httpd takes a second for each")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--mpm", default="event", choices=["event", "worker", "prefork"])
     options = parser.parse_args()
     processes.adopt_orphans()
-    grown = soak(options.requests, options.clients, options.mpm, lambda text: print(text, flush=True))
+    grown = soak(options.requests, options.clients, options.mpm, lambda text: print(text, flush=True), options.restarts)
     for thing in grown:
         print(f"BROKEN: {thing}")
     return 1 if grown else 0

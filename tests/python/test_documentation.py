@@ -127,3 +127,16 @@ def test_every_script_the_documentation_names_is_there():
 def test_the_virtual_host_of_the_readme_is_the_one_the_tests_load():
     block = (ROOT / "apache-conf" / "examples" / "yourapplication.conf").read_text()
     assert block in (ROOT / "README.md").read_text()
+
+
+def test_the_page_on_reliability_names_tests_that_are_there():
+    names = [
+        f"{path.stem}::{name}"
+        for path in (ROOT / "tests" / "server").glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)
+    ]
+    commands = re.findall(r'`T "?([\w ]+)"?`', (ROOT / "docs" / "reliability.md").read_text())
+    assert len(commands) > 20
+    for command in commands:
+        for word in command.split(" or "):
+            assert any(word in name for name in names), f"docs/reliability.md: no test is called {word}"

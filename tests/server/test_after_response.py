@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from waiting import until
+from waiting import SLACK, until
 
 POSTHOOKS = "mod_wsgi.posthooks"
 
@@ -94,7 +94,7 @@ return [b"x" * 100000]
             # On one connection: the next request is taken although the hook of the last one waits.
             connection.send_request("GET", "/" + query)
             answer = connection.response()
-            assert answer.complete and len(answer.body) == 100000 and answer.elapsed < 2
+            assert answer.complete and len(answer.body) == 100000 and answer.elapsed < 2 + SLACK
     assert httpd.ask("/seen") == []
     httpd.get("/go")
     assert [note["bytes"] for note in noted(httpd, 2)] == [100000, 100000]
@@ -312,7 +312,7 @@ def test_a_client_that_closes_its_side_and_waits_gets_its_answer(run):
         connection.socket.shutdown(socket.SHUT_WR)
         answer = connection.response()
     assert (answer.body, answer.complete) == (b"done", True)
-    assert answer.elapsed < 2
+    assert answer.elapsed < 2 + SLACK
     httpd.error_log.expect("watching")
 
 
@@ -365,7 +365,8 @@ return pieces()
 
 
 def descriptors(httpd):
-    return sum(len(process.descriptors) for process in [*httpd.children(), *httpd.workers()])
+    """By process: Apache may start another child, which has its own."""
+    return {process.pid: len(process.descriptors) for process in [*httpd.children(), *httpd.workers()]}
 
 
 def test_clients_that_leave_leave_nothing_open(run):
@@ -381,5 +382,9 @@ def test_clients_that_leave_leave_nothing_open(run):
     before = descriptors(httpd)
     abandon(500)
     httpd.get("/")
-    until(lambda: descriptors(httpd) <= before + 3, 20, lambda: f"{descriptors(httpd)} descriptors, {before} before")
+    def grown():
+        now = descriptors(httpd)
+        return {pid: now[pid] for pid in now.keys() & before.keys() if now[pid] > before[pid] + 3}
+
+    until(lambda: not grown(), 20, lambda: f"{grown()} descriptors, {before} before")
     assert json.loads(httpd.get("/seen").body) == []

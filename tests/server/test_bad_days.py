@@ -31,14 +31,14 @@ def turned_away(httpd, path="/"):
     """The group answers 503, at once."""
     answer = waiting.until(lambda: (lambda a: a if a.status == 503 else None)(httpd.get(path)), 10, "503")
     answer = httpd.get(path)
-    assert answer.status == 503 and answer.elapsed < 1 and answer.get("Retry-After")
+    assert answer.status == 503 and answer.elapsed < 1 + waiting.SLACK and answer.get("Retry-After")
     return answer
 
 
-def well_again(httpd, path="/", within=5.5):
+def well_again(httpd, path="/", within=5.5 + waiting.SLACK):
     begun = time.monotonic()
     waiting.until(lambda: httpd.get(path).status == 200, within, "the group to serve again")
-    return time.monotonic() - begun
+    print(f"served again after {time.monotonic() - begun:.2f} s")
 
 
 def limit(process, kind, soft=None):
@@ -249,7 +249,7 @@ def test_a_worker_without_descriptors_waits_for_some_and_lives(httpd):
     begun = time.monotonic()
     limit(worker, resource.RLIMIT_NOFILE)
     client.join(30)
-    assert answers[0].status == 200 and time.monotonic() - begun < 1
+    assert answers[0].status == 200 and time.monotonic() - begun < 1 + waiting.SLACK
     assert httpd.ask("/")["pid"] == pid
     # Once a second, not more often.
     assert len(httpd.error_log.records("WSGI0309")) <= 3
@@ -397,9 +397,9 @@ def test_a_killed_supervisor_is_back_in_a_second(httpd):
     begun = time.monotonic()
     os.kill(httpd.supervisor.pid, signal.SIGKILL)
     for worker in old:
-        assert waiting.for_exit(worker.pid) < 1.2
+        assert waiting.for_exit(worker.pid) < 1.2 + waiting.SLACK
     waiting.until(lambda: httpd.get("/").status == 200, 5, "the group to serve")
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 2 + waiting.SLACK
     httpd.workers(count=2)
 
 
@@ -533,7 +533,7 @@ def application(environ, start_response):
         assert httpd.get("/").status == 200
         # It is the application's own affair, and runs on; the server's end does not wait for it.
         httpd.signal_parent(signal.SIGTERM)
-        assert waiting.for_exit(httpd.parent.pid) < 3
+        assert waiting.for_exit(httpd.parent.pid) < 3 + waiting.SLACK
         assert left.exists
     finally:
         httpd.kill_all()
@@ -557,7 +557,9 @@ def test_a_peer_that_makes_no_sense_is_dropped_and_takes_no_thread(httpd, said):
     pid = httpd.ask("/")["pid"]
     httpd.error_log.allow("WSGI0(305|306|311)")
     peers = []
-    for _ in range(12):
+    # Many times the threads there are. One that has said part of a request is waited for a second.
+    begun_with_one = len(said) > 100 and said[0] == 1
+    for _ in range(12 if begun_with_one else 40):
         peer = socket.socket(socket.AF_UNIX)
         peer.connect(str(group_socket(httpd)))
         if said:
@@ -565,8 +567,7 @@ def test_a_peer_that_makes_no_sense_is_dropped_and_takes_no_thread(httpd, said):
         peers.append(peer)
     begun = time.monotonic()
     assert httpd.ask("/")["pid"] == pid
-    # Six times the threads there are. One that has said part of a request is waited for a second.
-    assert time.monotonic() - begun < (8 if len(said) > 100 and said[0] == 1 else 2)
+    assert time.monotonic() - begun < (8 if begun_with_one else 2) + waiting.SLACK
     for peer in peers:
         peer.settimeout(5)
         try:

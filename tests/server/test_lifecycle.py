@@ -43,7 +43,7 @@ def test_a_stopped_server_leaves_nothing(any_httpd, way):
     assert len(any_httpd.sockets()) >= 2
     seconds = getattr(any_httpd, way)()
     assert_nothing_left(any_httpd)
-    assert seconds < 5
+    assert seconds < 5 + waiting.SLACK
 
 
 @pytest.mark.parametrize("way", ["graceful", "restart"])
@@ -73,7 +73,7 @@ def test_graceful_restarts_under_load_lose_nothing(any_httpd):
     print(f"{load.answers} answered, {len(load.failures)} failed, longest gap {load.gap * 1000:.0f} ms")
     assert not load.failures, load.failures[:5]
     # The goal is half a second, on a machine that has nothing else to do.
-    assert load.gap < 5
+    assert load.gap < 1.5 + waiting.SLACK
 
 
 @pytest.mark.differs("graceful-restarts-lose-nothing", run=False)
@@ -207,7 +207,7 @@ def test_a_worker_that_is_killed_has_a_successor_at_once(any_httpd, number):
     waiting.for_exit(pid)
     assert httpd.ask("/")["pid"] != pid
     # The C module looks once a second.
-    assert time.monotonic() - start < (3 if httpd.is_reference else 0.7)
+    assert time.monotonic() - start < (3 if httpd.is_reference else 0.7) + waiting.SLACK
 
 
 @pytest.mark.differs("deaths-cost-only-what-had-begun", run=False)
@@ -233,8 +233,9 @@ def test_the_death_of_apache_s_parent_ends_supervisor_and_workers_within_a_secon
     httpd.signal_parent(signal.SIGKILL)
     start = time.monotonic()
     for process in ours:
-        waiting.for_exit(process.pid, within=1.5)
-    assert time.monotonic() - start < 1
+        waiting.for_exit(process.pid, within=1.5 + waiting.SLACK)
+    print(f"all gone after {time.monotonic() - start:.2f} s")
+    assert time.monotonic() - start < 1 + waiting.SLACK
     # Apache's own children are not ours to end.
     httpd.kill_all()
     (httpd.root / "run" / "apache2.pid").unlink(missing_ok=True)
@@ -330,5 +331,5 @@ def application(environ, start_response):
     began = time.monotonic()
     getattr(httpd, order)()
     # httpd itself kills its children after ten seconds.
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 6 + waiting.SLACK
     connection.close()

@@ -130,3 +130,43 @@ def application(environ, start_response):
     httpd.error_log.allow("xxx|WSGI0339|WSGI0146")
     waiting.until(lambda: httpd.get("/?1").status == 200 and "WSGI0330" in httpd.error_log.text(), 10, "what was lost to be told")
     httpd.error_log.expect(r"WSGI0330: \d+ lines were lost", level="warn")
+
+
+@pytest.mark.differs("bad-days", run=False)
+def test_a_supervisor_that_does_not_read_holds_up_no_request(httpd):
+    """What a worker writes outside of requests goes through a pipe to the supervisor."""
+    httpd.app("talks.wsgi", """
+import sys, threading
+told, done = threading.Event(), threading.Event()
+
+def talk():
+    told.wait()
+    for _ in range(300):
+        print("y" * 1000, file=sys.stderr)
+    done.set()
+
+threading.Thread(target=talk, daemon=True).start()
+
+def application(environ, start_response):
+    told.set()
+    if environ["QUERY_STRING"]:
+        threading.Thread(target=print, args=("said again",)).start()
+    start_response("200 OK", [])
+    return [b"done" if done.is_set() else b"talking"]
+""")
+    httpd.serve("talks.wsgi")
+    httpd.error_log.allow("yyy")
+    supervisor = httpd.supervisor
+    os.kill(supervisor.pid, signal.SIGSTOP)
+    try:
+        # Five times what the pipe holds. It is waited for once, for a second.
+        waiting.until(lambda: httpd.get("/").text == "done", 15, "the thread to have written or given up")
+        answer = httpd.get("/")
+        assert answer.status == 200 and answer.elapsed < 1 + waiting.SLACK
+    finally:
+        os.kill(supervisor.pid, signal.SIGCONT)
+    assert httpd.get("/").status == 200
+    # The next record says what is missing.
+    assert httpd.get("/?again").status == 200
+    httpd.error_log.expect(r"WSGI0317: \d+ bytes of log were left out", level="error", count=1)
+    httpd.error_log.expect("said again")

@@ -93,9 +93,10 @@ def test_a_stuck_request_is_answered_at_its_limit_and_costs_nobody_else_anything
     with httpd.load(clients=4) as load:
         answer = httpd.get("/sleep/60")
         assert answer.status == 504
-        assert 3 <= answer.elapsed < 4
+        print(f"answered after {answer.elapsed:.2f} s")
+        assert 3 <= answer.elapsed < 4 + waiting.SLACK
         load.more(100)
-        waiting.for_exit(pid, 5)
+        waiting.for_exit(pid, 5 + waiting.SLACK)
         load.more(100)
     assert not load.failures, load.failures[:3]
     said, *_ = httpd.error_log.expect("WSGI0323: GET /sleep/60 has taken longer than request-timeout=3")
@@ -115,7 +116,7 @@ def test_a_request_that_holds_the_lock_is_answered_as_well(served):
     httpd.workers("app", count=2)
     answer = httpd.get("/held")
     assert answer.status == 504
-    assert 1 <= answer.elapsed < 2
+    assert 1 <= answer.elapsed < 2 + waiting.SLACK
     httpd.error_log.allow("WSGI0", *BELOW)
     httpd.error_log.expect("WSGI0323.*GET /held.*called by application")
     for _ in range(10):
@@ -127,7 +128,7 @@ def test_a_response_that_had_begun_is_seen_to_be_broken(served):
     httpd = served("threads=2 request-timeout=1")
     answer = httpd.get("/begun")
     assert (answer.status, answer.complete, answer.body) == (200, False, b"some")
-    assert answer.elapsed < 2
+    assert answer.elapsed < 2 + waiting.SLACK
     httpd.error_log.allow("WSGI0", *BELOW)
     httpd.error_log.expect("WSGI0323")
 
@@ -146,7 +147,7 @@ def test_request_timeout_is_raised_in_the_application(served):
     answer = httpd.get("/loop")
     assert answer.status == 504
     # mod_wsgi looks once a second.
-    assert 1 <= answer.elapsed < (4 if httpd.is_reference else 2)
+    assert 1 <= answer.elapsed < (4 if httpd.is_reference else 2) + waiting.SLACK
     httpd.error_log.allow("WSGI0", *BELOW)
     httpd.error_log.expect("RequestTimeout")
     assert httpd.get("/").text == pid
@@ -177,7 +178,7 @@ def test_a_request_that_cannot_be_interrupted_is_given_up(served):
     pid = int(httpd.get("/").text)
     answer = httpd.get("/sleep/60")
     assert answer.status == 504
-    assert 2 <= answer.elapsed < 3
+    assert 2 <= answer.elapsed < 3 + waiting.SLACK
     replaced(httpd, pid)
     httpd.error_log.allow("WSGI0", *BELOW)
     httpd.error_log.expect("WSGI0323.*request-timeout=1 and interrupt-timeout=1")
@@ -195,7 +196,8 @@ def test_a_held_lock_is_found_and_costs_only_its_own_request(served):
     # Clients that come meanwhile wait for the successor.
     waiting_answers = [in_background(httpd, "/") for _ in range(3)]
     waiting.for_exit(pid, 10)
-    assert time.monotonic() - start < 3.3
+    print(f"gone after {time.monotonic() - start:.2f} s")
+    assert time.monotonic() - start < 3.3 + waiting.SLACK
     thread.join()
     assert held[0].status == 504
     for answers, other in waiting_answers:
@@ -231,7 +233,7 @@ def application(environ, start_response):
     httpd.start()
     answer = httpd.get("/")
     assert answer.status == 504
-    assert 1 <= answer.elapsed < 2
+    assert 1 <= answer.elapsed < 2 + waiting.SLACK
     httpd.error_log.allow("WSGI0", *BELOW)
     httpd.error_log.expect(r"WSGI0326: .*hangs\.wsgi is still being loaded after 1\.\d s .startup-timeout=1. "
                            r"for GET /, now in wait \(.*hangs\.wsgi:5\), called by <module>")
@@ -281,7 +283,7 @@ def test_a_process_without_requests_is_replaced(served):
     httpd = served("threads=2 inactivity-timeout=1")
     pid = int(httpd.get("/").text)
     # mod_wsgi looks once a second.
-    waiting.for_exit(pid, 6 if httpd.is_reference else 2.5)
+    waiting.for_exit(pid, (6 if httpd.is_reference else 2.5) + waiting.SLACK)
     assert httpd.reasons.read_text() == "inactivity_timeout\n"
     assert int(httpd.get("/").text) != pid
 
@@ -325,7 +327,7 @@ def test_maximum_requests_under_load_costs_no_request(served):
     with httpd.load(clients=8, accept=accept) as load:
         waiting.until(lambda: len(seen) >= 8 or load.failures, 30, lambda: f"8 processes, {len(seen)} seen")
     assert not load.failures, load.failures[:3]
-    assert load.longest < 1
+    assert load.longest < 1 + waiting.SLACK
 
 
 # -- graceful-timeout and shutdown-timeout --------------------------------------------------------
@@ -351,7 +353,7 @@ def test_a_request_that_takes_longer_than_that_ends_with_its_process(served):
     httpd.get("/")
     thread.join()
     assert running[0].status == 502
-    assert 0.9 <= time.monotonic() - start < 3
+    assert 0.9 <= time.monotonic() - start < 3 + waiting.SLACK
     httpd.error_log.allow("WSGI0")
     assert httpd.get("/").status == 200
 
@@ -367,7 +369,7 @@ def application(environ, start_response):
     httpd.serve("hook.wsgi", options="threads=2 maximum-requests=1 shutdown-timeout=1")
     pid = int(httpd.get("/").text)
     httpd.error_log.allow("WSGI0", "Shutdown timeout")
-    waiting.for_exit(pid, 4)
+    waiting.for_exit(pid, 4 + waiting.SLACK)
 
 
 # -- what is left of the C module's options -----------------------------------------------------
@@ -546,7 +548,7 @@ def test_a_clock_that_is_set_changes_nothing(served, clock, step):
     assert running[0].text == pid
     other.join()
     assert late[0].status == 504
-    assert 2 <= late[0].elapsed < 3
+    assert 2 <= late[0].elapsed < 3 + waiting.SLACK
     after = httpd.ask("/epoch")
     assert abs(after - before - step) < 60, "the clock was not set"
     for _ in range(5):

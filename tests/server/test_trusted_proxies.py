@@ -4,6 +4,7 @@
 import pytest
 
 import pythons
+from waiting import SLACK
 
 EVERY_HEADER = [
     "X-Forwarded-For", "X-Client-IP", "X-Real-IP", "X-Forwarded-Host", "X-Host", "X-Forwarded-Server",
@@ -300,7 +301,7 @@ def test_a_long_forged_list_costs_no_time(httpd):
     for header in ("X-Forwarded-For", "X-Forwarded-Host"):
         answer = httpd.get("/", headers={header: ",".join(["10.0.0.2"] * 50_000)})
         assert answer.status == 200
-        assert answer.elapsed < 1
+        assert answer.elapsed < 1 + SLACK
 
 
 def test_mod_remoteip_s_client_is_the_one_that_must_be_trusted(httpd):

@@ -1,8 +1,12 @@
 """Waiting for an event, with a limit; the suite never sleeps to let something happen."""
 
-import select
 import os
+import select
 import time
+
+# What a machine that is busy with other things may add to a promised time, in seconds. With
+# WSGI_TEST_SLACK=0 the tests hold the server to its promises; docs/reliability.md has what they found.
+SLACK = float(os.environ.get("WSGI_TEST_SLACK", "4"))
 
 
 class TooLate(AssertionError):
