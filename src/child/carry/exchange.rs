@@ -467,7 +467,8 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
         if self.may_withdraw() {
             match WITHDRAWN_AFTER.checked_sub(silent_for) {
                 Some(rest) if !rest.is_zero() => left = left.min(rest),
-                _ => self.withdraw()?,
+                _ if self.peer.unread() == Some(true) => self.withdraw()?,
+                _ => {}
             }
         }
         if self.leaving == Leaving::Seen {
@@ -537,10 +538,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     /// Whether the worker may not even have looked at the request, although it was bound to a process
     /// that should have a thread to spare: one that is stopped, or hangs as a whole.
     fn may_withdraw(&self) -> bool {
-        self.peer.is_kept()
-            && !self.frames.have_begun()
-            && self.leaving != Leaving::Told
-            && self.peer.unread() == Some(true)
+        self.peer.is_kept() && !self.frames.have_begun() && self.leaving != Leaving::Told
     }
 
     /// Takes the request back, to send it to another worker. What is in the socket can't be taken
