@@ -3,7 +3,7 @@
 //! Runs in: an Apache child, on the thread that serves the request.
 
 use std::fs::File;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -29,7 +29,8 @@ pub struct HttpdClient<'r> {
     request: Request<'r>,
     body: Body<'r>,
     output: Output<'r>,
-    sendfile: bool,
+    /// `WSGIEnableSendfile`, where it is configured.
+    sendfile: Option<bool>,
     /// Something of the response has been given to the filters.
     has_begun: bool,
     /// The end of the response has been given to the filters.
@@ -42,8 +43,8 @@ pub struct HttpdClient<'r> {
 
 impl<'r> HttpdClient<'r> {
     /// The client of `request`, whose body has been read as far as `body` says. `sendfile` is
-    /// `WSGIEnableSendfile`.
-    pub fn new(request: Request<'r>, body: Body<'r>, sendfile: bool) -> HttpdClient<'r> {
+    /// `WSGIEnableSendfile`, where it is configured.
+    pub fn new(request: Request<'r>, body: Body<'r>, sendfile: Option<bool>) -> HttpdClient<'r> {
         HttpdClient {
             request,
             body,
@@ -214,9 +215,9 @@ impl Client for HttpdClient<'_> {
             Then::End => (output::Then::Flush, Some(output::Then::End)),
         };
         self.has_ended |= at_once;
-        let sent = self
-            .output
-            .send_file(file, offset, len, self.sendfile, first);
+        let sendfile = self.sendfile.or_else(|| self.request.enable_sendfile());
+        let sendfile = sendfile.unwrap_or_else(|| os::descriptor::is_on_own_disk(file.as_fd()));
+        let sent = self.output.send_file(file, offset, len, sendfile, first);
         let is_whole = witness
             .and_then(|file| File::from(file).metadata().ok())
             .is_none_or(|facts| facts.len() >= offset.saturating_add(len));
