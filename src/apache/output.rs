@@ -60,10 +60,10 @@ impl<'r> Output<'r> {
         Output { request, brigade }
     }
 
-    /// Sends `data`, which may be empty, and what `then` says. Returns when the filters have taken
-    /// it; they block while the client does not read, for `Timeout` at most.
-    pub fn send(&mut self, data: &[u8], then: Then) -> Result<(), NotWritten> {
-        if !data.is_empty() {
+    /// Sends `pieces`, of which there may be none, and what `then` says. Returns when the filters
+    /// have taken them; they block while the client does not read, for `Timeout` at most.
+    pub fn send(&mut self, pieces: &[&[u8]], then: Then) -> Result<(), NotWritten> {
+        for data in pieces.iter().filter(|data| !data.is_empty()) {
             // A transient bucket: filters that keep it over the call make their own copy, so
             // nothing is copied where the data goes straight to the socket.
             // SAFETY: `data` outlives the call of `pass`, which empties the brigade.

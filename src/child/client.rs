@@ -77,10 +77,10 @@ impl<'r> HttpdClient<'r> {
         }
     }
 
-    fn send(&mut self, bytes: &[u8], then: output::Then) -> Result<(), Gone> {
+    fn send(&mut self, pieces: &[&[u8]], then: output::Then) -> Result<(), Gone> {
         self.has_ended |= then == output::Then::End;
-        let bytes = if self.is_muted { &[] } else { bytes };
-        self.output.send(bytes, then).map_err(|_| Gone)
+        let pieces = if self.is_muted { &[] } else { pieces };
+        self.output.send(pieces, then).map_err(|_| Gone)
     }
 
     /// Where an input filter has answered already, nothing may follow.
@@ -193,9 +193,9 @@ impl Client for HttpdClient<'_> {
         }
     }
 
-    fn data(&mut self, bytes: &[u8], then: Then) -> Result<(), Gone> {
+    fn data(&mut self, pieces: &[&[u8]], then: Then) -> Result<(), Gone> {
         self.begin()?;
-        self.send(bytes, next(then))
+        self.send(pieces, next(then))
     }
 
     fn file(&mut self, file: OwnedFd, offset: u64, len: u64, then: Then) -> Result<FileSent, Gone> {
