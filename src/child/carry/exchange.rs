@@ -258,7 +258,9 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             }
         }
         self.move_body()?;
-        self.drain(false)?;
+        if !has_all || !self.gathers() {
+            self.drain(false)?;
+        }
         if self.is_full() || (has_all && self.dry) {
             return self.wait();
         }
@@ -289,9 +291,9 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     /// Deals with one piece of the answer.
     fn take(&mut self, piece: Piece) -> Result<(), Stop> {
         let (kind, range) = match piece {
-            Piece::Data(range) => {
+            Piece::Data(part) => {
                 self.waited_for = Instant::now();
-                return self.data(range);
+                return self.data(part);
             }
             Piece::Frame(kind, range) => (kind, range),
         };
