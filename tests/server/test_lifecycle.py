@@ -292,6 +292,9 @@ def test_a_graceful_restart_with_a_broken_configuration_keeps_the_old_one_servin
 @pytest.mark.parametrize("way", ["graceful", "restart"])
 def test_restarts_grow_nothing(httpd, way):
     httpd.serve("hello.wsgi")
+    if httpd.is_reference:
+        # Its sockets change with each graceful restart, and a request may meet that.
+        httpd.error_log.allow("WSGI0117")
     getattr(httpd, way)()
     httpd.get("/")
     parent, supervisor = httpd.parent, httpd.supervisor
@@ -312,6 +315,7 @@ def test_restarts_grow_nothing(httpd, way):
     )
 
 
+@pytest.mark.differs("hanging-requests-hold-nothing-up")
 @pytest.mark.parametrize("order", ["restart", "stop"])
 def test_a_request_that_hangs_holds_up_neither_restart_nor_stop(httpd, order):
     httpd.app("sleeper.wsgi", """
