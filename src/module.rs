@@ -19,6 +19,7 @@ use crate::child::kept::Kept;
 use crate::child::serving::{Entrance, Serving};
 use crate::config::alias::Location;
 use crate::config::given::Text;
+use crate::config::process_group::ProcessGroup;
 use crate::config::{self, DirGiven, Globals, Place, ServerGiven, VirtualHost};
 use crate::parent;
 use crate::parent::machine::Machine;
@@ -138,11 +139,12 @@ impl Module for Wsgi {
             .doors
             .into_iter()
             .map(|(name, door)| {
-                let processes = groups.find(&name).map_or(1, |group| group.processes);
+                let size = |group: &ProcessGroup| (group.processes, group.threads);
+                let (processes, threads) = groups.find(&name).map_or((1, 1), size);
                 let entrance = Entrance {
                     path: door.socket_path,
                     key: door.key,
-                    kept: Kept::new(processes),
+                    kept: Kept::new(processes, threads),
                 };
                 (name, entrance)
             })

@@ -60,10 +60,10 @@ impl<'r> Output<'r> {
         Output { request, brigade }
     }
 
-    /// Sends `data`, which may be empty, and what `then` says. Returns when the filters have taken
-    /// it; they block while the client does not read, for `Timeout` at most.
-    pub fn send(&mut self, data: &[u8], then: Then) -> Result<(), NotWritten> {
-        if !data.is_empty() {
+    /// Sends `pieces`, of which there may be none, and what `then` says. Returns when the filters
+    /// have taken them; they block while the client does not read, for `Timeout` at most.
+    pub fn send(&mut self, pieces: &[&[u8]], then: Then) -> Result<(), NotWritten> {
+        for data in pieces.iter().filter(|data| !data.is_empty()) {
             // A transient bucket: filters that keep it over the call make their own copy, so
             // nothing is copied where the data goes straight to the socket.
             // SAFETY: `data` outlives the call of `pass`, which empties the brigade.
@@ -79,7 +79,7 @@ impl<'r> Output<'r> {
     }
 
     /// Sends `length` bytes of `file` from `offset`. The descriptor is closed with the request.
-    /// The kernel sends it itself where `EnableSendfile` or `sendfile` allows that.
+    /// With `sendfile` the kernel sends it itself where no filter has to see it.
     ///
     /// It is never mapped into memory, whatever `EnableMMAP` says: the file is an application's,
     /// which may cut it short meanwhile, and reading a mapping past the end kills the process.
@@ -99,7 +99,7 @@ impl<'r> Output<'r> {
         };
         let pool = self.request.pool();
         let mut flags = sys::APR_FOPEN_READ as sys::apr_int32_t;
-        if sendfile || self.request.sendfile_enabled() {
+        if sendfile {
             flags |= sys::APR_FOPEN_SENDFILE_ENABLED as sys::apr_int32_t;
         }
         // The request's pool outlives every bucket of the response: it goes with the last of them.

@@ -433,10 +433,13 @@ impl<'r> Request<'r> {
         unsafe { sys::shim_qualify_redirect_url(self.raw()) != 0 }
     }
 
-    /// `EnableSendfile On`.
-    pub(super) fn sendfile_enabled(self) -> bool {
+    /// `EnableSendfile`, where it is configured.
+    pub fn enable_sendfile(self) -> Option<bool> {
         // SAFETY: a live record with its per-directory settings.
-        unsafe { sys::shim_enable_sendfile(self.raw()) != 0 }
+        match unsafe { sys::shim_enable_sendfile(self.raw()) } {
+            -1 => None,
+            value => Some(value != 0),
+        }
     }
 
     /// Puts into [`Self::subprocess_env`] what every program that answers is told: headers,

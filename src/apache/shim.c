@@ -107,6 +107,9 @@ int shim_cgi_pass_auth(const request_rec *request)
 int shim_enable_sendfile(const request_rec *request)
 {
     core_dir_config *core = ap_get_core_module_config(request->per_dir_config);
+    if (core->enable_sendfile == ENABLE_SENDFILE_UNSET) {
+        return -1;
+    }
     return core->enable_sendfile == ENABLE_SENDFILE_ON;
 }
 

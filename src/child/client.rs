@@ -3,7 +3,7 @@
 //! Runs in: an Apache child, on the thread that serves the request.
 
 use std::fs::File;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -31,7 +31,8 @@ pub struct HttpdClient<'r> {
     request: Request<'r>,
     body: Body<'r>,
     output: Output<'r>,
-    sendfile: bool,
+    /// `WSGIEnableSendfile`, where it is configured.
+    sendfile: Option<bool>,
     /// Something of the response has been given to the filters.
     has_begun: bool,
     /// The end of the response has been given to the filters.
@@ -53,8 +54,8 @@ struct Witness<'r> {
 
 impl<'r> HttpdClient<'r> {
     /// The client of `request`, whose body has been read as far as `body` says. `sendfile` is
-    /// `WSGIEnableSendfile`.
-    pub fn new(request: Request<'r>, body: Body<'r>, sendfile: bool) -> HttpdClient<'r> {
+    /// `WSGIEnableSendfile`, where it is configured.
+    pub fn new(request: Request<'r>, body: Body<'r>, sendfile: Option<bool>) -> HttpdClient<'r> {
         HttpdClient {
             request,
             body,
@@ -95,10 +96,10 @@ impl<'r> HttpdClient<'r> {
         }
     }
 
-    fn send(&mut self, bytes: &[u8], then: output::Then) -> Result<(), Gone> {
+    fn send(&mut self, pieces: &[&[u8]], then: output::Then) -> Result<(), Gone> {
         self.has_ended |= then == output::Then::End;
-        let bytes = if self.is_muted { &[] } else { bytes };
-        self.output.send(bytes, then).map_err(|_| Gone)
+        let pieces = if self.is_muted { &[] } else { pieces };
+        self.output.send(pieces, then).map_err(|_| Gone)
     }
 
     /// Where an input filter has answered already, nothing may follow.
@@ -211,9 +212,9 @@ impl Client for HttpdClient<'_> {
         }
     }
 
-    fn data(&mut self, bytes: &[u8], then: Then) -> Result<(), Gone> {
+    fn data(&mut self, pieces: &[&[u8]], then: Then) -> Result<(), Gone> {
         self.begin()?;
-        self.send(bytes, next(then))
+        self.send(pieces, next(then))
     }
 
     fn file(&mut self, file: OwnedFd, offset: u64, len: u64, then: Then) -> Result<FileSent, Gone> {
@@ -233,9 +234,9 @@ impl Client for HttpdClient<'_> {
             Then::End => (output::Then::Flush, Some(output::Then::End)),
         };
         self.has_ended |= at_once;
-        let sent = self
-            .output
-            .send_file(file, offset, len, self.sendfile, first);
+        let sendfile = self.sendfile.or_else(|| self.request.enable_sendfile());
+        let sendfile = sendfile.unwrap_or_else(|| os::descriptor::is_on_own_disk(file.as_fd()));
+        let sent = self.output.send_file(file, offset, len, sendfile, first);
         let is_whole = witness
             .and_then(|file| File::from(file).metadata().ok())
             .is_none_or(|facts| facts.len() >= offset.saturating_add(len));

@@ -11,6 +11,8 @@ import importlib.metadata
 import os
 import re
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +86,8 @@ def main():
     args = arguments()
     # The load and everything else that is not a server runs on the client's core.
     os.sched_setaffinity(0, {int(args.client_cpu)})
+    # Whoever ends the benchmark ends the servers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("scripts/bench: ended"))
     try:
         if args.growth:
             scaling.run(args, versions(), say)
@@ -94,6 +98,8 @@ def main():
     except (Wrong, RuntimeError) as error:
         say("")
         sys.exit(f"scripts/bench: {error}")
+    finally:
+        shutil.rmtree(args.built, ignore_errors=True)
 
 
 def compare(args):

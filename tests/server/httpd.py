@@ -312,14 +312,14 @@ class Server:
             found = {p.pid: p for p in [self.parent, *self.parent.descendants()]}
         mark = f"{MARK}={self.root.name}".encode()
         for process in processes.all_processes():
-            if process.pid in found or (process.pid not in self._known and mark not in process._read("environ").split(b"\0")):
+            if process.pid in found or (process.identity not in self._known and mark not in process._read("environ").split(b"\0")):
                 continue
             found[process.pid] = process
         keep = {self._process.pid} if self._process is not None else set()
         processes.reap_orphans(keep)
         living = [process for process in found.values() if process.exists]
-        self._known = {process.pid for process in living}
-        self._ever = getattr(self, "_ever", set()) | self._known
+        self._known = {process.identity for process in living}
+        self._ever = getattr(self, "_ever", set()) | {process.pid for process in living}
         return living
 
     @property

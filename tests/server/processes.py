@@ -58,6 +58,12 @@ class Process:
         fields = self._stat()
         return int(fields[1]) if fields else 0
 
+    @property
+    def identity(self):
+        """Its id and when it was started: an id alone is soon somebody else's on a busy machine."""
+        fields = self._stat()
+        return (self.pid, fields[19] if len(fields) > 19 else "")
+
     def _stat(self):
         # The name may hold blanks and brackets: what follows the last ")" is regular.
         return self._read("stat").rpartition(b")")[2].decode().split()

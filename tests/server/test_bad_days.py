@@ -238,9 +238,21 @@ def test_a_supervisor_without_descriptors_recovers(httpd):
 
 
 def test_a_worker_without_descriptors_waits_for_some_and_lives(httpd):
-    httpd.serve("probe.wsgi", options="threads=2")
-    pid = httpd.ask("/")["pid"]
+    gate = httpd.root / "gate"
+    httpd.app("gate.wsgi", f"""
+import os, time
+def application(environ, start_response):
+    while environ["PATH_INFO"] == "/wait" and not os.path.exists({str(gate)!r}):
+        time.sleep(0.01)
+    start_response("200 OK", [])
+    return [str(os.getpid()).encode()]
+""")
+    httpd.serve("gate.wsgi", options="threads=2")
+    pid = int(httpd.get("/").text)
     worker = processes.Process(pid)
+    # It holds the connection that is there already: another request needs another.
+    held = httpd.connect()
+    held.send_request("GET", "/wait")
     limit(worker, resource.RLIMIT_NOFILE, max(worker.descriptors) + 1)
     answers = []
     client = threading.Thread(target=lambda: answers.append(httpd.get("/", timeout=30)))
@@ -250,7 +262,10 @@ def test_a_worker_without_descriptors_waits_for_some_and_lives(httpd):
     limit(worker, resource.RLIMIT_NOFILE)
     client.join(30)
     assert answers[0].status == 200 and time.monotonic() - begun < 1 + waiting.SLACK
-    assert httpd.ask("/")["pid"] == pid
+    gate.touch()
+    assert held.response().text == str(pid)
+    held.close()
+    assert httpd.get("/").text == str(pid)
     # Once a second, not more often.
     assert len(httpd.error_log.records("WSGI0309")) <= 3
 

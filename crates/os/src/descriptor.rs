@@ -38,6 +38,26 @@ pub fn null() -> io::Result<OwnedFd> {
     open(b"/dev/null", libc::O_RDWR)
 }
 
+/// Whether a file is on a file system that keeps it on this machine, in memory or on a disk, so that
+/// what the kernel holds of it is what it is. One that is not known to do so does not.
+pub fn is_on_own_disk(file: BorrowedFd<'_>) -> bool {
+    const OWN: [u32; 8] = [
+        0xEF53,      // ext2 to ext4
+        0x5846_5342, // xfs
+        0x9123_683E, // btrfs
+        0xF2F5_2010, // f2fs
+        0x2FC1_2FC1, // zfs
+        0x0102_1994, // tmpfs
+        0x8584_58F6, // ramfs
+        0x794C_7630, // overlayfs: what containers have over one of these
+    ];
+    let mut facts = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: `facts` is writable for what fstatfs fills in.
+    let found = checked(unsafe { libc::fstatfs(file.as_raw_fd(), facts.as_mut_ptr()) });
+    // SAFETY: filled in where the call succeeded.
+    found.is_ok() && OWN.contains(&(unsafe { facts.assume_init() }.f_type as u32))
+}
+
 /// What [`may`] asks about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -163,6 +183,15 @@ mod tests {
         may(Access::Read, b"/").unwrap();
         let missing = may(Access::Read, b"/no/such").unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_file_in_memory_is_on_this_machine_and_one_that_is_made_as_it_is_read_is_not() {
+        // SAFETY: the name is a C string; the descriptor is nobody else's.
+        let memory = unsafe { OwnedFd::from_raw_fd(libc::memfd_create(c"x".as_ptr(), 0)) };
+        assert!(is_on_own_disk(memory.as_fd()));
+        let made = open(b"/proc/self/status", libc::O_RDONLY).unwrap();
+        assert!(!is_on_own_disk(made.as_fd()));
     }
 
     #[test]

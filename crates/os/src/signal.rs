@@ -142,11 +142,15 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// The calling thread.
+    /// The calling thread. Asked of the kernel once a thread: in a forked process the number is that
+    /// of the thread that forked.
     pub fn current() -> Self {
-        Self {
+        thread_local! {
             // SAFETY: cannot fail and touches no memory.
-            tid: unsafe { libc::syscall(libc::SYS_gettid) } as libc::pid_t,
+            static OWN: libc::pid_t = unsafe { libc::syscall(libc::SYS_gettid) } as libc::pid_t;
+        }
+        Self {
+            tid: OWN.with(|tid| *tid),
         }
     }
 

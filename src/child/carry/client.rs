@@ -76,8 +76,9 @@ pub trait Client {
     /// (`WSGIErrorOverride`), nothing else.
     fn error_head(&mut self, head: &ResponseHead<'_>);
 
-    /// Sends bytes of the response body; before the first ones the head. May wait for the client.
-    fn data(&mut self, bytes: &[u8], then: Then) -> Result<(), Gone>;
+    /// Sends bytes of the response body, which are in several pieces; before the first ones the head.
+    /// May wait for the client.
+    fn data(&mut self, pieces: &[&[u8]], then: Then) -> Result<(), Gone>;
 
     /// Sends a stretch of a regular file.
     fn file(&mut self, file: OwnedFd, offset: u64, len: u64, then: Then) -> Result<FileSent, Gone>;

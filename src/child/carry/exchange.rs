@@ -258,7 +258,9 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             }
         }
         self.move_body()?;
-        self.drain(false)?;
+        if !has_all || !self.gathers() {
+            self.drain(false)?;
+        }
         if self.is_full() || (has_all && self.dry) {
             return self.wait();
         }
@@ -289,9 +291,9 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     /// Deals with one piece of the answer.
     fn take(&mut self, piece: Piece) -> Result<(), Stop> {
         let (kind, range) = match piece {
-            Piece::Data(range) => {
+            Piece::Data(part) => {
                 self.waited_for = Instant::now();
-                return self.data(range);
+                return self.data(part);
             }
             Piece::Frame(kind, range) => (kind, range),
         };
@@ -467,7 +469,8 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
         if self.may_withdraw() {
             match WITHDRAWN_AFTER.checked_sub(silent_for) {
                 Some(rest) if !rest.is_zero() => left = left.min(rest),
-                _ => self.withdraw()?,
+                _ if self.peer.unread() == Some(true) => self.withdraw()?,
+                _ => {}
             }
         }
         if self.leaving == Leaving::Seen {
@@ -537,10 +540,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     /// Whether the worker may not even have looked at the request, although it was bound to a process
     /// that should have a thread to spare: one that is stopped, or hangs as a whole.
     fn may_withdraw(&self) -> bool {
-        self.peer.is_kept()
-            && !self.frames.have_begun()
-            && self.leaving != Leaving::Told
-            && self.peer.unread() == Some(true)
+        self.peer.is_kept() && !self.frames.have_begun() && self.leaving != Leaving::Told
     }
 
     /// Takes the request back, to send it to another worker. What is in the socket can't be taken

@@ -2,7 +2,8 @@
 //!
 //! Runs in: an Apache child. Holds one buffer for the request. It grows to what the frame at its
 //! front was announced to need, which is bounded by the frame's kind, and `Data` is never gathered:
-//! it leaves in the pieces in which it comes.
+//! it leaves in the pieces in which it comes. What a receive is known to bring of the body alone is
+//! received into a block of its own, which whoever has to keep it takes instead of a copy.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,23 +14,58 @@ use wire::frame::{self, Kind, HEAD_LEN};
 use wire::response::End;
 use wire::Malformed;
 
-use super::peer::Peer;
+use super::peer::{Peer, Received};
 
 /// First size of the buffer: a small response with its head, in one receive.
 const FIRST: usize = 8 << 10;
 /// Size once a response has filled the first: fewer, larger receives for large bodies.
 const STREAM: usize = 64 << 10;
+/// Bytes of the body in one block.
+pub const BLOCK: usize = 64 << 10;
+/// What has to be missing of a `Data` frame for a block to be worth it.
+const LARGE: usize = 16 << 10;
 /// Descriptors that may be here before the frames they belong to.
 const MOST_FILES: usize = 4;
 
-/// The next thing in the stream. Ranges are for [`Frames::bytes`] and hold until the next
-/// [`Frames::fill`].
+/// The next thing in the stream. It holds until the next [`Frames::fill`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     /// A whole frame of any kind but `Data`.
     Frame(Kind, Range<usize>),
     /// Some bytes of a `Data` frame, never none.
-    Data(Range<usize>),
+    Data(Part),
+}
+
+/// Where bytes of the body are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Among the frames.
+    Among(Range<usize>),
+    /// In the block.
+    Block(Range<usize>),
+}
+
+impl Part {
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        self.range().len()
+    }
+
+    /// Whether they are none.
+    pub fn is_empty(&self) -> bool {
+        self.range().is_empty()
+    }
+
+    /// Lets go all but the first `len` of them.
+    pub fn truncate(&mut self, len: usize) {
+        let (Part::Among(range) | Part::Block(range)) = self;
+        range.end = range.end.min(range.start + len);
+    }
+
+    fn range(&self) -> Range<usize> {
+        let (Part::Among(range) | Part::Block(range)) = self;
+        range.clone()
+    }
 }
 
 /// What a receive did.
@@ -54,6 +90,14 @@ pub struct Frames {
     data_left: usize,
     /// Size of the frame at `start`, head included, as far as it is known.
     need: usize,
+    /// Bytes of the body that came alone.
+    block: Vec<u8>,
+    /// Those of them that have yet to come out.
+    fresh: Range<usize>,
+    /// Size of the last `Data` frame.
+    last_data: usize,
+    /// Memory of former blocks.
+    spare: Vec<Vec<u8>>,
     files: VecDeque<OwnedFd>,
     received: bool,
 }
@@ -66,6 +110,10 @@ impl Default for Frames {
             end: 0,
             data_left: 0,
             need: HEAD_LEN,
+            block: Vec::new(),
+            fresh: 0..0,
+            last_data: 0,
+            spare: Vec::new(),
             files: VecDeque::new(),
             received: false,
         }
@@ -80,7 +128,7 @@ impl Frames {
 
     /// Whether the stream may end here as far as frames go.
     pub fn is_between_frames(&self) -> bool {
-        self.start == self.end && self.data_left == 0
+        self.start == self.end && self.data_left == 0 && self.fresh.is_empty()
     }
 
     /// Whether nothing is here that has not come out.
@@ -88,9 +136,32 @@ impl Frames {
         self.is_between_frames() && self.files.is_empty()
     }
 
-    /// The bytes of a piece.
+    /// Whether the next frame is likely to be one of body that fills a block.
+    fn streams(&self) -> bool {
+        self.data_left == 0 && self.last_data >= LARGE
+    }
+
+    /// The bytes of a frame.
     pub fn bytes(&self, range: &Range<usize>) -> &[u8] {
         &self.buf[range.clone()]
+    }
+
+    /// Bytes of the body.
+    pub fn body(&self, part: &Part) -> &[u8] {
+        match part {
+            Part::Among(range) => &self.buf[range.clone()],
+            Part::Block(range) => &self.block[range.clone()],
+        }
+    }
+
+    /// Takes the block, for as long as it has to be kept.
+    pub fn take_block(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.block)
+    }
+
+    /// Takes back the memory of a block.
+    pub fn recycle(&mut self, block: Vec<u8>) {
+        self.spare.push(block);
     }
 
     /// Takes the next piece; `None` until more has been received.
@@ -98,6 +169,10 @@ impl Frames {
     /// # Errors
     /// [`Malformed`] where it is nothing a worker may send.
     pub fn next_piece(&mut self) -> Result<Option<Piece>, Malformed> {
+        if !self.fresh.is_empty() {
+            let fresh = std::mem::take(&mut self.fresh);
+            return Ok(Some(Piece::Data(Part::Block(fresh))));
+        }
         loop {
             let here = self.end - self.start;
             if self.data_left > 0 {
@@ -108,7 +183,7 @@ impl Frames {
                 let range = self.start..self.start + len;
                 self.start += len;
                 self.data_left -= len;
-                return Ok(Some(Piece::Data(range)));
+                return Ok(Some(Piece::Data(Part::Among(range))));
             }
             self.need = HEAD_LEN;
             let Some((kind, len)) = self.peek_head()? else {
@@ -116,7 +191,7 @@ impl Frames {
             };
             if kind == Kind::Data {
                 self.start += HEAD_LEN;
-                self.data_left = len;
+                (self.data_left, self.last_data) = (len, len);
                 continue;
             }
             self.need = HEAD_LEN + len;
@@ -131,7 +206,9 @@ impl Frames {
 
     /// Whether more bytes of the body are here already.
     pub fn data_follows(&self) -> bool {
-        self.data_left == 0 && matches!(self.peek_head(), Ok(Some((Kind::Data, 1..))))
+        self.data_left == 0
+            && self.end - self.start > HEAD_LEN
+            && matches!(self.peek_head(), Ok(Some((Kind::Data, 1..))))
     }
 
     /// The `End` frame, if it is what follows and is here already.
@@ -169,9 +246,62 @@ impl Frames {
 
     /// Receives once.
     pub fn fill(&mut self, peer: &mut impl Peer) -> io::Result<Filled> {
+        if self.start == self.end && (self.data_left >= LARGE || self.streams()) {
+            return self.fill_block(peer);
+        }
         self.make_room();
         let room = self.buf.len() - self.end;
-        let received = match peer.receive(&mut self.buf[self.end..]) {
+        let received = peer.receive(&mut self.buf[self.end..]);
+        self.received(received, room, |frames, len| frames.end += len)
+    }
+
+    /// Receives into the block: what is missing of a frame, or the next one with its head. The head
+    /// of the one behind it comes along, so that a stream of equal frames takes a receive each.
+    fn fill_block(&mut self, peer: &mut impl Peer) -> io::Result<Filled> {
+        let room = match self.data_left {
+            0 => HEAD_LEN + BLOCK + HEAD_LEN,
+            left if left <= BLOCK => left + HEAD_LEN,
+            _ => BLOCK,
+        };
+        if self.block.capacity() == 0 {
+            self.block = self.spare.pop().unwrap_or_default();
+        }
+        self.block.resize(HEAD_LEN + BLOCK + HEAD_LEN, 0);
+        let received = peer.receive(&mut self.block[..room]);
+        self.received(received, room, Frames::sort_block)
+    }
+
+    /// Finds the body's bytes among the first `len` of the block; the rest goes among the frames.
+    fn sort_block(&mut self, len: usize) {
+        let mut from = 0;
+        if self.data_left == 0 {
+            if let Some(head) = self.block[..len].first_chunk::<HEAD_LEN>() {
+                if let Ok(frame) = frame::parse(head) {
+                    if frame.kind == Kind::Data {
+                        from = HEAD_LEN;
+                        (self.data_left, self.last_data) = (frame.len, frame.len);
+                    }
+                }
+            }
+        }
+        let to = len.min(from + self.data_left);
+        self.data_left -= to - from;
+        let rest = &self.block[to..len];
+        if self.buf.len() < rest.len() {
+            self.buf.resize(STREAM + 2 * HEAD_LEN, 0);
+        }
+        self.buf[..rest.len()].copy_from_slice(rest);
+        (self.start, self.end) = (0, rest.len());
+        self.fresh = from..to;
+    }
+
+    fn received(
+        &mut self,
+        received: io::Result<Received>,
+        room: usize,
+        take: impl FnOnce(&mut Frames, usize),
+    ) -> io::Result<Filled> {
+        let received = match received {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Filled::Nothing),
             Err(error) => return Err(error),
@@ -186,7 +316,7 @@ impl Frames {
             return Ok(Filled::End);
         }
         self.received = true;
-        self.end += received.len.min(room);
+        take(self, received.len.min(room));
         Ok(Filled::Some {
             dry: received.len < room,
         })
@@ -253,7 +383,7 @@ mod tests {
             while frames.fill(&mut peer).unwrap() != Filled::End {
                 for piece in all(&mut frames) {
                     match piece {
-                        Piece::Data(range) => body.extend_from_slice(frames.bytes(&range)),
+                        Piece::Data(part) => body.extend_from_slice(frames.body(&part)),
                         Piece::Frame(kind, _) => kinds.push(kind),
                     }
                 }
@@ -264,6 +394,102 @@ mod tests {
             );
             assert!(frames.is_between_frames());
         }
+    }
+
+    fn append_data(out: &mut Vec<u8>, body: &[u8]) {
+        frame::append::<Malformed>(out, Kind::Data, |out| {
+            out.extend_from_slice(body);
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn frames_of_every_size_come_out_the_same_however_they_are_cut() {
+        let sizes = [
+            LARGE - 1,
+            LARGE,
+            0,
+            BLOCK,
+            BLOCK,
+            1,
+            BLOCK + 1,
+            3 * BLOCK + LARGE / 2,
+            7,
+            BLOCK - 1,
+        ];
+        let (mut bytes, mut body) = (Vec::new(), Vec::new());
+        for (at, size) in sizes.into_iter().enumerate() {
+            let data: Vec<u8> = (0..size).map(|i| (i % 251 + at) as u8).collect();
+            append_data(&mut bytes, &data);
+            body.extend(data);
+            let text = &vec![b'l'; if at % 3 == 0 { 20_000 } else { 3 }];
+            let level = wire::response::Level::Error;
+            Log { level, text }.append(&mut bytes);
+        }
+        End::default().append(&mut bytes);
+        for piece in [999, 8192, LARGE, BLOCK, BLOCK + 8, BLOCK + 16, 1 << 20] {
+            let mut peer = Script::sending(&bytes).in_pieces_of(piece);
+            let mut frames = Frames::default();
+            let (mut got, mut kinds) = (Vec::new(), Vec::new());
+            while frames.fill(&mut peer).unwrap() != Filled::End {
+                for piece in all(&mut frames) {
+                    match piece {
+                        Piece::Data(part) => got.extend_from_slice(frames.body(&part)),
+                        Piece::Frame(kind, _) => kinds.push(kind),
+                    }
+                }
+            }
+            assert!(got == body && frames.is_between_frames());
+            assert_eq!(kinds.len(), sizes.len() + 1);
+            assert_eq!(kinds.last(), Some(&Kind::End));
+        }
+    }
+
+    #[test]
+    fn a_stream_of_large_frames_takes_a_block_and_a_receive_each() {
+        let mut bytes = Vec::new();
+        for _ in 0..5 {
+            append_data(&mut bytes, &[b'x'; BLOCK]);
+        }
+        let mut peer = Script::sending(&bytes);
+        let mut frames = Frames::default();
+        let mut receives = Vec::new();
+        while frames.fill(&mut peer).unwrap() != Filled::End {
+            receives.push(all(&mut frames));
+        }
+        // The first brings what fits beside a head, the second the rest of that frame.
+        assert_eq!(receives.len(), 6);
+        for pieces in &receives[2..] {
+            let [Piece::Data(part @ Part::Block(_))] = &pieces[..] else {
+                panic!("{pieces:?}");
+            };
+            assert_eq!(part.len(), BLOCK);
+        }
+    }
+
+    #[test]
+    fn a_block_that_was_taken_stays_as_it_is() {
+        let mut bytes = Vec::new();
+        for byte in [b'a', b'b', b'c', b'd'] {
+            append_data(&mut bytes, &vec![byte; BLOCK]);
+        }
+        let mut peer = Script::sending(&bytes);
+        let mut frames = Frames::default();
+        let mut kept = Vec::new();
+        while frames.fill(&mut peer).unwrap() != Filled::End {
+            for piece in all(&mut frames) {
+                if let Piece::Data(Part::Block(range)) = piece {
+                    kept.push((frames.take_block(), range));
+                }
+            }
+        }
+        let firsts: Vec<u8> = kept
+            .iter()
+            .map(|(block, range)| block[range.start])
+            .collect();
+        assert_eq!(firsts, b"abcd");
+        frames.recycle(kept.remove(0).0);
     }
 
     #[test]

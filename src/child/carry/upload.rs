@@ -9,7 +9,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use wire::frame::{self, Kind};
+use wire::frame::{self, Kind, HEAD_LEN};
 use wire::response::BodyFailure;
 use wire::Malformed;
 
@@ -156,6 +156,8 @@ impl Upload {
         }
         let before = self.queue.len();
         let mut last = BodyRead::Nothing;
+        // At once, not by doubling: what is here already would be copied each time.
+        self.queue.reserve(HEAD_LEN + WINDOW + HEAD_LEN);
         let framed = frame::append(&mut self.queue, Kind::Body, |out| {
             let start = out.len();
             while out.len() - start < WINDOW {

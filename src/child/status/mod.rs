@@ -93,7 +93,7 @@ pub fn handle(request: Request<'_>, serving: &Serving) -> Outcome {
     let _ = request.headers_out().set(b"Cache-Control", b"no-store");
     request.set_content_length(body.len() as u64);
     // Whether or not the client is still there.
-    let _ = Output::of(request).send(body.as_bytes(), Then::End);
+    let _ = Output::of(request).send(&[body.as_bytes()], Then::End);
     Outcome::OK
 }
 

@@ -46,7 +46,7 @@ APP = """
         return [b"hello"]
 """
 #: Descriptors of an idle worker.
-OWN = 11
+OWN = 14
 KINDS = ["/", "/error", "/post", "/stream", "/print", "/bad", "/write", "/file", "/hold"]
 
 

@@ -94,7 +94,7 @@ def setup(name="shop", *, key, threads=2, processes=1, processes_given=False, pr
     group += maybe(None) + items(python_path) + maybe(eggs) + u64(0) + u32(0) + flag(False)
     group += maybe(None, u32) + items([])
     group += flag(restrict_stdin) + flag(restrict_stdout) + flag(restrict_signal)
-    group += flag(destroy_interpreter) + flag(False)
+    group += flag(destroy_interpreter)
     # limits
     group += u64(maximum_requests) + u64(jitter) + u64(stack_size) + u64(0)
     group += struct.pack("<q", 0) + u64(0) + u64(0) + u64(0)
@@ -107,7 +107,7 @@ def setup(name="shop", *, key, threads=2, processes=1, processes_given=False, pr
         return text(value[0]) + text(value[1])
 
     group += items(preload, pair)
-    group += flag(global_reachable) + items([]) + u32(5)
+    group += flag(global_reachable) + u32(5)
     # server facts
     facts = struct.pack("<6I", 2, 4, 71, 6, 1, 1) + text("Apache/2.4.71") + text("today")
     facts += text("event") + u32(16) + u32(25) + text("/so") + text("/usr/bin/python3") + u32(1)

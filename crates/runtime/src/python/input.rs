@@ -59,34 +59,60 @@ impl Reading {
     }
 }
 
+/// Reads of up to this many bytes are received where the application gets them; for a longer one
+/// memory is taken as the bytes come, since most that ask for so much get less.
+const IN_PLACE: usize = 1 << 20;
+
 fn read(gil: Gil<'_>, exchange: &Exchange, reading: Reading) -> Result<Object, Raised> {
     let mut out = Vec::new();
     let done = match exchange.try_input() {
         Some(mut input) => match input.as_mut() {
             None => Some(Err(Failure::Over)),
             Some(body) if reading.at_hand(body) && !reading.needs_pull(body) => {
+                if let Reading::Bytes(limit) = reading {
+                    return match body.read_at_hand(limit) {
+                        Ok(bytes) => gil.bytes(bytes),
+                        Err(lost) => Err(raise(gil, Failure::Lost(lost))),
+                    };
+                }
                 Some(reading.run(body, &mut out).map_err(Failure::Lost))
             }
             Some(_) => None,
         },
         None => None,
     };
-    let done = match done {
-        Some(done) => done,
-        None => gil.released(|| {
-            let mut input = exchange.wait_input();
-            let body = input.as_mut().ok_or(Failure::Over)?;
-            if reading.needs_pull(body) {
-                exchange.pull();
-                body.pulled();
-            }
-            reading.run(body, &mut out).map_err(Failure::Lost)
-        }),
-    };
-    match done {
-        Ok(()) => gil.bytes(&out),
-        Err(Failure::Lost(lost)) => Err(gil.raise(Exception::Os, &lost.to_string())),
-        Err(Failure::Over) => Err(over(gil)),
+    match (done, reading) {
+        (Some(done), _) => done.map_err(|failure| raise(gil, failure))?,
+        (None, Reading::Bytes(limit)) if limit <= IN_PLACE => {
+            let fill = |into: &mut [u8]| with_body(exchange, reading, |body| body.read_into(into));
+            return gil.bytes_filled(limit, fill, |failure| raise(gil, failure));
+        }
+        (None, _) => gil
+            .released(|| with_body(exchange, reading, |body| reading.run(body, &mut out)))
+            .map_err(|failure| raise(gil, failure))?,
+    }
+    gil.bytes(&out)
+}
+
+/// Reads what may have to be waited for. Only with the GIL released.
+fn with_body<T>(
+    exchange: &Exchange,
+    reading: Reading,
+    read: impl FnOnce(&mut Body) -> Result<T, Lost>,
+) -> Result<T, Failure> {
+    let mut input = exchange.wait_input();
+    let body = input.as_mut().ok_or(Failure::Over)?;
+    if reading.needs_pull(body) {
+        exchange.pull();
+        body.pulled();
+    }
+    read(body).map_err(Failure::Lost)
+}
+
+fn raise(gil: Gil<'_>, failure: Failure) -> Raised {
+    match failure {
+        Failure::Lost(lost) => gil.raise(Exception::Os, &lost.to_string()),
+        Failure::Over => over(gil),
     }
 }
 

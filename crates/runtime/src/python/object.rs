@@ -139,6 +139,40 @@ impl<'g> Gil<'g> {
         }
     }
 
+    /// Bytes that `fill` writes where they stay, with the GIL released: it gets room for `len`, and
+    /// says how many it has written.
+    ///
+    /// # Errors
+    /// For want of memory, and what `failed` makes of an error of `fill`.
+    pub fn bytes_filled<E: Send>(
+        self,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize, E> + Send,
+        failed: impl FnOnce(E) -> Raised,
+    ) -> Result<Object, Raised> {
+        // SAFETY: plain constructor; without a source the contents are for us to write.
+        let made = unsafe {
+            self.own(ffi::PyBytes_FromStringAndSize(
+                ptr::null(),
+                isize::try_from(len).unwrap_or(isize::MAX),
+            ))
+        }?;
+        // SAFETY: a bytes object of `len`, which nobody else has seen yet: no Python code can look
+        // at it while it is written, and it is live as long as `made`. Zeroed, so that all of it is
+        // initialised.
+        let room = unsafe {
+            let start = ffi::PyBytes_AsString(made.as_ptr()).cast::<u8>();
+            ptr::write_bytes(start, 0, len);
+            std::slice::from_raw_parts_mut(start, len)
+        };
+        let written = self.released(|| fill(&mut *room)).map_err(failed)?;
+        match room.get(..written) {
+            // Its length is for life.
+            Some(part) if written < len => self.bytes(part),
+            _ => Ok(made),
+        }
+    }
+
     pub fn int(self, value: i64) -> Result<Object, Raised> {
         // SAFETY: plain constructor.
         unsafe { self.own(ffi::PyLong_FromLongLong(value)) }

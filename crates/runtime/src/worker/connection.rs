@@ -152,7 +152,8 @@ impl Connection {
     /// Takes what was peeked out of the socket: from here on the request has begun. Never waits.
     /// False where the connection is no longer whole.
     pub fn consume(&self, mut len: usize) -> bool {
-        let mut scratch = [0; 16 * 1024];
+        // Twice as long as most, and so short that clearing it costs nothing.
+        let mut scratch = [0; 4 * 1024];
         while len > 0 {
             let part = len.min(scratch.len());
             match socket::recv(self.fd.as_fd(), &mut scratch[..part], Wait::Never) {
@@ -323,6 +324,7 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| child.say(&message));
             let mut memory = vec![0; PEEK];
+            assert!(worker.readable_within(Duration::from_secs(10)));
             assert!(
                 matches!(worker.take_request(&mut memory), Taken::Received(n) if n == message.len())
             );

@@ -9,8 +9,9 @@
 //! it. That binds the request to this process before anybody knows whether a thread here is idle.
 //! So a connection on which a request waits while all threads are busy, and none has taken anything
 //! up for a moment, is closed with the request unread: the child sees the reset, and asks at the
-//! listener, where any process of the group takes the oldest first. Closing a kept connection is
-//! safe at any time for the same reason.
+//! listener, where any process of the group takes the oldest first. The same happens where threads do
+//! come free, but always find older ones at the listener. Closing a kept connection is safe at any
+//! time for the same reason.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -35,6 +36,9 @@ const GLANCE: Duration = Duration::from_millis(2);
 const VIGIL: u64 = 100_000;
 /// How often it is looked for connections whose event another process has got and not attended to.
 const ROUND: Duration = Duration::from_secs(1);
+/// For how long requests on kept connections may be passed over for those at the listener, in
+/// microseconds.
+const PASSED_OVER: u64 = 20_000;
 /// Most connections without a request. More children than that are not kept up with; a worker must
 /// keep descriptors for its application.
 const MOST_GUESTS: usize = 256;
@@ -112,8 +116,9 @@ pub struct Reception {
     threads: usize,
     /// Threads that serve a request.
     busy: AtomicUsize,
-    /// Counts what was taken up.
+    /// Counts what was taken up, and of it what came over kept connections.
     taken: AtomicUsize,
+    taken_kept: AtomicUsize,
     /// The main thread looks for requests that wait.
     watched: AtomicBool,
 }
@@ -123,6 +128,8 @@ pub struct Reception {
 pub struct Lookout {
     /// [`Reception::taken`] at the last look at which all threads were busy.
     taken: Option<usize>,
+    /// [`Reception::taken_kept`], and since when it is that.
+    kept: (usize, u64),
     /// Until when to go on looking often.
     until: u64,
 }
@@ -155,6 +162,7 @@ impl Reception {
             threads: threads as usize,
             busy: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
+            taken_kept: AtomicUsize::new(0),
             watched: AtomicBool::new(false),
         })
     }
@@ -181,7 +189,10 @@ impl Reception {
             // Others took it, or it is to be closed: then it stays so.
             Ok(Some(CLOSING) | None) => Next::Nothing,
             Ok(Some(token)) => match self.room().take(token) {
-                Some(guest) => Next::Kept(guest.fd),
+                Some(guest) => {
+                    self.taken_kept.fetch_add(1, Ordering::Relaxed);
+                    Next::Kept(guest.fd)
+                }
                 None => Next::Nothing,
             },
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Next::Nothing,
@@ -313,10 +324,20 @@ impl Reception {
             lookout.until = now + VIGIL;
             self.watched.store(true, Ordering::SeqCst);
             let taken = self.taken.load(Ordering::Relaxed);
-            if lookout.taken.replace(taken) == Some(taken) {
+            let nothing_moves = lookout.taken.replace(taken) == Some(taken);
+            if nothing_moves || self.passes_over(lookout, now) {
                 self.send_away();
             }
         }
+    }
+
+    /// Whether those at the listener have gone before for long.
+    fn passes_over(&self, lookout: &mut Lookout, now: u64) -> bool {
+        let kept = self.taken_kept.load(Ordering::Relaxed);
+        if lookout.kept.0 != kept || !self.others_wait.load(Ordering::Relaxed) {
+            lookout.kept = (kept, now);
+        }
+        now >= lookout.kept.1 + PASSED_OVER
     }
 
     /// How soon to look again; `None` where nothing is to be looked after.

@@ -5,8 +5,9 @@
 //! without it. Times are microseconds of the monotonic clock, so that nobody who sets the clock
 //! makes a limit early or late.
 
+use std::ptr;
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use os::backlog::Inquiry;
@@ -56,8 +57,9 @@ pub struct Watch<'a> {
     /// Requests of threads that were given up while they were sending.
     unanswered: Vec<(Arc<Watched>, String)>,
     load_timed_out: bool,
-    /// Requests whose threads load a script.
-    loads: Vec<(Arc<Watched>, Looked)>,
+    /// Requests whose threads load a script. Weak, or the connection of one would stay open for as long
+    /// as there is no reason to look.
+    loads: Vec<(Weak<Watched>, Looked)>,
 }
 
 /// A limit; 0 is none.
@@ -123,7 +125,10 @@ impl<'a> Watch<'a> {
             moments.push(self.worker.loading_since().unwrap_or(now) + limit);
         }
         for (watched, looked) in &self.loads {
-            if let (Some(since), Some(next)) = (watched.loading_since(), looked.next()) {
+            let since = watched
+                .upgrade()
+                .and_then(|watched| watched.loading_since());
+            if let (Some(since), Some(next)) = (since, looked.next()) {
                 moments.push(since + next);
             }
         }
@@ -391,16 +396,15 @@ impl<'a> Watch<'a> {
             let Some(since) = watched.loading_since() else {
                 continue;
             };
-            let known = before
-                .iter()
-                .find(|(other, _)| Arc::ptr_eq(other, &watched));
+            let same = |other: &Weak<Watched>| ptr::eq(other.as_ptr(), Arc::as_ptr(&watched));
+            let known = before.iter().find(|(other, _)| same(other));
             let mut looked = known.map_or(Looked::Never, |&(_, looked)| looked);
             if looked.next().is_some_and(|next| now >= since + next) {
                 let stack = self.show(watched.thread, Scope::Own);
                 let whom = format!("for {}", watched.line);
                 looked = looked.look(&watched.script, now - since, &whom, &stack);
             }
-            self.loads.push((watched, looked));
+            self.loads.push((Arc::downgrade(&watched), looked));
         }
     }
 

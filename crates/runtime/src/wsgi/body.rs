@@ -5,6 +5,7 @@
 //! that an application which answers without reading costs its client no upload.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -138,6 +139,62 @@ impl Body {
         Ok(())
     }
 
+    /// Reads up to `n` bytes that are [at hand](Body::at_hand): fewer only at the end.
+    pub fn read_at_hand(&mut self, n: usize) -> Result<&[u8], Lost> {
+        match self.state {
+            State::Lost(lost) if self.ready < n => return Err(lost),
+            _ => {}
+        }
+        let n = n.min(self.ready);
+        self.consume(n);
+        self.reads += 1;
+        Ok(&self.memory[self.at - n..self.at])
+    }
+
+    /// Fills `into`, all of it but at the end. What has yet to come is received where it belongs.
+    /// Waits.
+    pub fn read_into(&mut self, into: &mut [u8]) -> Result<usize, Lost> {
+        let mut at = 0;
+        while at < into.len() {
+            let room = &mut into[at..];
+            if self.ready > 0 {
+                let n = self.ready.min(room.len());
+                room[..n].copy_from_slice(&self.memory[self.at..self.at + n]);
+                self.consume(n);
+                at += n;
+                continue;
+            }
+            match self.state {
+                State::Ended => break,
+                State::Lost(lost) => return Err(lost),
+                State::Unasked | State::Streaming => {}
+            }
+            let got = match self.at == self.end && self.missing > 0 {
+                true => self.receive_body(room),
+                // With the head of a frame alone, its body is received where it belongs.
+                false if room.len() >= WINDOW / 8 => self.advance(HEAD_LEN).map(|()| 0),
+                false => self.advance(WINDOW).map(|()| 0),
+            };
+            match got {
+                Ok(n) => at += n,
+                Err(lost) => {
+                    self.state = State::Lost(lost);
+                    return Err(lost);
+                }
+            }
+        }
+        self.reads += 1;
+        Ok(at)
+    }
+
+    fn receive_body(&mut self, into: &mut [u8]) -> Result<usize, Lost> {
+        let room = into.len().min(self.missing);
+        let n = self.received(|stream, until| receive(stream, &mut into[..room], until))?;
+        self.missing -= n;
+        self.length += n as u64;
+        Ok(n)
+    }
+
     /// Appends a line with its newline, at most `limit` bytes of it. Waits.
     pub fn read_line(&mut self, limit: usize, out: &mut Vec<u8>) -> Result<(), Lost> {
         let start = out.len();
@@ -182,7 +239,7 @@ impl Body {
                 State::Ended => break,
                 State::Lost(lost) => return Err(lost),
                 State::Unasked | State::Streaming => {
-                    if let Err(lost) = self.advance() {
+                    if let Err(lost) = self.advance(WINDOW) {
                         self.state = State::Lost(lost);
                         return Err(lost);
                     }
@@ -192,8 +249,8 @@ impl Body {
         Ok(&self.memory[self.at..self.at + self.ready])
     }
 
-    /// Gets on by one frame head or one receive.
-    fn advance(&mut self) -> Result<(), Lost> {
+    /// Gets on by one frame head or one receive of at most `window` bytes.
+    fn advance(&mut self, window: usize) -> Result<(), Lost> {
         let received = self.end - self.at;
         if self.missing > 0 && received > 0 {
             self.ready = received.min(self.missing);
@@ -209,7 +266,7 @@ impl Body {
                     Kind::BodyFailed | Kind::Sent => {
                         let payload = &self.memory[self.at + HEAD_LEN..self.end];
                         if payload.len() < frame.len {
-                            return self.receive();
+                            return self.receive(window);
                         }
                         let payload = &payload[..frame.len];
                         self.at += HEAD_LEN + frame.len;
@@ -227,29 +284,34 @@ impl Body {
                 return Ok(());
             }
         }
-        self.receive()
+        self.receive(window)
     }
 
-    fn receive(&mut self) -> Result<(), Lost> {
+    fn receive(&mut self, window: usize) -> Result<(), Lost> {
         self.memory.copy_within(self.at..self.end, 0);
         self.end -= self.at;
         self.at = 0;
-        if self.memory.len() < self.end + WINDOW {
-            self.memory.resize(self.end + WINDOW, 0);
+        if self.memory.len() < self.end + window {
+            self.memory.resize(self.end + window, 0);
         }
+        let (mut memory, end) = (std::mem::take(&mut self.memory), self.end);
+        let result =
+            self.received(|stream, until| receive(stream, &mut memory[end..end + window], until));
+        self.memory = memory;
+        self.end += result?;
+        Ok(())
+    }
+
+    /// Counts the time that a receive takes.
+    fn received(
+        &mut self,
+        receive: impl FnOnce(&dyn Stream, Option<Instant>) -> io::Result<usize>,
+    ) -> Result<usize, Lost> {
         let began = monotonic_us();
-        let into = &mut self.memory[self.end..];
-        let result = match self.until {
-            None => self.stream.receive(into),
-            Some(until) => {
-                let left = until.saturating_duration_since(Instant::now());
-                self.stream.receive_within(into, left)
-            }
-        };
+        let result = receive(&*self.stream, self.until);
         self.time += monotonic_us().saturating_sub(began);
-        self.end += *result.as_ref().unwrap_or(&0);
         match result {
-            Ok(n) if n > 0 => Ok(()),
+            Ok(n) if n > 0 => Ok(n),
             _ => Err(Lost::Server),
         }
     }
@@ -268,7 +330,7 @@ impl Body {
         while self.sent.is_none() {
             self.at += self.ready;
             self.ready = 0;
-            match self.advance() {
+            match self.advance(WINDOW) {
                 // That the body is lost is no news any more.
                 Ok(()) | Err(Lost::Client(_)) => {}
                 Err(Lost::Server | Lost::Nonsense) => break,
@@ -280,6 +342,13 @@ impl Body {
     /// Gives back the memory, for the next request.
     pub fn into_memory(self) -> Vec<u8> {
         self.memory
+    }
+}
+
+fn receive(stream: &dyn Stream, into: &mut [u8], until: Option<Instant>) -> io::Result<usize> {
+    match until {
+        None => stream.receive(into),
+        Some(until) => stream.receive_within(into, until.saturating_duration_since(Instant::now())),
     }
 }
 
@@ -334,6 +403,51 @@ mod tests {
             b.pulled();
             assert_eq!(rest_of(&mut b).unwrap(), b"> hello world");
         }
+    }
+
+    #[test]
+    fn frames_are_received_in_place_however_they_are_cut() {
+        let long: Vec<u8> = (0..3 * WINDOW).map(|i| (i % 251) as u8).collect();
+        let message = [
+            frame(Kind::Body, &long[..WINDOW]),
+            frame(Kind::Body, b""),
+            frame(Kind::Body, &long[WINDOW..WINDOW + 10]),
+            frame(Kind::Body, &long[WINDOW + 10..]),
+            frame(Kind::BodyEnd, b""),
+        ]
+        .concat();
+        for cut in [777, HEAD_LEN, WINDOW, WINDOW + HEAD_LEN, 1 << 20] {
+            for read in [100, WINDOW / 8, WINDOW - 1, WINDOW, 5 * WINDOW] {
+                let pieces: Vec<&[u8]> = message.chunks(cut).collect();
+                let mut b = body(b"> ", false, &pieces);
+                b.pulled();
+                let mut got = Vec::new();
+                let mut into = vec![0; read];
+                loop {
+                    let n = b.read_into(&mut into).unwrap();
+                    got.extend_from_slice(&into[..n]);
+                    if n < read {
+                        break;
+                    }
+                }
+                assert!(got == [b"> ", &long[..]].concat(), "{cut} {read}");
+                assert_eq!(b.length as usize, got.len());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_at_hand_is_read_without_a_wait_and_a_loss_is_told() {
+        let mut b = body(b"one two", true, &[]);
+        assert_eq!(b.read_at_hand(4), Ok(&b"one "[..]));
+        assert_eq!(b.read_at_hand(9), Ok(&b"two"[..]));
+        assert_eq!(b.read_at_hand(9), Ok(&b""[..]));
+        assert_eq!((b.length, b.reads), (7, 3));
+        let mut b = body(b"", false, &[&frame(Kind::BodyFailed, &[1])]);
+        b.pulled();
+        let lost = Lost::Client(BodyFailure::ClientGone);
+        assert_eq!(b.read_into(&mut [0; 9]), Err(lost));
+        assert_eq!(b.read_at_hand(9), Err(lost));
     }
 
     #[test]

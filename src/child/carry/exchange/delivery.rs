@@ -13,7 +13,8 @@ use wire::response::{End, File as FilePart};
 
 use super::super::body::sendable;
 use super::super::client::{Client, FileSent, Gone, Then};
-use super::super::held::{Front, Stretch};
+use super::super::frames::Part;
+use super::super::held::Stretch;
 use super::super::peer::{Interest, Peer};
 use super::super::trouble::Trouble;
 use super::super::Outcome;
@@ -22,34 +23,38 @@ use super::{Exchange, Phase, Stop, Turn};
 /// Bytes given to a client at once while it may not be reading: less than a socket that is ready
 /// for writing has room for.
 pub(super) const SIP: usize = 16 << 10;
+/// Bytes that are put together, where they are here already, before the client is given them: each
+/// call of httpd's filters costs a chunk and packets of its own.
+const GATHER: usize = 256 << 10;
 
 impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
     /// Takes bytes of the body.
-    pub(super) fn data(&mut self, range: Range<usize>) -> Result<(), Stop> {
+    pub(super) fn data(&mut self, mut part: Part) -> Result<(), Stop> {
         let body = match &mut self.phase {
             Phase::Relaying(body) => body,
             Phase::Discarding(..) => return Ok(()),
             Phase::Waiting => return Err(self.disorder("it sent a body before a head")),
         };
-        let admitted = body.admit(range.len() as u64) as usize;
-        let range = range.start..range.start + admitted;
+        let admitted = body.admit(part.len() as u64) as usize;
+        part.truncate(admitted);
         let ending = match self.frames.end_follows() {
             Some(end) => !end.broken && !body.is_short(),
             None => false,
         };
         // With its end here the worker is done, and httpd may wait for the client; unless the
         // client is still sending, and reads only afterwards. Pieces that are here together go
-        // together: each call of httpd's filters makes a chunk.
+        // together.
         let at_once = ending && !self.order.upload.may_be_coming();
-        let alone = self.held.is_empty() && !self.frames.data_follows();
+        let more = self.frames.data_follows() || !(self.dry || ending);
+        let alone = self.held.is_empty() && !more;
         if !alone || !(at_once || self.fits(admitted)) {
-            self.hold(&range);
+            self.hold(part);
             return Ok(());
         }
         if admitted == 0 && !ending {
             return Ok(());
         }
-        self.give(Given::Frame(range), ending)
+        self.give(Given::Part(part), ending)
     }
 
     /// Takes a stretch of a file.
@@ -134,10 +139,19 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
         Some(self.credit)
     }
 
-    fn hold(&mut self, range: &Range<usize>) {
-        if !range.is_empty() {
-            self.wait_starts();
-            self.held.push(self.frames.bytes(range));
+    fn hold(&mut self, part: Part) {
+        if part.is_empty() {
+            return;
+        }
+        self.wait_starts();
+        match part {
+            Part::Among(_) => self.held.push(self.frames.body(&part)),
+            Part::Block(range) => {
+                let block = self.frames.take_block();
+                if let Some(block) = self.held.push_block(block, range) {
+                    self.frames.recycle(block);
+                }
+            }
         }
     }
 
@@ -186,8 +200,7 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
             if room < SIP.min(wanted) {
                 break;
             }
-            let len = self.front_len().min(room);
-            self.give_held(len, false)?;
+            self.give_held(room, false)?;
         }
         if was_full && !self.is_full() {
             self.waited_for = Instant::now();
@@ -195,44 +208,37 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
         Ok(())
     }
 
-    /// Bytes of the portion whose turn it is; none of a file.
-    fn front_len(&self) -> usize {
-        match self.held.front() {
-            Some(Front::Bytes(bytes)) => bytes.len(),
-            Some(Front::File) | None => 0,
-        }
+    /// Whether more is waited for before the client is given what there is: it is most likely here.
+    pub(super) fn gathers(&self) -> bool {
+        !self.dry && self.held.len() < GATHER && !self.is_full()
     }
 
     /// Gives the client all that is held, however long that takes, and with `ending` the end.
     pub(super) fn give_all(&mut self, ending: bool) -> Result<(), Stop> {
         let mut ended = false;
         while !self.held.is_empty() {
-            let len = self.front_len();
-            let sip = match self.order.upload.may_be_coming() {
-                true => len.min(SIP),
-                false => len,
+            let most = match self.order.upload.may_be_coming() {
+                true => SIP,
+                false => usize::MAX,
             };
             self.let_client_read()?;
             // A file with its end: httpd answers ranges of it. Of several pieces of an iterable the
             // end stays apart, so that they are chunks whether or not they came together.
-            ended = ending && len == 0 && self.held.is_last();
-            self.give_held(sip, ended)?;
+            ended = ending && self.held.file_is_first() && self.held.is_last();
+            self.give_held(most, ended)?;
         }
         if ending && !ended {
-            self.give(Given::Frame(0..0), true)?;
+            self.give(Given::Nothing, true)?;
         }
         self.waited_for = Instant::now();
         Ok(())
     }
 
-    /// Gives the client `len` bytes of what is held, or the file that is its turn.
-    fn give_held(&mut self, len: usize, ending: bool) -> Result<(), Stop> {
+    /// Gives the client of what is held `most` bytes, or the file that is its turn.
+    fn give_held(&mut self, most: usize, ending: bool) -> Result<(), Stop> {
         match self.held.take_file() {
             Some(stretch) => self.give(Given::File(stretch), ending)?,
-            None => {
-                self.give(Given::Held(len), ending)?;
-                self.held.advance(len);
-            }
+            None => self.give(Given::Held(most), ending)?,
         }
         self.took = Instant::now();
         Ok(())
@@ -246,14 +252,19 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
         }
         self.given = true;
         let len = match what {
-            Given::Frame(range) => {
-                self.client.data(self.frames.bytes(&range), then)?;
-                range.len()
+            Given::Nothing => {
+                self.client.data(&[], then)?;
+                0
             }
-            Given::Held(len) => {
-                if let Some(Front::Bytes(bytes)) = self.held.front() {
-                    self.client.data(&bytes[..len], then)?;
-                }
+            Given::Part(part) => {
+                self.client.data(&[self.frames.body(&part)], then)?;
+                part.len()
+            }
+            Given::Held(most) => {
+                let pieces = self.held.front(most);
+                let len = pieces.iter().map(|piece| piece.len()).sum();
+                self.client.data(&pieces, then)?;
+                self.held.advance(len, |memory| self.frames.recycle(memory));
                 len
             }
             Given::File(stretch) => {
@@ -353,9 +364,11 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
 
 /// A piece of the response.
 enum Given {
-    /// Bytes of the frame at hand.
-    Frame(Range<usize>),
-    /// The first of what is held.
+    /// Nothing but its end.
+    Nothing,
+    /// What has just come.
+    Part(Part),
+    /// So many bytes at most of what is held.
     Held(usize),
     /// A stretch of a file.
     File(Stretch),

@@ -206,7 +206,7 @@ fn the_pulled_body_and_the_response_move_at_the_same_time() {
     let path_bytes = path.to_str().unwrap().as_bytes().to_vec();
     let mut door = crate::child::dial::Door {
         path: &path_bytes,
-        kept: &crate::child::kept::Kept::new(1),
+        kept: &crate::child::kept::Kept::new(1, 1),
     };
     let outcome = carry(
         &mut door,
@@ -254,9 +254,9 @@ impl Client for SocketClient {
         self.status = head.status();
     }
     fn error_head(&mut self, _: &ResponseHead<'_>) {}
-    fn data(&mut self, bytes: &[u8], _: Then) -> Result<(), Gone> {
+    fn data(&mut self, pieces: &[&[u8]], _: Then) -> Result<(), Gone> {
         self.socket.set_nonblocking(false).unwrap();
-        self.socket.write_all(bytes).map_err(|_| Gone)
+        self.socket.write_all(&pieces.concat()).map_err(|_| Gone)
     }
     fn room(&self) -> Option<usize> {
         os::socket::room_to_send(self.socket.as_fd()).ok()

@@ -340,8 +340,8 @@ impl Client for FakeClient {
         }
     }
 
-    fn data(&mut self, bytes: &[u8], then: Then) -> Result<(), Gone> {
-        self.write(bytes, then)
+    fn data(&mut self, pieces: &[&[u8]], then: Then) -> Result<(), Gone> {
+        self.write(&pieces.concat(), then)
     }
 
     fn room(&self) -> Option<usize> {

@@ -1,0 +1,181 @@
+"""Connections between Apache's children and workers outlive a request (issue 5, point 3): they cost
+nobody a place in the queue, and whatever becomes of the worker at their other end no request is lost."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+import waiting
+
+# Requests for /wait are held until the file of that name is there.
+HOLDING = """
+import os, time
+def application(environ, start_response):
+    name = environ["QUERY_STRING"]
+    if environ["PATH_INFO"] == "/wait":
+        open(name + ".begun", "w").close()
+        while not os.path.exists(name):
+            time.sleep(0.002)
+    if environ["PATH_INFO"] == "/fork":
+        pid = os.fork()
+        if pid == 0:
+            while not os.path.exists(name):
+                time.sleep(0.01)
+            os._exit(0)
+    start_response("200 OK", [("Content-Length", str(len(str(os.getpid()))))])
+    return [str(os.getpid()).encode()]
+"""
+
+ours = pytest.mark.differs("connections-are-kept", run=False)
+
+
+def kept_by(worker):
+    """The kept connections of a worker, by the kernel's numbers."""
+    return {kind for number, kind in worker.descriptors.items() if number > 4 and kind.startswith("socket:")}
+
+
+@pytest.fixture
+def folder(httpd):
+    made = httpd.root / "shared"
+    made.mkdir()
+    made.chmod(0o777)
+    return made
+
+
+@ours
+def test_requests_follow_each_other_over_one_connection(httpd):
+    httpd.serve("hello.wsgi", options="threads=5")
+    assert httpd.get("/").status == 200
+    worker, = httpd.workers(count=1)
+    seen = set()
+    for _ in range(100):
+        assert httpd.get("/").status == 200
+        seen |= waiting.until(lambda: kept_by(worker), what="a kept connection")
+    # Some more than one: a client may ask again before the child has put the connection away.
+    assert len(seen) < 50, seen
+
+
+@ours
+@pytest.mark.parametrize("processes", [2, 4])
+def test_no_request_waits_behind_a_busy_process_while_another_idles(httpd, folder, processes):
+    httpd.app("holding.wsgi", HOLDING)
+    httpd.serve("holding.wsgi", options=f"processes={processes} threads=1")
+    workers = {worker.pid for worker in httpd.workers(count=processes)}
+    # Every child has connections to all of them.
+    with httpd.load(clients=2 * processes) as load:
+        load.more(100)
+    assert not load.failures
+    slow = []
+    for number in range(processes - 1):
+        name = folder / f"slow{number}"
+        connection = httpd.connect(timeout=60)
+        connection.send_request("GET", f"/wait?{name}")
+        waiting.until(Path(f"{name}.begun").exists, what="a slow request to begin")
+        slow.append((name, connection))
+    # One process is left: with kept connections to all of them, each of these finds it.
+    with httpd.load(clients=2) as load:
+        load.more(300, within=30)
+    assert not load.failures, load.failures[:3]
+    answers = set()
+    for name, connection in slow:
+        name.touch()
+        answers.add(connection.response().text)
+        connection.close()
+    assert len(answers) == processes - 1 and {int(pid) for pid in answers} < workers
+
+
+@ours
+def test_many_requests_wait_for_one_thread_and_are_served(httpd, folder):
+    httpd.app("holding.wsgi", HOLDING)
+    httpd.serve("holding.wsgi", "<Location /wsgi-status>\nSetHandler wsgi-status\n</Location>", options="threads=1")
+    name = folder / "slow"
+    with httpd.load(clients=4) as load:
+        load.more(20)
+    held = httpd.connect(timeout=60)
+    held.send_request("GET", f"/wait?{name}")
+    waiting.until(Path(f"{name}.begun").exists, what="the slow request to begin")
+    statuses = []
+
+    def ask():
+        with httpd.connect(timeout=60) as connection:
+            connection.send_request("GET", "/", close=True)
+            statuses.append(connection.response().status)
+
+    clients = [threading.Thread(target=ask) for _ in range(20)]
+    for client in clients:
+        client.start()
+    # All but the one that runs are in the queue, wherever they were sent first.
+    waiting.until(lambda: waits(httpd) in (20, None), what=lambda: f"20 in the queue, not {waits(httpd)}")
+    name.touch()
+    assert held.response().status == 200
+    held.close()
+    for client in clients:
+        client.join(30)
+    assert statuses == [200] * 20
+
+
+def waits(httpd):
+    """Requests in the group's queue; None where the kernel does not say."""
+    return httpd.get("/wsgi-status?json").json["groups"][0]["waiting"]
+
+
+@ours
+def test_a_stopped_process_keeps_no_request_that_it_has_not_begun(httpd):
+    httpd.serve("probe.wsgi", options="processes=2 threads=2 deadlock-timeout=0")
+    workers = httpd.workers(count=2)
+    with httpd.load(clients=8) as load:
+        load.more(50)
+    stopped = workers[0].pid
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        for _ in range(20):
+            assert httpd.ask("/")["pid"] != stopped
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    # It serves again, once there is more than the other has a thread for.
+    seen = set()
+
+    def note(answer):
+        seen.add(answer.json["pid"])
+        return answer.status == 200
+
+    with httpd.load(clients=8, accept=note) as load:
+        waiting.until(lambda: stopped in seen, 30, "the process that was stopped")
+    assert not load.failures, load.failures[:3]
+
+
+@ours
+def test_what_an_application_forks_holds_no_connection(httpd, folder):
+    httpd.app("holding.wsgi", HOLDING)
+    httpd.serve("holding.wsgi", options="threads=3")
+    name = folder / "end"
+    with httpd.load(clients=3) as load:
+        load.more(20)
+    pid = int(httpd.get(f"/fork?{name}").text)
+    os.kill(pid, signal.SIGKILL)
+    try:
+        waiting.for_exit(pid)
+        # The dead worker's connections are closed although a process that it forked lives on.
+        for _ in range(5):
+            assert int(httpd.get("/", timeout=15).text) != pid
+        httpd.error_log.expect("ended by SIGKILL|SIGKILL", level=None)
+    finally:
+        name.touch()
+
+
+@ours
+def test_a_killed_worker_costs_no_request_that_it_had_not_begun(httpd):
+    httpd.serve("hello.wsgi", options="processes=2 threads=3")
+    httpd.error_log.allow("SIGKILL", "WSGI0")
+    with httpd.load(clients=6) as load:
+        load.more(50)
+    for _ in range(5):
+        worker = httpd.workers(count=2)[0]
+        os.kill(worker.pid, signal.SIGKILL)
+        waiting.for_exit(worker.pid)
+        # Kept connections of the dead one are all that the children have of it.
+        for _ in range(10):
+            assert httpd.get("/").status == 200
