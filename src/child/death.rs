@@ -14,12 +14,13 @@ use wire::status::Report;
 
 use super::status::ask;
 
-/// Pauses before the supervisor is asked, in milliseconds: it is quick, but on a busy machine.
-const PAUSES: [u64; 8] = [1, 3, 6, 15, 30, 60, 120, 240];
+/// Pauses before the supervisor is asked, in milliseconds. It is quick, but on a busy machine; and what it
+/// has told once it tells again for a tenth of a second.
+const PAUSES: [u64; 4] = [5, 115, 120, 240];
 /// Longest that one answer may take.
 const LIMIT: Duration = Duration::from_millis(500);
 /// The same for a client that is to learn at once that its response is broken.
-const PAUSES_AT_ONCE: [u64; 2] = [1, 3];
+const PAUSES_AT_ONCE: [u64; 1] = [3];
 const LIMIT_AT_ONCE: Duration = Duration::from_millis(20);
 /// How long nobody asks after somebody has in vain, in milliseconds.
 const QUIET: u64 = 5000;

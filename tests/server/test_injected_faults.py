@@ -248,7 +248,7 @@ def test_a_kernel_without_pidfds_has_deaths_seen_and_replaced_as_well(faults, us
     httpd.error_log.allow("WSGI0(339|146)")
     os.kill(first.pid, signal.SIGKILL)
     httpd.error_log.expect("WSGI0339.*killed by SIGKILL")
-    waiting.until(lambda: {w.pid for w in httpd.workers()} & {second.pid} and len(httpd.workers()) == 2, 5, "a successor")
+    waiting.until(lambda: {w.pid for w in httpd.workers()} & {second.pid} and len(httpd.workers()) == 2, 10, "a successor")
     with httpd.load(clients=4) as load:
         for _ in range(3):
             httpd.graceful()

@@ -155,6 +155,7 @@ def application(environ, start_response):
     return [b"done" if done.is_set() else b"talking"]
 """)
     httpd.serve("talks.wsgi")
+    httpd.error_log.expect("worker .* is ready", level="info")
     httpd.error_log.allow("yyy")
     supervisor = httpd.supervisor
     os.kill(supervisor.pid, signal.SIGSTOP)
