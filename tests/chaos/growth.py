@@ -1,4 +1,8 @@
-"""How much each process of a server holds: memory and descriptors, by what the process is."""
+"""How much each process of a server holds: memory and descriptors, by what the process is.
+
+Connections that are kept between requests are not counted: how many there are depends on how many
+requests were under way at once, up to a bound that is tested by itself.
+"""
 
 from dataclasses import dataclass
 
@@ -26,7 +30,8 @@ def take(server, groups):
     for group in groups:
         roles += [(f"worker {group}", worker) for worker in sorted(server.workers(group), key=lambda p: p.pid)]
     return [
-        Figures(role, p.pid, p.resident_memory, p.private_memory, len(p.descriptors), p.threads) for role, p in roles
+        Figures(role, p.pid, p.resident_memory, p.private_memory, len(p.descriptors) - len(p.kept_connections), p.threads)
+        for role, p in roles
     ]
 
 

@@ -127,6 +127,14 @@ class Process:
                 continue
         return found
 
+    @property
+    def kept_connections(self):
+        """Connections between Apache's children and workers that this process has an end of."""
+        stream, listening = "0001", 0x10000
+        rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+        unix = {row[6] for row in rows if row[4] == stream and not int(row[3], 16) & listening}
+        return {kind for kind in self.descriptors.values() if kind.removeprefix("socket:[").rstrip("]") in unix}
+
     def is_writable(self, descriptor):
         """Whether `descriptor` was opened for writing."""
         flags = re.search(rb"flags:\s*(\d+)", self._read(f"fdinfo/{descriptor}"))

@@ -32,11 +32,6 @@ def application(environ, start_response):
 ours = pytest.mark.differs("connections-are-kept", run=False)
 
 
-def kept_by(worker):
-    """The kept connections of a worker, by the kernel's numbers."""
-    return {kind for number, kind in worker.descriptors.items() if number > 4 and kind.startswith("socket:")}
-
-
 @pytest.fixture
 def folder(httpd):
     made = httpd.root / "shared"
@@ -53,7 +48,7 @@ def test_requests_follow_each_other_over_one_connection(httpd):
     seen = set()
     for _ in range(100):
         assert httpd.get("/").status == 200
-        seen |= waiting.until(lambda: kept_by(worker), what="a kept connection")
+        seen |= waiting.until(lambda: worker.kept_connections, what="a kept connection")
     # Some more than one: a client may ask again before the child has put the connection away.
     assert len(seen) < 50, seen
 
@@ -179,3 +174,15 @@ def test_a_killed_worker_costs_no_request_that_it_had_not_begun(httpd):
         # Kept connections of the dead one are all that the children have of it.
         for _ in range(10):
             assert httpd.get("/").status == 200
+
+
+@ours
+def test_no_more_connections_are_kept_than_threads(httpd):
+    httpd.serve("hello.wsgi", options="threads=3")
+    with httpd.load(clients=16) as load:
+        load.more(400)
+    assert not load.failures
+    worker, = httpd.workers(count=1)
+    children = httpd.children()
+    waiting.until(lambda: all(len(child.kept_connections) <= 3 for child in children), what="idle connections to be closed")
+    waiting.until(lambda: len(worker.kept_connections) <= 3 * len(httpd.children()), what="the worker to see it")
