@@ -161,11 +161,16 @@ pub(super) mod tests {
 
     /// A pool of its own for a test, destroyed at its end.
     pub(in crate::apache) fn with_pool(test: impl FnOnce(Pool<'_>)) {
+        // Tests run in threads at once, and APR counts its beginnings before it has begun.
+        static BEGUN: std::sync::Once = std::sync::Once::new();
+        BEGUN.call_once(|| {
+            // SAFETY: touches nothing of ours, and is called once.
+            unsafe { sys::apr_initialize() };
+        });
         let mut raw = ptr::null_mut();
-        // SAFETY: apr_initialize may be called any number of times; `raw` receives a fresh pool,
-        // which is destroyed after the view is gone.
+        // SAFETY: APR has begun; `raw` receives a fresh pool, which is destroyed after the view is
+        // gone.
         unsafe {
-            sys::apr_initialize();
             sys::apr_pool_create_ex(&mut raw, ptr::null_mut(), None, ptr::null_mut());
             test(Pool::lent(raw).expect("a fresh pool"));
             sys::apr_pool_destroy(raw);

@@ -9,9 +9,12 @@ of crates/wire, written a second time.
 
 import array
 import os
+import signal
 import socket
 import struct
 import threading
+
+import waiting
 
 VERSION = 1
 REQUEST, BODY, BODY_END, BODY_FAILED = 1, 2, 3, 4
@@ -89,6 +92,12 @@ class FakeWorker:
         self._listener.bind(str(self.path))
         os.chmod(self.path, 0o666)
         self._listener.listen(64)
+        # Apache's children would ask the real workers over connections that they keep; those close
+        # them when they leave.
+        if any(child.kept_connections for child in httpd.children()):
+            for worker in httpd.workers():
+                os.kill(worker.pid, signal.SIGUSR1)
+                waiting.for_exit(worker.pid)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 

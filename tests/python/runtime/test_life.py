@@ -275,7 +275,7 @@ def test_a_service_process_runs_its_scripts_and_ends_as_python_does(worker, scri
     """)
     for way in ("stop", "drain", "gone", "signal"):
         w = worker(threads=0, preload=[(str(path), "")])
-        eventually(lambda: diary.exists())
+        eventually(lambda: diary.exists() and diary.read_text() == "True\n")
         if way == "stop":
             w.control.send(wire.stop(5000))
         elif way == "drain":
