@@ -5,7 +5,7 @@
 //! as it always does, and the supervisor starts the process anew. SIGTERM raises SystemExit in them.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use os::poll::{poll_uninterrupted, Wanted};
@@ -27,12 +27,13 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// Time to end in where `shutdown-timeout` is 0.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
-/// SIGTERM has reached Python.
-static ENDING: AtomicBool = AtomicBool::new(false);
+/// SIGTERM has reached Python. Locked while one is sent, so that none comes when the handler has run:
+/// Python takes it down when it ends, and the next would kill the process.
+static ENDING: Mutex<bool> = Mutex::new(false);
 
 /// Called by Python's handler of SIGTERM.
 pub fn note_ending() {
-    ENDING.store(true, Ordering::Relaxed);
+    *ENDING.lock().unwrap_or_else(PoisonError::into_inner) = true;
 }
 
 /// Runs the scripts. Python is to end when this returns.
@@ -146,11 +147,12 @@ fn attend(control: &Control, main: Thread, shutdown: Duration) {
         if left.is_zero() {
             process::exit_now(0);
         }
-        // Again and again, since one may come just before a system call begins. Not once the handler
-        // has run: Python takes it down when it ends.
-        if !ENDING.load(Ordering::Relaxed) {
+        // Again and again, since one may come just before a system call begins.
+        let ending = ENDING.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*ending {
             main.terminate();
         }
+        drop(ending);
         let mut wanted = [Wanted::readable(control.as_fd())];
         let _ = poll_uninterrupted(&mut wanted, Some(left.min(AGAIN)));
         let sooner = match control.receive() {
