@@ -256,7 +256,9 @@ def test_a_kernel_without_pidfds_has_deaths_seen_and_replaced_as_well(faults, us
         os.kill(httpd.workers()[0].pid, signal.SIGUSR1)
         load.more(200)
     assert not load.failures, load.failures[:3]
+    # What a killed supervisor costs, and says, is another test's matter.
+    httpd.error_log.allow("WSGI0", "exit signal")
     os.kill(httpd.supervisor.pid, signal.SIGKILL)
-    httpd.error_log.allow("WSGI0(384|116|117|124|147|345)", "exit signal")
     well_again(httpd)
+    httpd.workers(count=2)
     assert httpd.stop() < 5 + waiting.SLACK
