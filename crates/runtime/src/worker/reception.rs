@@ -29,8 +29,10 @@ use crate::process_log;
 /// How long a peer may take to begin its first request, in microseconds: a child sends in the
 /// moment it has connected.
 const PATIENCE: u64 = 1_000_000;
-/// How often it is looked for requests that wait while all threads are busy.
-const GLANCE: Duration = Duration::from_millis(2);
+/// How often it is looked for requests that wait while all threads are busy. They are sent elsewhere
+/// when none has taken anything up from one look to the next: on a machine with too much to do
+/// nothing may run for some milliseconds, and then elsewhere is no better.
+const GLANCE: Duration = Duration::from_millis(5);
 /// How long that goes on after a moment in which all threads were busy, in microseconds: to begin
 /// it takes waking the main thread.
 const VIGIL: u64 = 100_000;
@@ -38,7 +40,7 @@ const VIGIL: u64 = 100_000;
 const ROUND: Duration = Duration::from_secs(1);
 /// For how long requests on kept connections may be passed over for those at the listener, in
 /// microseconds.
-const PASSED_OVER: u64 = 20_000;
+const PASSED_OVER: u64 = 50_000;
 /// Most connections without a request. More children than that are not kept up with; a worker must
 /// keep descriptors for its application.
 const MOST_GUESTS: usize = 256;
