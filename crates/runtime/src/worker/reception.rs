@@ -128,8 +128,8 @@ pub struct Reception {
 /// What the main thread remembers from one look to the next.
 #[derive(Default)]
 pub struct Lookout {
-    /// [`Reception::taken`] at the last look at which all threads were busy.
-    taken: Option<usize>,
+    /// [`Reception::taken`], and since when it is that with all threads busy.
+    taken: Option<(usize, u64)>,
     /// [`Reception::taken_kept`], and since when it is that.
     kept: (usize, u64),
     /// Until when to go on looking often.
@@ -325,10 +325,20 @@ impl Reception {
         } else if self.room().count > 0 {
             lookout.until = now + VIGIL;
             self.watched.store(true, Ordering::SeqCst);
-            let taken = self.taken.load(Ordering::Relaxed);
-            let nothing_moves = lookout.taken.replace(taken) == Some(taken);
-            if nothing_moves || self.passes_over(lookout, now) {
+            if self.stands_still(lookout, now) || self.passes_over(lookout, now) {
                 self.send_away();
+            }
+        }
+    }
+
+    /// Whether no thread has taken anything up for a moment.
+    fn stands_still(&self, lookout: &mut Lookout, now: u64) -> bool {
+        let taken = self.taken.load(Ordering::Relaxed);
+        match lookout.taken {
+            Some((before, since)) if before == taken => now >= since + GLANCE.as_micros() as u64,
+            _ => {
+                lookout.taken = Some((taken, now));
+                false
             }
         }
     }
