@@ -5,9 +5,9 @@
 //! body is moved on, the socket is read until it is dry, and only then something is waited for.
 //! Nothing in it blocks but that wait, and the client's own filters once the worker is done.
 //!
-//! System calls of a small request over a kept connection: `sendmsg`, `poll`, `recvmsg`. A blocking
-//! receive would need `setsockopt(SO_RCVTIMEO)` in place of the `poll`, so it saves nothing, and a
-//! connect that never waits needs the socket non-blocking anyway. `poll` before the
+//! System calls of a small request over a kept connection: `sendmsg`, `recvmsg`. Over a new one a
+//! `poll` comes between them: to have the receive wait would take a `setsockopt(SO_RCVTIMEO)`, which
+//! pays where the connection carries more than one request. `poll` before the
 //! first receive, because an answer cannot be there yet; later the socket is read first.
 
 mod delivery;
@@ -116,6 +116,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     /// A conversation over `peer`, a connection on which no other is under way.
     pub fn new(peer: P, client: &'x mut C, order: &'x mut Order<'o>) -> Self {
         let credit = client.socket().map_or(0, |_| delivery::SIP);
+        let dry = !peer.is_kept();
         Exchange {
             peer,
             client,
@@ -130,7 +131,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             took: Instant::now(),
             unflushed: 0,
             flush_is_due: false,
-            dry: true,
+            dry,
             waited_for: Instant::now(),
             nap: Duration::from_millis(1),
             awaited: false,
