@@ -489,7 +489,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
         // Over a socket the room in it says when the next is due, else the worker's pause.
         let holds_back = (self.unflushed > 0 || !self.held.is_empty()) && !behind;
         if holds_back {
-            left = left.min(self.order.limits.flush_delay);
+            left = left.min(self.flush_delay());
         }
         if owed {
             let glance = if self.client.socket().is_some() {
@@ -532,7 +532,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
         } else if ready.from_client && !owed {
             self.read_ahead();
         }
-        if ready.is_empty() && holds_back {
+        if ready.is_empty() && holds_back && silent_for + left >= self.flush_delay() {
             self.pause()?;
         }
         Ok(())

@@ -27,6 +27,9 @@ pub(super) const SIP: usize = 16 << 10;
 /// call of httpd's filters costs a chunk and packets of its own.
 const GATHER: usize = 256 << 10;
 
+/// A pause of the worker that clients notice.
+const NOTICED: Duration = Duration::from_millis(500);
+
 impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
     /// Takes bytes of the body.
     pub(super) fn data(&mut self, mut part: Part) -> Result<(), Stop> {
@@ -290,6 +293,17 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
     fn shrunk(&self) -> Stop {
         let why = "the file is shorter than what was to be sent of it";
         Stop::Trouble(Trouble::not_a_file(self.order.group, why))
+    }
+
+    /// How long the worker may pause before the client gets what there is. Nobody can say whether an
+    /// HTTP/2 stream has room for much; where it has not the worker would wait for its client. So much
+    /// is held for it until the pause is one that a person notices.
+    pub(super) fn flush_delay(&self) -> Duration {
+        let usual = self.order.limits.flush_delay;
+        match self.client.socket() {
+            None if self.held.len() > SIP => usual.max(NOTICED),
+            _ => usual,
+        }
     }
 
     /// The worker has paused: what there is goes to the client, as soon as that costs no wait.
