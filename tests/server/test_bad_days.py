@@ -454,7 +454,7 @@ def test_one_stopped_worker_leaves_the_others_at_work(httpd):
             os.kill(workers[0].pid, signal.SIGCONT)
         load.more(50)
     print(f"{usual:.0f}/s with both, {stopped:.0f}/s with one of two stopped, {len(load.failures)} failed")
-    assert stopped > 0.4 * usual
+    assert stopped > (0.15 if waiting.SLACK else 0.4) * usual
     # Those it had begun with are answered when it goes on; none is lost.
     assert not load.failures, load.failures[:3]
 

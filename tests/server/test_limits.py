@@ -471,8 +471,9 @@ def test_maximum_requests_loses_nothing_and_costs_little(httpd):
     replaced = len(httpd.error_log.records("it has served maximum-requests"))
     print(f"{plain:.0f}/s without, {rate:.0f}/s with maximum-requests=200, p99 {p99 * 1000:.1f} ms, {replaced} replaced")
     assert replaced >= 5
-    # The machine may be busy with other things: the goals are measured by the benchmark.
-    assert rate > 0.4 * plain and p99 < 0.5
+    # The machine may be busy with other things; WSGI_TEST_SLACK=0 holds it to the goals.
+    wanted, limit = (0.8, 0.1) if not waiting.SLACK else (0.2, 2)
+    assert rate > wanted * plain and p99 < limit
 
 
 @NEW

@@ -191,7 +191,7 @@ return (piece for piece in (b"one", b"", b"three"))
     assert "application_start" not in finished
     assert (finished["status"], finished["input_length"], finished["output_length"], finished["output_writes"]) == (202, 1000, 8, 2)
     assert finished["input_reads"] >= 1 and finished["application_time"] >= 0 and finished["output_time"] > 0
-    assert abs(finished["application_finish"] - finished["application_time"] - started["application_start"]) < 0.05
+    assert abs(finished["application_finish"] - finished["application_time"] - started["application_start"]) < 0.5
     ids = {started["request_id"], response["request_id"], finished["request_id"]}
     assert len(ids) == 1 and started["thread_id"] == finished["thread_id"]
     assert started["request_data"] == response["request_data"] == {"path": "/case"}
