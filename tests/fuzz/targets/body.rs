@@ -55,6 +55,8 @@ impl Stream for Connection {
 
     fn hurry(&self) {}
 
+    fn keep(&self) {}
+
     fn shutdown(&self) {}
 }
 

@@ -161,8 +161,8 @@ impl Client for Browser {
         assert!(!self.headed && head.status() >= 400);
     }
 
-    fn data(&mut self, bytes: &[u8], then: Then) -> Result<(), Gone> {
-        self.take(bytes.len() as u64, then);
+    fn data(&mut self, pieces: &[&[u8]], then: Then) -> Result<(), Gone> {
+        self.take(pieces.concat().len() as u64, then);
         Ok(())
     }
 
@@ -215,6 +215,7 @@ fuzz_target!(|input: &[u8]| {
         successor: Duration::ZERO,
         silence: Duration::from_secs(60),
         client: Duration::from_secs(60),
+        reader: Duration::from_secs(60),
         flush_delay: Duration::ZERO,
         flush_bytes: 1000,
         held: 500,
