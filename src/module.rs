@@ -19,7 +19,6 @@ use crate::child::kept::Kept;
 use crate::child::serving::{Entrance, Serving};
 use crate::config::alias::Location;
 use crate::config::given::Text;
-use crate::config::process_group::ProcessGroup;
 use crate::config::{self, DirGiven, Globals, Place, ServerGiven, VirtualHost};
 use crate::parent;
 use crate::parent::machine::Machine;
@@ -139,12 +138,11 @@ impl Module for Wsgi {
             .doors
             .into_iter()
             .map(|(name, door)| {
-                let size = |group: &ProcessGroup| (group.processes, group.threads);
-                let (processes, threads) = groups.find(&name).map_or((1, 1), size);
+                let processes = groups.find(&name).map_or(1, |group| group.processes);
                 let entrance = Entrance {
                     path: door.socket_path,
                     key: door.key,
-                    kept: Kept::new(processes, threads),
+                    kept: Kept::new(processes),
                 };
                 (name, entrance)
             })

@@ -9,6 +9,10 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// Most idle connections to one process. As many are idle at once as clients have their answer and
+/// not asked again, which may be more than the process has threads.
+const MOST_IDLE: usize = 64;
+
 /// A worker process, as far as this child has to do with it.
 #[derive(Debug)]
 struct Process {
@@ -22,9 +26,6 @@ struct Process {
 #[derive(Debug)]
 pub struct Kept {
     processes: usize,
-    /// Of each process. It answers no more requests than that at once, so that more connections are
-    /// of no use when none of them is.
-    threads: usize,
     known: Mutex<Vec<Process>>,
 }
 
@@ -52,11 +53,10 @@ impl Claim<'_> {
 }
 
 impl Kept {
-    /// For a group of so many processes with so many threads each.
-    pub fn new(processes: u32, threads: u32) -> Kept {
+    /// For a group of so many processes.
+    pub fn new(processes: u32) -> Kept {
         Kept {
             processes: processes as usize,
-            threads: threads as usize,
             known: Mutex::default(),
         }
     }
@@ -92,7 +92,7 @@ impl Kept {
     pub fn keep(&self, pid: u32, fd: OwnedFd) {
         let mut known = self.known();
         if let Some(process) = known.iter_mut().find(|process| process.pid == pid) {
-            if process.idle.len() < self.threads {
+            if process.idle.len() < MOST_IDLE {
                 process.idle.push(fd);
             }
             return;
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn what_was_kept_last_is_taken_first() {
-        let kept = Kept::new(1, 5);
+        let kept = Kept::new(1);
         assert!(kept.take().is_none());
         let (one, two) = (fd(), fd());
         let numbers = [two.as_raw_fd(), one.as_raw_fd()];
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn of_several_processes_the_one_with_fewest_requests_is_taken() {
-        let kept = Kept::new(2, 5);
+        let kept = Kept::new(2);
         for pid in [7, 8, 7, 8] {
             kept.keep(pid, fd());
         }
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_not_connected_to_is_given_its_chance() {
-        let kept = Kept::new(2, 5);
+        let kept = Kept::new(2);
         kept.keep(7, fd());
         kept.keep(7, fd());
         let _first = kept.take().unwrap();
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_forgotten_is_sent_nothing_more() {
-        let kept = Kept::new(1, 5);
+        let kept = Kept::new(1);
         kept.keep(7, fd());
         kept.keep(7, fd());
         let (_fd, claim) = kept.take().unwrap();
@@ -171,17 +171,17 @@ mod tests {
 
     #[test]
     fn what_is_kept_has_a_bound() {
-        let kept = Kept::new(2, 5);
+        let kept = Kept::new(2);
         for pid in 0..100 {
             for _ in 0..3 {
                 kept.keep(pid, fd());
             }
         }
-        for _ in 0..10 {
+        for _ in 0..2 * MOST_IDLE {
             kept.keep(99, fd());
         }
         let known = kept.known();
         assert_eq!(known.len(), 5);
-        assert_eq!(known.last().unwrap().idle.len(), 5);
+        assert_eq!(known.last().unwrap().idle.len(), MOST_IDLE);
     }
 }

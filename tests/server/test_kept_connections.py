@@ -174,15 +174,3 @@ def test_a_killed_worker_costs_no_request_that_it_had_not_begun(httpd):
         # Kept connections of the dead one are all that the children have of it.
         for _ in range(10):
             assert httpd.get("/").status == 200
-
-
-@ours
-def test_no_more_connections_are_kept_than_threads(httpd):
-    httpd.serve("hello.wsgi", options="threads=3")
-    with httpd.load(clients=16) as load:
-        load.more(400)
-    assert not load.failures
-    worker, = httpd.workers(count=1)
-    children = httpd.children()
-    waiting.until(lambda: all(len(child.kept_connections) <= 3 for child in children), what="idle connections to be closed")
-    waiting.until(lambda: len(worker.kept_connections) <= 3 * len(httpd.children()), what="the worker to see it")

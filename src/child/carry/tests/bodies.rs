@@ -206,7 +206,7 @@ fn the_pulled_body_and_the_response_move_at_the_same_time() {
     let path_bytes = path.to_str().unwrap().as_bytes().to_vec();
     let mut door = crate::child::dial::Door {
         path: &path_bytes,
-        kept: &crate::child::kept::Kept::new(1, 1),
+        kept: &crate::child::kept::Kept::new(1),
     };
     let outcome = carry(
         &mut door,
