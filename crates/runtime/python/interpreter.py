@@ -20,7 +20,7 @@ def configure(settings):
             sys.setswitchinterval(settings["switch_interval"])
         if settings["locale"] is not None:
             _set_locale(settings["locale"])
-    os.register_at_fork(after_in_child=native.forked)
+    os.register_at_fork(before=native.forks, after_in_parent=native.forks, after_in_child=native.forked)
     scripts.required = settings["script_owner"]
     scripts.group = settings["process_group"]
     public = module.build(settings)

@@ -12,10 +12,11 @@ use wire::response::{Level, MAX_LOG_TEXT};
 use super::calls::interim;
 use super::object::{Exception, Gil, Object, Raised};
 use super::types::{self, Arguments, Table};
+use crate::fork::{self, Moment};
+use crate::process_log;
 use crate::worker::service;
 use crate::wsgi::exchange::Exchange;
 use crate::wsgi::lines::Lines;
-use crate::{fork, process_log};
 
 /// The request that a thread serves.
 struct Current {
@@ -300,7 +301,21 @@ unsafe extern "C" fn forked(
     // SAFETY: called by Python, with the GIL.
     unsafe {
         types::enter_object("forked", |gil| {
-            fork::note();
+            fork::note(Moment::Inside);
+            Ok(gil.none())
+        })
+    }
+}
+
+unsafe extern "C" fn forks(
+    _: *mut ffi::PyObject,
+    _: *mut *mut ffi::PyObject,
+    _: ffi::Py_ssize_t,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by Python, with the GIL.
+    unsafe {
+        types::enter_object("forks", |gil| {
+            fork::note(Moment::Around);
             Ok(gil.none())
         })
     }
@@ -320,7 +335,9 @@ unsafe extern "C" fn ending(
     }
 }
 
-static METHODS: Table<[ffi::PyMethodDef; 8]> = Table::new([
+const COUNT: usize = 9;
+
+static METHODS: Table<[ffi::PyMethodDef; COUNT]> = Table::new([
     types::method(
         c"write",
         write,
@@ -336,6 +353,11 @@ static METHODS: Table<[ffi::PyMethodDef; 8]> = Table::new([
         c"forked",
         forked,
         c"Called in a process that the application forked.",
+    ),
+    types::method(
+        c"forks",
+        forks,
+        c"Called before the application forks, and after.",
     ),
     types::method(
         c"ending",
@@ -366,7 +388,7 @@ pub fn module(gil: Gil<'_>) -> Result<Object, Raised> {
     unsafe {
         let module = gil.own(ffi::PyModule_New(c"_mod_wsgi.native".as_ptr()))?;
         let table = METHODS.as_ptr().cast::<ffi::PyMethodDef>();
-        for i in 0..8 {
+        for i in 0..COUNT {
             let method = table.add(i);
             let function = gil.own(ffi::PyCFunction_NewEx(
                 method,

@@ -6,7 +6,7 @@
 //! reset and knows that the request may go to another worker.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use os::poll::{poll_uninterrupted, Wanted};
 use os::socket::{self, Direction, Wait};
 use wire::frame::{self, Kind, HEAD_LEN};
 
+use super::reception::Visitor;
 use crate::fork;
 use crate::wsgi::outlet::Stream;
 
@@ -33,7 +34,7 @@ const MOST_PIECES: u32 = 1 << 12;
 
 /// One connection, while it carries one request.
 pub struct Connection {
-    fd: OwnedFd,
+    visitor: Visitor,
     /// Longest wait for one read or write.
     limit: Duration,
     /// Writes don't wait.
@@ -55,32 +56,36 @@ pub enum Taken {
 }
 
 impl Connection {
-    pub fn new(fd: OwnedFd, limit: Duration) -> Self {
+    pub fn new(visitor: Visitor, limit: Duration) -> Self {
         Self {
-            fd,
+            visitor,
             limit,
             hurried: AtomicBool::new(false),
             over: AtomicBool::new(false),
         }
     }
 
-    /// The descriptor, for the next request, where the answer of this one said that the connection
-    /// is kept.
-    pub fn into_kept(self) -> Option<OwnedFd> {
-        self.over.into_inner().then_some(self.fd)
+    /// The visitor, for its next request, where the answer of this one said that it is kept.
+    pub fn into_kept(self) -> Option<Visitor> {
+        self.over.into_inner().then_some(self.visitor)
     }
 
-    /// The descriptor, over which nothing has come yet.
-    pub fn into_fd(self) -> OwnedFd {
-        self.fd
+    /// The visitor, of whom nothing has come yet.
+    pub fn into_visitor(self) -> Visitor {
+        self.visitor
+    }
+
+    /// It has carried a request before.
+    pub fn is_kept(&self) -> bool {
+        !self.visitor.is_new()
     }
 
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.visitor.as_fd()
     }
 
     fn readable_within(&self, limit: Duration) -> bool {
-        let mut wanted = [Wanted::readable(self.fd.as_fd())];
+        let mut wanted = [Wanted::readable(self.visitor.as_fd())];
         matches!(poll_uninterrupted(&mut wanted, Some(limit)), Ok(n) if n > 0)
     }
 
@@ -89,7 +94,8 @@ impl Connection {
     pub fn take_request(&self, memory: &mut Vec<u8>) -> Taken {
         let mut pauses = 0;
         loop {
-            let peeked = match socket::peek(self.fd.as_fd(), &mut memory[..PEEK], Wait::Never) {
+            let peeked = match socket::peek(self.visitor.as_fd(), &mut memory[..PEEK], Wait::Never)
+            {
                 Ok(0) => return Taken::Nothing(None),
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken::NotYet,
@@ -131,7 +137,7 @@ impl Connection {
         let mut at = 0;
         let end = clock::monotonic() + MOST_PATIENCE;
         for _ in 0..MOST_PIECES {
-            match socket::recv(self.fd.as_fd(), &mut memory[at..total], Wait::Never) {
+            match socket::recv(self.visitor.as_fd(), &mut memory[at..total], Wait::Never) {
                 Ok(0) => return Taken::Nothing(None),
                 Ok(n) => at += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -156,17 +162,12 @@ impl Connection {
         let mut scratch = [0; 4 * 1024];
         while len > 0 {
             let part = len.min(scratch.len());
-            match socket::recv(self.fd.as_fd(), &mut scratch[..part], Wait::Never) {
+            match socket::recv(self.visitor.as_fd(), &mut scratch[..part], Wait::Never) {
                 Ok(n) if n > 0 => len -= n,
                 _ => return false,
             }
         }
         true
-    }
-
-    /// The child has withdrawn the request, or its client has closed its side. Does not wait.
-    pub fn is_withdrawn(&self) -> bool {
-        self.is_ending()
     }
 
     /// Sends a whole message; nobody minds if it does not arrive.
@@ -189,13 +190,13 @@ impl Stream for Connection {
         let both = [IoSlice::new(first), IoSlice::new(second)];
         let bufs = if second.is_empty() { &both[..1] } else { &both };
         loop {
-            match socket::send(self.fd.as_fd(), bufs, file, Wait::Never) {
+            match socket::send(self.visitor.as_fd(), bufs, file, Wait::Never) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let limit = match self.hurried.load(Ordering::SeqCst) {
                         true => Duration::ZERO,
                         false => self.limit,
                     };
-                    let mut wanted = [Wanted::writable(self.fd.as_fd())];
+                    let mut wanted = [Wanted::writable(self.visitor.as_fd())];
                     if poll_uninterrupted(&mut wanted, Some(limit))? == 0 {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
@@ -214,7 +215,7 @@ impl Stream for Connection {
             return Err(io::ErrorKind::NotConnected.into());
         }
         loop {
-            match socket::recv(self.fd.as_fd(), into, Wait::Never) {
+            match socket::recv(self.visitor.as_fd(), into, Wait::Never) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if !self.readable_within(limit) {
                         return Err(io::ErrorKind::TimedOut.into());
@@ -226,14 +227,14 @@ impl Stream for Connection {
     }
 
     fn is_ending(&self) -> bool {
-        let mut wanted = [Wanted::gone(self.fd.as_fd())];
+        let mut wanted = [Wanted::gone(self.visitor.as_fd())];
         // A poll that fails has seen nothing.
         let _ = poll_uninterrupted(&mut wanted, Some(Duration::ZERO));
         wanted[0].has_hung_up()
     }
 
     fn is_closed_within(&self, limit: Duration) -> bool {
-        let mut wanted = [Wanted::failed(self.fd.as_fd())];
+        let mut wanted = [Wanted::failed(self.visitor.as_fd())];
         let _ = poll_uninterrupted(&mut wanted, Some(limit));
         wanted[0].has_failed()
     }
@@ -248,7 +249,7 @@ impl Stream for Connection {
 
     fn shutdown(&self) {
         // Fails only where the other end is gone already.
-        let _ = socket::shutdown(self.fd.as_fd(), Direction::Both);
+        let _ = socket::shutdown(self.visitor.as_fd(), Direction::Both);
     }
 }
 
@@ -260,7 +261,9 @@ mod tests {
     fn pair() -> (Connection, Connection) {
         let (a, b) = socket::stream_pair().unwrap();
         let limit = Duration::from_millis(200);
-        (Connection::new(a, limit), Connection::new(b, limit))
+        [a, b]
+            .map(|fd| Connection::new(Visitor::new(fd, 0), limit))
+            .into()
     }
 
     fn request(body: usize) -> Vec<u8> {

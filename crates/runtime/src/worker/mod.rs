@@ -307,7 +307,7 @@ fn come_up(
         control,
     });
     let own = Arc::clone(&worker);
-    fork::at_fork(move || own.reception.leave_to_parent());
+    fork::watch(move |moment| own.reception.note_fork(moment));
     match load(&worker, seat, &mut signals, &mut dumps).map_err(unusable_of(&worker))? {
         Ok(()) => {}
         Err(report) if worker.setup.has_peers => {

@@ -24,6 +24,7 @@ use os::poll::{poll, Wanted};
 use os::{clock, descriptor, socket};
 use wire::log_id::CONNECTION_DROPPED;
 
+use crate::fork::Moment;
 use crate::process_log;
 
 /// How long a peer may take to begin its first request, in microseconds: a child sends in the
@@ -43,59 +44,79 @@ const ROUND: Duration = Duration::from_secs(1);
 const PASSED_OVER: u64 = 50_000;
 /// Most connections without a request. More children than that are not kept up with; a worker must
 /// keep descriptors for its application.
-const MOST_GUESTS: usize = 256;
+const MOST_VISITORS: usize = 256;
 
-/// Tokens of the set; those of guests are their descriptors.
+/// Tokens of the set; those of visitors are their descriptors.
 const LISTENER: u64 = u64::MAX;
 const CLOSING: u64 = u64::MAX - 1;
 
-/// A connection on which no request is served.
-struct Guest {
+/// A connection of an Apache child, whether or not it carries a request just now.
+pub struct Visitor {
     fd: OwnedFd,
-    /// For one that has not sent anything yet: when it came, in microseconds of the monotonic clock.
-    silent_since: Option<u64>,
+    /// For one that has not had a request served: when it came, in microseconds of the monotonic clock.
+    new_since: Option<u64>,
+    /// It is in the set, where it has to be asked for anew.
+    in_set: bool,
+    /// [`Reception::forks`] when it was handed out.
+    forks: usize,
 }
 
-impl Guest {
-    fn is_new(&self) -> bool {
-        self.silent_since.is_some()
+impl Visitor {
+    pub fn new(fd: OwnedFd, forks: usize) -> Self {
+        Self {
+            fd,
+            new_since: Some(clock::monotonic_us()),
+            in_set: false,
+            forks,
+        }
+    }
+
+    /// No request of it has been served.
+    pub fn is_new(&self) -> bool {
+        self.new_since.is_some()
+    }
+
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 
-/// The guests, by descriptor.
+/// Visitors without a request, by descriptor.
 #[derive(Default)]
 struct Room {
-    guests: Vec<Option<Guest>>,
+    visitors: Vec<Option<Visitor>>,
     count: usize,
-    silent: usize,
+    /// Those of them that are new.
+    new: usize,
     closed: bool,
 }
 
 impl Room {
-    fn take(&mut self, token: u64) -> Option<Guest> {
-        let guest = self.guests.get_mut(usize::try_from(token).ok()?)?.take()?;
+    fn take(&mut self, token: u64) -> Option<Visitor> {
+        let place = self.visitors.get_mut(usize::try_from(token).ok()?)?;
+        let visitor = place.take()?;
         self.count -= 1;
-        self.silent -= usize::from(guest.is_new());
-        Some(guest)
+        self.new -= usize::from(visitor.is_new());
+        Some(visitor)
     }
 
-    fn put(&mut self, guest: Guest) {
-        let at = guest.fd.as_raw_fd() as usize;
-        if self.guests.len() <= at {
-            self.guests.resize_with(at + 1, || None);
+    fn put(&mut self, visitor: Visitor) -> &Visitor {
+        let at = visitor.fd.as_raw_fd() as usize;
+        if self.visitors.len() <= at {
+            self.visitors.resize_with(at + 1, || None);
         }
         self.count += 1;
-        self.silent += usize::from(guest.is_new());
-        self.guests[at] = Some(guest);
+        self.new += usize::from(visitor.is_new());
+        self.visitors[at].insert(visitor)
     }
 }
 
 /// What a thread is to do next.
 pub enum Next {
-    /// A connection that was kept, and most likely carries a request.
-    Kept(OwnedFd),
-    /// A new connection.
-    New(OwnedFd),
+    /// One that was here before, and most likely brings a request.
+    Known(Visitor),
+    /// One that has just come.
+    New(Visitor),
     /// To look whether it is to go on, and to ask again.
     Nothing,
     /// No connection can be taken now; the reason.
@@ -123,17 +144,37 @@ pub struct Reception {
     taken_kept: AtomicUsize,
     /// The main thread looks for requests that wait.
     watched: AtomicBool,
+    /// Changes when the application forks: the new process has a copy of what was handed out by then,
+    /// and nobody would see its end when this process closes it.
+    forks: AtomicUsize,
 }
 
-/// What the main thread remembers from one look to the next.
+/// What the main thread remembers from one look to the next, while all threads are busy.
 #[derive(Default)]
 pub struct Lookout {
-    /// [`Reception::taken`], and since when it is that with all threads busy.
-    taken: Option<(usize, u64)>,
-    /// [`Reception::taken_kept`], and since when it is that.
-    kept: (usize, u64),
+    /// Of [`Reception::taken`].
+    taken: Still,
+    /// Of [`Reception::taken_kept`].
+    kept: Still,
     /// Until when to go on looking often.
     until: u64,
+}
+
+/// A counter, and since when it has stood still.
+#[derive(Default)]
+struct Still(Option<(usize, u64)>);
+
+impl Still {
+    /// For how long it has been `count`, in microseconds, as far as that was seen.
+    fn stands(&mut self, count: usize, now: u64) -> u64 {
+        match self.0 {
+            Some((before, since)) if before == count => now - since,
+            _ => {
+                self.0 = Some((count, now));
+                0
+            }
+        }
+    }
 }
 
 /// A thread that serves something, as long as this lives.
@@ -166,6 +207,7 @@ impl Reception {
             taken: AtomicUsize::new(0),
             taken_kept: AtomicUsize::new(0),
             watched: AtomicBool::new(false),
+            forks: AtomicUsize::new(0),
         })
     }
 
@@ -191,9 +233,10 @@ impl Reception {
             // Others took it, or it is to be closed: then it stays so.
             Ok(Some(CLOSING) | None) => Next::Nothing,
             Ok(Some(token)) => match self.room().take(token) {
-                Some(guest) => {
+                Some(mut visitor) => {
                     self.taken_kept.fetch_add(1, Ordering::Relaxed);
-                    Next::Kept(guest.fd)
+                    visitor.forks = self.forks();
+                    Next::Known(visitor)
                 }
                 None => Next::Nothing,
             },
@@ -207,7 +250,7 @@ impl Reception {
             Ok(fd) => {
                 self.others_wait.store(true, Ordering::Relaxed);
                 self.step_back();
-                Next::New(fd)
+                Next::New(Visitor::new(fd, self.forks()))
             }
             Err(error) => {
                 self.others_wait.store(false, Ordering::Relaxed);
@@ -247,36 +290,35 @@ impl Reception {
     /// Whether a connection would be kept now.
     pub fn has_room(&self) -> bool {
         let room = self.room();
-        !room.closed && room.count < MOST_GUESTS
+        !room.closed && room.count < MOST_VISITORS
     }
 
-    /// Keeps a connection for its next request. `is_known` where it was here before. Where it can't
-    /// be kept it is closed.
-    pub fn keep(&self, fd: OwnedFd, is_known: bool) {
-        self.admit(fd, is_known, None);
+    /// Keeps one whose request has been served, for the next one. Where it can't be kept it is closed.
+    pub fn keep(&self, mut visitor: Visitor) {
+        visitor.new_since = None;
+        if visitor.forks == self.forks() {
+            self.put_back(visitor);
+        }
     }
 
-    /// Keeps a new connection until it sends something. The main thread is to be woken.
-    pub fn await_first(&self, fd: OwnedFd) {
-        self.admit(fd, false, Some(clock::monotonic_us()));
-    }
-
-    fn admit(&self, fd: OwnedFd, is_known: bool, silent_since: Option<u64>) {
+    /// Keeps one over which nothing has come yet. Where it is new the main thread is to be woken.
+    pub fn put_back(&self, visitor: Visitor) {
         let mut room = self.room();
-        if room.closed || room.count >= MOST_GUESTS {
+        if room.closed || room.count >= MOST_VISITORS {
             return;
         }
-        let token = fd.as_raw_fd() as u64;
+        let token = visitor.fd.as_raw_fd() as u64;
+        let was_in_set = visitor.in_set;
         // In the room before it is in the set: a thread may be told of it at once.
-        room.put(Guest { fd, silent_since });
-        let Some(Some(guest)) = room.guests.get(token as usize) else {
-            return;
+        let visitor = room.put(Visitor {
+            in_set: true,
+            ..visitor
+        });
+        let done = match was_in_set {
+            true => self.set.once_more(visitor.as_fd(), token),
+            false => self.set.add_once(visitor.as_fd(), token),
         };
-        let added = match is_known {
-            true => self.set.once_more(guest.fd.as_fd(), token),
-            false => self.set.add_once(guest.fd.as_fd(), token),
-        };
-        if added.is_err() {
+        if done.is_err() {
             room.take(token);
         }
     }
@@ -292,23 +334,29 @@ impl Reception {
         );
         let mut room = self.room();
         room.closed = true;
-        let guests = std::mem::take(&mut room.guests);
-        (room.count, room.silent) = (0, 0);
+        let visitors = std::mem::take(&mut room.visitors);
+        (room.count, room.new) = (0, 0);
         drop(room);
-        drop(guests);
+        drop(visitors);
     }
 
-    /// In a process that the application forked: gives up the copies of what belongs to the worker,
-    /// whose end would else not be seen by those at the other ends.
-    pub fn leave_to_parent(&self) {
-        // Another thread may have held the lock at that moment, and is not in this process.
-        if let Ok(mut room) = self.room.try_lock() {
-            room.closed = true;
-            room.guests.clear();
+    fn forks(&self) -> usize {
+        self.forks.load(Ordering::SeqCst)
+    }
+
+    /// The application forks. The new process gives up its copies of those in the room.
+    pub fn note_fork(&self, moment: Moment) {
+        self.forks.fetch_add(1, Ordering::SeqCst);
+        if moment == Moment::Inside {
+            // Another thread may have held the lock at that moment, and is not in this process.
+            if let Ok(mut room) = self.room.try_lock() {
+                room.closed = true;
+                room.visitors.clear();
+            }
         }
     }
 
-    /// Looks after the guests. Called by the main thread between its waits.
+    /// Looks after the visitors in the room. Called by the main thread between its waits.
     pub fn look(&self, lookout: &mut Lookout, now: u64) {
         self.drop_silent(now);
         if now >= lookout.until {
@@ -317,7 +365,7 @@ impl Reception {
         }
         let all_busy = self.busy.load(Ordering::SeqCst) >= self.threads;
         if !all_busy {
-            lookout.taken = None;
+            (lookout.taken, lookout.kept) = Default::default();
             // The event of a connection may have gone to a process that was stopped.
             if self.is_shared && is_readable(self.listener.as_fd()) {
                 self.step_back();
@@ -325,31 +373,16 @@ impl Reception {
         } else if self.room().count > 0 {
             lookout.until = now + VIGIL;
             self.watched.store(true, Ordering::SeqCst);
-            if self.stands_still(lookout, now) || self.passes_over(lookout, now) {
+            let taken = self.taken.load(Ordering::Relaxed);
+            let kept = self.taken_kept.load(Ordering::Relaxed);
+            // No thread has taken anything up for a moment, or those at the listener always go first.
+            let stuck = lookout.taken.stands(taken, now) >= GLANCE.as_micros() as u64;
+            let passed_over = lookout.kept.stands(kept, now) >= PASSED_OVER
+                && self.others_wait.load(Ordering::Relaxed);
+            if stuck || passed_over {
                 self.send_away();
             }
         }
-    }
-
-    /// Whether no thread has taken anything up for a moment.
-    fn stands_still(&self, lookout: &mut Lookout, now: u64) -> bool {
-        let taken = self.taken.load(Ordering::Relaxed);
-        match lookout.taken {
-            Some((before, since)) if before == taken => now >= since + GLANCE.as_micros() as u64,
-            _ => {
-                lookout.taken = Some((taken, now));
-                false
-            }
-        }
-    }
-
-    /// Whether those at the listener have gone before for long.
-    fn passes_over(&self, lookout: &mut Lookout, now: u64) -> bool {
-        let kept = self.taken_kept.load(Ordering::Relaxed);
-        if lookout.kept.0 != kept || !self.others_wait.load(Ordering::Relaxed) {
-            lookout.kept = (kept, now);
-        }
-        now >= lookout.kept.1 + PASSED_OVER
     }
 
     /// How soon to look again; `None` where nothing is to be looked after.
@@ -357,7 +390,7 @@ impl Reception {
         if now < lookout.until {
             return Some(GLANCE);
         }
-        if self.room().silent > 0 {
+        if self.room().new > 0 {
             return Some(Duration::from_micros(PATIENCE / 10));
         }
         self.is_shared.then_some(ROUND)
@@ -369,37 +402,37 @@ impl Reception {
         let mut new = Vec::new();
         // The listener is told of again and again, behind all others.
         let mut others = 0;
-        for _ in 0..2 * MOST_GUESTS {
+        for _ in 0..2 * MOST_VISITORS {
             match self.set.wait(Some(Duration::ZERO)) {
                 Ok(Some(LISTENER | CLOSING)) if others < 2 => others += 1,
                 Ok(Some(LISTENER | CLOSING) | None) | Err(_) => break,
                 Ok(Some(token)) => {
                     others = 0;
-                    new.extend(self.room().take(token).filter(Guest::is_new));
+                    new.extend(self.room().take(token).filter(Visitor::is_new));
                 }
             }
         }
-        for guest in new {
-            self.admit(guest.fd, true, guest.silent_since);
+        for visitor in new {
+            self.put_back(visitor);
         }
     }
 
     /// Closes new connections over which nothing has come for too long.
     fn drop_silent(&self, now: u64) {
         let mut room = self.room();
-        if room.silent == 0 {
+        if room.new == 0 {
             return;
         }
-        let is_late = |guest: &Guest| {
-            let late = guest
-                .silent_since
+        let is_late = |visitor: &Visitor| {
+            let late = visitor
+                .new_since
                 .is_some_and(|since| now >= since + PATIENCE);
             // A request that waits for a thread is nobody's silence.
-            late && !is_readable(guest.fd.as_fd())
+            late && !is_readable(visitor.as_fd())
         };
         let late: Vec<u64> = (0..)
-            .zip(&room.guests)
-            .filter(|(_, guest)| guest.as_ref().is_some_and(is_late))
+            .zip(&room.visitors)
+            .filter(|(_, visitor)| visitor.as_ref().is_some_and(is_late))
             .map(|(token, _)| token)
             .collect();
         let dropped: Vec<_> = late.iter().filter_map(|&token| room.take(token)).collect();
@@ -419,152 +452,4 @@ fn is_readable(fd: BorrowedFd<'_>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::os::unix::net::{UnixListener, UnixStream};
-    use std::sync::atomic::AtomicU32;
-
-    use super::*;
-
-    const TICK: u64 = GLANCE.as_micros() as u64;
-
-    /// A reception, and how to connect to it.
-    fn open(threads: u32) -> (Reception, impl Fn() -> UnixStream) {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "reception-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        let path = std::env::temp_dir().join(name);
-        let listener = UnixListener::bind(&path).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let reception = Reception::open(listener.into(), threads, false).unwrap();
-        let connect = move || UnixStream::connect(&path).unwrap();
-        (reception, connect)
-    }
-
-    fn new(reception: &Reception) -> OwnedFd {
-        match reception.next() {
-            Next::New(fd) => fd,
-            _ => panic!("no new connection"),
-        }
-    }
-
-    /// A connection that is kept, from both ends.
-    fn kept(reception: &Reception, connect: &impl Fn() -> UnixStream) -> UnixStream {
-        let child = connect();
-        reception.keep(new(reception), false);
-        child
-    }
-
-    /// How it ends for the child: with the kind of an error, or without.
-    fn end(child: &mut UnixStream) -> Result<usize, io::ErrorKind> {
-        child.read(&mut [0; 8]).map_err(|error| error.kind())
-    }
-
-    #[test]
-    fn a_kept_connection_is_given_out_when_something_comes() {
-        let (reception, connect) = open(1);
-        let mut child = kept(&reception, &connect);
-        for _ in 0..2 {
-            child.write_all(b"x").unwrap();
-            let fd = loop {
-                match reception.next() {
-                    Next::Kept(fd) => break fd,
-                    Next::Nothing => {}
-                    _ => panic!("nobody else is there"),
-                }
-            };
-            socket::recv(fd.as_fd(), &mut [0; 8], socket::Wait::Never).unwrap();
-            reception.keep(fd, true);
-        }
-    }
-
-    #[test]
-    fn those_at_the_listener_come_first() {
-        let (reception, connect) = open(1);
-        let mut first = kept(&reception, &connect);
-        let _others = [connect(), connect()];
-        first.write_all(b"x").unwrap();
-        for _ in 0..2 {
-            new(&reception);
-        }
-        assert!(matches!(reception.next(), Next::Kept(_)));
-    }
-
-    #[test]
-    fn closing_wakes_all_who_wait_and_closes_what_was_kept() {
-        let (reception, connect) = open(3);
-        let mut child = kept(&reception, &connect);
-        std::thread::scope(|scope| {
-            let waiting =
-                [(); 3].map(|()| scope.spawn(|| matches!(reception.next(), Next::Nothing)));
-            reception.close();
-            for thread in waiting {
-                assert!(thread.join().unwrap());
-            }
-        });
-        assert_eq!(end(&mut child), Ok(0));
-        assert!(!reception.has_room());
-    }
-
-    #[test]
-    fn a_request_is_sent_away_unread_where_all_are_busy_and_nothing_moves() {
-        let (reception, connect) = open(1);
-        let mut child = kept(&reception, &connect);
-        let mut idle = kept(&reception, &connect);
-        idle.set_nonblocking(true).unwrap();
-        child.write_all(b"request").unwrap();
-        let (busy, wake) = reception.serve();
-        assert!(wake);
-        let mut lookout = Lookout::default();
-        reception.look(&mut lookout, 1000);
-        assert_eq!(reception.next_look(&lookout, 1000), Some(GLANCE));
-        reception.look(&mut lookout, 1000 + TICK);
-        assert_eq!(end(&mut child), Err(io::ErrorKind::ConnectionReset));
-        // One without a request stays.
-        assert_eq!(end(&mut idle), Err(io::ErrorKind::WouldBlock));
-        drop(busy);
-    }
-
-    #[test]
-    fn a_request_stays_where_threads_come_free_but_not_where_others_always_go_first() {
-        let (reception, connect) = open(1);
-        let mut child = kept(&reception, &connect);
-        child.write_all(b"request").unwrap();
-        child.set_nonblocking(true).unwrap();
-        let mut lookout = Lookout::default();
-        for (looks, seen) in [
-            (1..9, io::ErrorKind::WouldBlock),
-            (9..20, io::ErrorKind::ConnectionReset),
-        ] {
-            for look in looks {
-                let busy = reception.serve();
-                reception.look(&mut lookout, look * TICK);
-                drop(busy);
-            }
-            assert_eq!(end(&mut child), Err(seen));
-        }
-    }
-
-    #[test]
-    fn a_new_connection_has_a_second_to_begin_and_keeps_its_place_once_it_has() {
-        let (reception, connect) = open(1);
-        let (mut silent, mut speaks) = (connect(), connect());
-        let now = clock::monotonic_us();
-        for _ in 0..2 {
-            reception.await_first(new(&reception));
-        }
-        speaks.write_all(b"request").unwrap();
-        speaks.set_nonblocking(true).unwrap();
-        let _busy = reception.serve();
-        let mut lookout = Lookout::default();
-        for look in 0..3 {
-            reception.look(&mut lookout, now + look * 2 * TICK);
-        }
-        reception.look(&mut lookout, now + 10 * PATIENCE);
-        assert_eq!(end(&mut silent), Ok(0));
-        assert_eq!(end(&mut speaks), Err(io::ErrorKind::WouldBlock));
-    }
-}
+mod tests;

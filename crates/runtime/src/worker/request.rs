@@ -80,8 +80,6 @@ pub struct Accepted {
     pub len: usize,
     /// The message is still in the socket.
     pub peeked: bool,
-    /// It came over a connection that had carried one before.
-    pub is_kept: bool,
     /// When it was taken up: microseconds since the epoch, and of the monotonic clock.
     pub taken_up: u64,
     pub taken_up_at: u64,
@@ -339,7 +337,7 @@ impl Part<'_> {
             return false;
         }
         let age = clock::monotonic_us().saturating_sub(self.request.prologue.sent);
-        age < WITHDRAWN || !self.accepted.is_kept || !connection.is_withdrawn()
+        age < WITHDRAWN || !connection.is_kept() || !connection.is_ending()
     }
 
     /// Answers with a status and a record for the log.

@@ -3,6 +3,10 @@
 //! Runs in: the main thread, or the thread that attends to the supervisor while that loads scripts.
 
 use std::fmt;
+use std::time::Duration;
+
+use os::dump::{Dumps, Scope};
+use os::signal::Thread;
 
 /// Frames of ours, which say nothing about the application.
 const OWN: &str = "<mod_wsgi ";
@@ -71,9 +75,20 @@ impl fmt::Display for Frame<'_> {
     }
 }
 
+/// How long a thread may take to show its stack.
+const SHOW: Duration = Duration::from_millis(200);
+/// Most bytes of a stack in a log record.
+const MOST: usize = 16 * 1024;
+
 impl Stack {
+    /// That of a thread, or of all; empty where it can't be had.
+    pub fn of(dumps: &mut Option<Dumps>, thread: Thread, scope: Scope) -> Self {
+        let shown = dumps.as_mut().map(|dumps| dumps.ask(thread, scope, SHOW));
+        Self::read(&shown.unwrap_or_default(), MOST)
+    }
+
     /// Cuts what is longer than `most` bytes.
-    pub fn read(shown: &[u8], most: usize) -> Self {
+    fn read(shown: &[u8], most: usize) -> Self {
         let shown = &shown[..shown.len().min(most)];
         let text = String::from_utf8_lossy(shown);
         let kept: Vec<_> = text

@@ -22,16 +22,12 @@ use super::stack::Stack;
 use super::Worker;
 use crate::process_log;
 
-/// How long a thread may take to show its stack.
-const SHOW: Duration = Duration::from_millis(200);
 /// The supervisor's limit where `startup-timeout` is 0.
 const LIMIT: Duration = Duration::from_secs(300);
 /// By how much the supervisor began to count earlier, at most.
 const EARLIER: Duration = Duration::from_millis(500);
 /// How often it is looked how long the load has taken.
 const GLANCE: Duration = Duration::from_secs(5);
-/// Most bytes of a stack in a log record.
-const MOST: usize = 16 * 1024;
 
 /// One script that is being loaded.
 #[derive(Clone)]
@@ -78,7 +74,7 @@ impl Loading {
         let Some(load) = due else {
             return;
         };
-        let stack = stack(dumps, load.thread);
+        let stack = Stack::of(dumps, load.thread, Scope::Own);
         let taken = now.saturating_sub(load.since);
         let looked = load
             .looked
@@ -162,13 +158,6 @@ fn attend(
     }
 }
 
-fn stack(dumps: &mut Option<Dumps>, thread: Thread) -> Stack {
-    let shown = dumps
-        .as_mut()
-        .map(|dumps| dumps.ask(thread, Scope::Own, SHOW));
-    Stack::read(&shown.unwrap_or_default(), MOST)
-}
-
 /// Leaves; says what took so long where that was the reason.
 fn leave(worker: &Worker, dumps: &mut Option<Dumps>, since: Duration) -> ! {
     let limit = match worker.setup.group.timeouts.startup {
@@ -179,7 +168,7 @@ fn leave(worker: &Worker, dumps: &mut Option<Dumps>, since: Duration) -> ! {
     let loading = worker.preloading.lock().clone();
     if let Some(load) = loading.filter(|_| taken + EARLIER >= limit) {
         let script = load.script;
-        let stack = stack(dumps, load.thread);
+        let stack = Stack::of(dumps, load.thread, Scope::Own);
         process_log::say(&format!(
             "{LOAD_TIMED_OUT}: {script} is still being loaded after {:.1} s (startup-timeout={}) as its \
              worker starts{}. The process is replaced. It was at\n{}",

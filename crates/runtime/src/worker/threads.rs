@@ -10,7 +10,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
 use std::sync::{Arc, Barrier};
@@ -23,7 +22,7 @@ use wire::response::{Fail, Retry};
 
 use super::connection::{Connection, Taken};
 use super::groups::Sub;
-use super::reception::Next;
+use super::reception::{Next, Visitor};
 use super::request::{handle, Accepted, Desk, Handled, Memory};
 use super::{limit, Worker};
 use crate::python::interpreter::Seat;
@@ -147,9 +146,9 @@ impl Server {
         };
         let place = worker.place(None);
         while !worker.draining.load(Ordering::SeqCst) {
-            let (fd, is_kept) = match worker.reception.next() {
-                Next::Kept(fd) => (fd, true),
-                Next::New(fd) if self.is_welcome(&fd) => (fd, false),
+            let visitor = match worker.reception.next() {
+                Next::Known(visitor) => visitor,
+                Next::New(visitor) if self.is_welcome(&visitor) => visitor,
                 Next::New(_) | Next::Nothing => continue,
                 Next::Failed(error) => {
                     process_log::occasionally(&format!(
@@ -164,7 +163,7 @@ impl Server {
             if wake {
                 worker.control.wake();
             }
-            self.take_up(&mut seat, &place, fd, is_kept);
+            self.take_up(&mut seat, &place, visitor);
             if fork::happened() {
                 // The application returned in a process it had forked.
                 os::process::exit_now(0);
@@ -176,9 +175,9 @@ impl Server {
         std::mem::forget(seat);
     }
 
-    fn is_welcome(&self, fd: &OwnedFd) -> bool {
+    fn is_welcome(&self, visitor: &Visitor) -> bool {
         let group = &self.worker.setup.group;
-        let Ok(peer) = socket::peer_credentials(fd.as_fd()) else {
+        let Ok(peer) = socket::peer_credentials(visitor.as_fd()) else {
             return false;
         };
         let welcome = peer.uid == group.socket_uid
@@ -193,16 +192,19 @@ impl Server {
         welcome
     }
 
-    fn take_up(&mut self, seat: &mut Seat, place: &str, fd: OwnedFd, is_kept: bool) {
+    fn take_up(&mut self, seat: &mut Seat, place: &str, visitor: Visitor) {
         let worker = Arc::clone(&self.worker);
-        let connection = Connection::new(fd, self.limit);
+        let connection = Connection::new(visitor, self.limit);
         let (len, peeked) = match connection.take_request(&mut self.memory.message) {
             Taken::Peeked(len) => (len, true),
             Taken::Received(len) => (len, false),
-            Taken::NotYet if is_kept => return worker.reception.keep(connection.into_fd(), true),
             Taken::NotYet => {
-                worker.reception.await_first(connection.into_fd());
-                return worker.control.wake();
+                let wake = !connection.is_kept();
+                worker.reception.put_back(connection.into_visitor());
+                if wake {
+                    worker.control.wake();
+                }
+                return;
             }
             Taken::Nothing(None) => return,
             Taken::Nothing(Some(why)) => {
@@ -227,7 +229,6 @@ impl Server {
             connection: Arc::clone(&connection),
             len,
             peeked,
-            is_kept,
             taken_up: clock::epoch_us(),
             taken_up_at: clock::monotonic_us(),
         };
@@ -243,8 +244,8 @@ impl Server {
         }
         drop(running);
         // Whoever else still looks at it, as the watch may, keeps it from being used again.
-        if let Some(fd) = Arc::into_inner(connection).and_then(Connection::into_kept) {
-            worker.reception.keep(fd, is_kept);
+        if let Some(visitor) = Arc::into_inner(connection).and_then(Connection::into_kept) {
+            worker.reception.keep(visitor);
         }
     }
 

@@ -8,7 +8,6 @@
 use std::ptr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use os::backlog::Inquiry;
 use os::clock;
@@ -31,8 +30,6 @@ use crate::python::interpreter::Seat;
 use crate::wsgi::exchange::Abandoned;
 use crate::wsgi::outlet::Stream;
 
-/// How long a thread may take to show its stack.
-const SHOW: Duration = Duration::from_millis(200);
 /// A deadlock is looked at twice, so that a process that was stopped and continued is not taken for
 /// one.
 const SECOND_LOOK: u64 = 200_000;
@@ -40,8 +37,6 @@ const SECOND_LOOK: u64 = 200_000;
 const AGAIN: u64 = 100_000;
 /// How long a request may wait for what a thread that is given up may hold.
 const HELD_UP: u64 = 1_000_000;
-/// Most bytes of a stack in a log record.
-const MOST: usize = 16 * 1024;
 
 /// The limits of one process.
 pub struct Watch<'a> {
@@ -431,11 +426,7 @@ impl<'a> Watch<'a> {
     }
 
     fn show(&mut self, thread: Thread, scope: Scope) -> Stack {
-        let shown = self
-            .dumps
-            .as_mut()
-            .map(|dumps| dumps.ask(thread, scope, SHOW));
-        Stack::read(&shown.unwrap_or_default(), MOST)
+        Stack::of(&mut self.dumps, thread, scope)
     }
 }
 
