@@ -5,10 +5,10 @@
 //! body is moved on, the socket is read until it is dry, and only then something is waited for.
 //! Nothing in it blocks but that wait, and the client's own filters once the worker is done.
 //!
-//! System calls of a small request over a kept connection: `sendmsg`, `recvmsg`. Over a new one a
-//! `poll` comes between them: to have the receive wait would take a `setsockopt(SO_RCVTIMEO)`, which
-//! pays where the connection carries more than one request. `poll` before the
-//! first receive, because an answer cannot be there yet; later the socket is read first.
+//! System calls of a small request over a kept connection: `sendmsg`, and a `recvmsg` that waits, for
+//! the time set when the connection was kept. Over a new one a `poll` comes between them, because an
+//! answer can't be there yet: to set a time costs as much, and pays from the second request on. Later
+//! the socket is read first, and waited for where it is dry.
 
 mod delivery;
 mod waiting;
@@ -30,6 +30,7 @@ use super::{Order, Outcome};
 
 /// How long a worker whose response is not wanted any more may go on writing log records.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// How a conversation ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
@@ -221,9 +222,15 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             match self.peer.send(&self.order.message[sent..]) {
                 Ok(more) => sent += more,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let left = self.workers_time();
+                    let mut left = self.workers_time();
                     if left == Duration::ZERO {
                         return Err(self.silent());
+                    }
+                    if self.peer.is_kept() {
+                        left = left.min(self.time_to_withdraw());
+                        if left == Duration::ZERO {
+                            return Err(self.shut());
+                        }
                     }
                     let room = Interest {
                         to_worker: true,
@@ -231,7 +238,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
                     };
                     self.wait_for(room, left)?;
                 }
-                Err(error) if is_lost(&error) => return Err(self.lost()),
+                Err(error) if is_lost(&error) => return Err(self.shut()),
                 Err(error) => return Err(self.trouble(Trouble::connection, &error)),
             }
         }
@@ -263,19 +270,21 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             Ok(Filled::Nothing) => self.dry = true,
             // Its end was there before the request.
             Ok(Filled::End) if self.peer.is_kept() && self.peer.unread() == Some(true) => {
-                return Err(self.lost());
+                return Err(self.shut());
             }
             Ok(Filled::End) => return Err(self.cut(None)),
             // A worker that closes its socket with the request unread resets the connection; one
             // that had read it leaves a plain end.
-            Err(error) if is_lost(&error) && !self.begun => return Err(self.lost()),
+            Err(error) if is_lost(&error) && !self.begun => return Err(again(Again::Lost)),
             Err(error) => return Err(self.cut(Some(&error))),
         }
         Ok(())
     }
 
-    /// The worker has closed the connection with the request unread.
-    fn lost(&self) -> Stop {
+    /// The connection takes no request: its process has left or is stopped, and what else is kept of
+    /// it is no better.
+    fn shut(&self) -> Stop {
+        self.peer.forget();
         again(Again::Lost)
     }
 

@@ -10,8 +10,8 @@ use wire::response::BodyFailure;
 
 use super::super::client::Client;
 use super::super::peer::{Interest, Peer};
-use super::super::trouble::{Again, Trouble};
-use super::{again, Exchange, Leaving, Phase, Stop};
+use super::super::trouble::Trouble;
+use super::{Exchange, Leaving, Phase, Stop};
 
 /// Longest wait while the client owes something: `RequestReadTimeout` is enforced by the read that
 /// follows, so there has to be one now and then.
@@ -53,10 +53,10 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
         }
         let silent_for = self.waited_for.elapsed();
         if self.may_withdraw() {
-            match WITHDRAWN_AFTER.checked_sub(silent_for) {
-                Some(rest) if !rest.is_zero() => left = left.min(rest),
-                _ if self.peer.unread() == Some(true) => self.withdraw()?,
-                _ => {}
+            match self.time_to_withdraw() {
+                Duration::ZERO if self.peer.unread() == Some(true) => self.withdraw()?,
+                Duration::ZERO => {}
+                rest => left = left.min(rest),
             }
         }
         if self.leaving == Leaving::Seen {
@@ -135,11 +135,15 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
     fn withdraw(&mut self) -> Result<(), Stop> {
         self.peer.end_sending();
         self.leaving = Leaving::Told;
-        if self.peer.unread() == Some(true) {
-            self.peer.forget();
-            return Err(again(Again::Lost));
+        match self.peer.unread() {
+            Some(true) => Err(self.shut()),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// How long a process still has to take the request from a connection that was kept.
+    pub(super) fn time_to_withdraw(&self) -> Duration {
+        WITHDRAWN_AFTER.saturating_sub(self.waited_for.elapsed())
     }
 
     /// Whether the worker can be told that the client has closed its side. A worker that has just taken

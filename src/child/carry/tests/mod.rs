@@ -29,6 +29,14 @@ pub enum Afterwards {
     StaysSilent,
 }
 
+/// What a scripted worker's socket does with what is sent to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ear {
+    Open,
+    Closed,
+    Full,
+}
+
 /// A worker that says its lines whatever it is told.
 #[derive(Debug)]
 pub struct Script {
@@ -38,7 +46,7 @@ pub struct Script {
     afterwards: Afterwards,
     files: VecDeque<OwnedFd>,
     pub heard: Vec<u8>,
-    deaf: bool,
+    ear: Ear,
     /// What it is told stays in its socket.
     leaves_unread: bool,
     /// The client is seen to close its side.
@@ -56,7 +64,7 @@ impl Script {
             afterwards: Afterwards::Closes,
             files: VecDeque::new(),
             heard: Vec::new(),
-            deaf: false,
+            ear: Ear::Open,
             leaves_unread: false,
             client_closes: false,
             client_is_slow: false,
@@ -78,6 +86,11 @@ impl Script {
         self
     }
 
+    fn with_ear(mut self, ear: Ear) -> Script {
+        self.ear = ear;
+        self
+    }
+
     fn with_file(mut self, file: OwnedFd) -> Script {
         self.files.push_back(file);
         self
@@ -90,11 +103,14 @@ impl Script {
 
 impl Peer for Script {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.deaf {
-            return Err(io::ErrorKind::BrokenPipe.into());
+        match self.ear {
+            Ear::Closed => Err(io::ErrorKind::BrokenPipe.into()),
+            Ear::Full => Err(io::ErrorKind::WouldBlock.into()),
+            Ear::Open => {
+                self.heard.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
         }
-        self.heard.extend_from_slice(bytes);
-        Ok(bytes.len())
     }
 
     fn receive(&mut self, into: &mut [u8]) -> io::Result<Received> {
@@ -122,7 +138,7 @@ impl Peer for Script {
     ) -> io::Result<Interest> {
         let ready = Interest {
             from_worker: interest.from_worker && self.speaks(),
-            to_worker: interest.to_worker,
+            to_worker: interest.to_worker && self.ear != Ear::Full,
             from_client: interest.from_client,
             to_client: interest.to_client && !(self.client_is_slow && self.said < self.lines.len()),
             client_closed: interest.client_closed && self.client_closes,

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// What is heard of a connection whose process is to be sent nothing more.
+const FORGET: &[u8] = b"<forget>";
+
 #[test]
 fn a_request_handed_back_is_sent_again_as_it_was() {
     for first in [
@@ -21,17 +24,11 @@ fn a_request_handed_back_is_sent_again_as_it_was() {
         assert_eq!(outcome, Outcome::Complete(END));
         assert_eq!(heard, [MESSAGE, MESSAGE]);
     }
-    let mut deaf = hello().said();
-    deaf.deaf = true;
+    let deaf = hello().said().with_ear(Ear::Closed);
     let mut client = FakeClient::default();
     let (outcome, heard) = play_all([deaf, hello().said()], &mut client, order());
-    assert_eq!(
-        (outcome, &heard[..]),
-        (
-            Outcome::Complete(END),
-            &[b"".to_vec(), MESSAGE.to_vec()][..]
-        )
-    );
+    assert_eq!(outcome, Outcome::Complete(END));
+    assert_eq!(heard, [FORGET, b"", MESSAGE]);
 }
 
 #[test]
@@ -154,17 +151,18 @@ fn a_connection_is_kept_where_nothing_of_its_request_is_left() {
 
 #[test]
 fn a_request_that_meets_a_closed_connection_is_sent_over_a_new_one() {
-    let mut deaf = hello().said();
-    deaf.deaf = true;
+    let deaf = hello().said().with_ear(Ear::Closed);
     let mut ended = Script::sending(b"");
     ended.leaves_unread = true;
+    // That one has no thread to spare, and may have again in a moment.
     let reset = Script::sending(b"").then(Afterwards::Resets);
-    for first in [deaf, ended, reset] {
+    for (first, is_forgotten) in [(deaf, true), (ended, true), (reset, false)] {
         let mut cast = Cast::of([first, hello().said()]);
         cast.first_is_kept = true;
         let outcome = carry(&mut cast, &mut FakeClient::default(), order());
         assert_eq!(outcome, Outcome::Complete(END));
         assert_eq!(cast.dialled, 2);
+        assert_eq!(cast.heard.take()[0] == FORGET, is_forgotten);
     }
     // One whose request had been read is not.
     let mut cast = Cast::of([Script::sending(b""), hello().said()]);
@@ -175,15 +173,19 @@ fn a_request_that_meets_a_closed_connection_is_sent_over_a_new_one() {
 
 #[test]
 fn a_request_that_a_stopped_process_leaves_unread_is_withdrawn() {
-    let mut stopped = Script::sending(b"").then(Afterwards::StaysSilent);
-    stopped.leaves_unread = true;
-    let mut order = order();
-    order.limits.silence = Duration::from_secs(60);
-    let mut cast = Cast::of([stopped, hello().said()]);
-    cast.first_is_kept = true;
-    let outcome = carry(&mut cast, &mut FakeClient::default(), order);
-    assert_eq!(outcome, Outcome::Complete(END));
     let withdrawn = [MESSAGE, b"<end>"].concat();
-    let heard = cast.heard.take();
-    assert_eq!(heard, [b"<forget>".to_vec(), withdrawn, MESSAGE.to_vec()]);
+    // A long one does not even fit into its socket.
+    for (ear, heard) in [(Ear::Open, &withdrawn[..]), (Ear::Full, b"")] {
+        let mut stopped = Script::sending(b"")
+            .then(Afterwards::StaysSilent)
+            .with_ear(ear);
+        stopped.leaves_unread = true;
+        let mut order = order();
+        order.limits.silence = Duration::from_secs(60);
+        let mut cast = Cast::of([stopped, hello().said()]);
+        cast.first_is_kept = true;
+        let outcome = carry(&mut cast, &mut FakeClient::default(), order);
+        assert_eq!(outcome, Outcome::Complete(END));
+        assert_eq!(cast.heard.take(), [FORGET, heard, MESSAGE]);
+    }
 }
