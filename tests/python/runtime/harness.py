@@ -1,6 +1,7 @@
 """Plays supervisor and Apache child against one real worker process."""
 
 import array
+import contextlib
 import fcntl
 import os
 import pathlib
@@ -223,7 +224,12 @@ class Worker:
 
     def descriptors(self):
         directory = f"/proc/{self.pid}/fd"
-        return {int(fd): os.readlink(f"{directory}/{fd}") for fd in os.listdir(directory)}
+        found = {}
+        for fd in os.listdir(directory):
+            # A thread may close one meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                found[int(fd)] = os.readlink(f"{directory}/{fd}")
+        return found
 
     def threads(self):
         return len(os.listdir(f"/proc/{self.pid}/task"))
