@@ -104,7 +104,8 @@ impl<'s> Server<'s> {
     }
 
     /// The descriptor the server's error log is written to, if it has one: a file's or a pipe's.
-    /// There is none with `ErrorLog syslog`, or when a module keeps the log. It is httpd's and stays open as long as the server.
+    /// There is none with `ErrorLog syslog`, or when a module keeps the log. It is httpd's and
+    /// stays open as long as the server.
     pub fn error_log_descriptor(self) -> Option<BorrowedFd<'s>> {
         let file = self.record().error_log;
         if file.is_null() {

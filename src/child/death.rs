@@ -14,8 +14,8 @@ use wire::status::Report;
 
 use super::status::ask;
 
-/// Pauses before the supervisor is asked, in milliseconds. It is quick, but on a busy machine; and what it
-/// has told once it tells again for a tenth of a second.
+/// Pauses before the supervisor is asked, in milliseconds. It is quick, but on a busy machine; and
+/// what it has told once it tells again for a tenth of a second.
 const PAUSES: [u64; 4] = [5, 115, 120, 240];
 /// Longest that one answer may take.
 const LIMIT: Duration = Duration::from_millis(500);

@@ -2,7 +2,7 @@
 //!
 //! Runs in: the Apache parent while the configuration is read.
 //!
-//! The options are a table of their own ([`DAEMON_OPTIONS`]); this file has what
+//! The options are a table of their own ([`daemon_options`]); this file has what
 //! a row is made of, the record the setters write into, and the reading of the line.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::daemon_options::DAEMON_OPTIONS;
+use super::daemon_options;
 use super::directive::{on_off, Effect, Line};
 use super::error::{Invalid, Problem};
 use super::place::Place;
@@ -118,12 +118,10 @@ impl GroupGiven {
             place: line.place.clone(),
         };
         let unknown =
-            |word| line.unknown_option(word, DAEMON_OPTIONS.iter().map(|option| option.name));
+            |word| line.unknown_option(word, daemon_options::all().map(|option| option.name));
         while let Some((pair, after)) = next_pair(rest).map_err(unknown)? {
             rest = after;
-            let Some(option) = DAEMON_OPTIONS
-                .iter()
-                .find(|row| row.name.as_bytes() == pair.option)
+            let Some(option) = daemon_options::all().find(|row| row.name.as_bytes() == pair.option)
             else {
                 return Err(unknown([pair.option, pair.value].join(&b'=')));
             };

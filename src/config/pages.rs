@@ -3,7 +3,7 @@
 //! Runs in: nothing that serves. `cargo run --example directive-docs` writes the pages, and a test
 //! fails when those in the repository are not these.
 
-use super::daemon_options::DAEMON_OPTIONS;
+use super::daemon_options;
 use super::directive::{Directive, Effect, DIRECTIVES};
 
 /// A file of the documentation.
@@ -96,7 +96,7 @@ fn options() -> String {
         )
     );
     text.push('\n');
-    for option in DAEMON_OPTIONS {
+    for option in daemon_options::all() {
         let (name, value, default) = (option.name, option.value, option.default);
         let doc = format!("{}{}", option.doc, mark(option.effect));
         text.push_str(&format!(

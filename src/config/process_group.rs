@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::daemon_options::{
+use super::daemon_options::transport::{
     DEFAULT_HEADER_BUFFER, DEFAULT_REQUEST_BUFFER, DEFAULT_RESPONSE_BUFFER,
 };
 use super::daemon_process::GroupGiven;

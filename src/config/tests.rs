@@ -1,7 +1,7 @@
 //! A configuration for tests, read line by line as httpd would.
 
 use super::alias::Location;
-use super::daemon_options::DAEMON_OPTIONS;
+use super::daemon_options;
 use super::directive::{apply, Directive, Scope, Target, DIRECTIVES};
 use super::given::{DirGiven, ServerGiven};
 use super::groups::{settle, Server, Settled};
@@ -309,11 +309,12 @@ fn no_text_makes_a_setter_panic() {
     ];
     let place = Place::default();
     let machine = Machine { root: true };
+    let options: Vec<_> = daemon_options::all().collect();
     for _ in 0..200 {
         let args: Vec<u8> = (0..next(8))
             .flat_map(|_| pieces[next(pieces.len())].to_vec())
             .collect();
-        let option = DAEMON_OPTIONS[next(DAEMON_OPTIONS.len())].name.as_bytes();
+        let option = options[next(options.len())].name.as_bytes();
         let group = [b"shop ", option, b"=", &args[..]].concat();
         for row in DIRECTIVES {
             let args = if row.name == "WSGIDaemonProcess" {

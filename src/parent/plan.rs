@@ -72,7 +72,8 @@ impl SocketNames {
 /// The supervisor's own socket, among those of groups.
 const STATUS: &str = "status";
 
-/// A group's name as part of a file's: itself when it is short, harmless and not taken, else a number made of it.
+/// A group's name as part of a file's: itself when it is short, harmless and not taken, else a
+/// number made of it.
 fn file_name(group: &[u8]) -> String {
     let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
     match std::str::from_utf8(group) {
@@ -94,8 +95,8 @@ fn file_name(group: &[u8]) -> String {
     }
 }
 
-/// The message for one group, but for the variables of its `env-file=`. `timeout` is the server's `Timeout`, `log_level` the number of its
-/// `LogLevel`.
+/// The message for one group, but for the variables of its `env-file=`. `timeout` is the server's
+/// `Timeout`, `log_level` the number of its `LogLevel`.
 pub fn message(
     group: &ProcessGroup,
     names: &SocketNames,

@@ -174,8 +174,8 @@ fn replace(program: &Path, configuration: &Configuration, old: u32) -> Result<u3
     Ok(new)
 }
 
-/// Ends the supervisor when the process ends, and not at a graceful restart. There is nothing to do when it
-/// ends by a signal that leaves no time: the supervisor hears of that by itself.
+/// Ends the supervisor when the process ends, and not at a graceful restart. There is nothing to do
+/// when it ends by a signal that leaves no time: the supervisor hears of that by itself.
 fn end_with(pool: Pool<'_>, time_to_stop: Duration) {
     let parent = std::process::id();
     pool.at_end(move || {

@@ -1,10 +1,10 @@
 //! An error log as the supervisor writes it: httpd's line format, and never a wait.
 //!
-//! The descriptors come from the Apache parent and are shared with all of httpd, so their flags
-//! are not ours to change: a file or pipe is opened once more for ourselves, not blocking. The
-//! system's log has no descriptor and is spoken to directly. What cannot be written yet waits in a buffer with a bound; past that lines are dropped and counted,
-//! and the count is written when there is room again. A full disk or a stopped log program slows
-//! nothing down.
+//! The descriptors come from the Apache parent and are shared with all of httpd, so their flags are
+//! not ours to change: a file or pipe is opened once more for ourselves, not blocking. The system's
+//! log has no descriptor and is spoken to directly. What cannot be written yet waits in a buffer
+//! with a bound; past that lines are dropped and counted, and the count is written when there is
+//! room again. A full disk or a stopped log program slows nothing down.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

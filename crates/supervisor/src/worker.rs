@@ -179,7 +179,7 @@ impl Worker {
         }
     }
 
-    /// What it shows of itself. It says so itself: good for people to look at, and for nothing else.
+    /// What it shows of itself. Its own word: good for people to look at, and for nothing else.
     pub fn seen(&self) -> Seen {
         let cells = self.board.as_ref().and_then(|board| board.copy().ok());
         board::read(&cells.unwrap_or_default(), os::clock::monotonic_us())

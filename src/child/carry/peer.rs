@@ -40,8 +40,8 @@ pub struct Received {
     pub file: Option<OwnedFd>,
 }
 
-/// A connection to a worker. No operation waits but [`Peer::wait`], and the first [`Peer::receive`] over
-/// a connection that was kept, for a moment.
+/// A connection to a worker. No operation waits but [`Peer::wait`], and the first [`Peer::receive`]
+/// over a connection that was kept, for a moment.
 pub trait Peer {
     /// Sends from the front of `bytes`; [`io::ErrorKind::WouldBlock`] where nothing fits.
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
@@ -62,8 +62,8 @@ pub trait Peer {
     /// Tells the worker that nothing more will be sent to it.
     fn end_sending(&mut self) {}
 
-    /// Whether it has carried a request before, so that it may have been closed meanwhile, and leads to
-    /// a process that may have no thread to spare.
+    /// Whether it has carried a request before, so that it may have been closed meanwhile, and
+    /// leads to a process that may have no thread to spare.
     fn is_kept(&self) -> bool {
         false
     }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::config::daemon_options::{directories, interval};
+use crate::config::daemon_options::python::{directories, interval};
 use crate::config::daemon_process::digits;
 use crate::config::directive::{Directive, Effect, Line, Scope, Setter};
 use crate::config::error::{Invalid, Problem};

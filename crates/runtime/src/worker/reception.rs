@@ -53,7 +53,8 @@ const CLOSING: u64 = u64::MAX - 1;
 /// A connection of an Apache child, whether or not it carries a request just now.
 pub struct Visitor {
     fd: OwnedFd,
-    /// For one that has not had a request served: when it came, in microseconds of the monotonic clock.
+    /// For one that has not had a request served: when it came, in microseconds of the monotonic
+    /// clock.
     new_since: Option<u64>,
     /// It is in the set, where it has to be asked for anew.
     in_set: bool,

@@ -1,6 +1,6 @@
 //! Says what a script is at that takes long to be loaded: while it does, its requests wait, and
-//! nobody would know for what. The commonest reason is a server of its own that the script has started,
-//! which never comes back.
+//! nobody would know for what. The commonest reason is a server of its own that the script has
+//! started, which never comes back.
 //!
 //! Runs in: the main thread, or the thread that attends to the supervisor while the main thread
 //! loads scripts.

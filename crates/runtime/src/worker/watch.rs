@@ -52,8 +52,8 @@ pub struct Watch<'a> {
     /// Requests of threads that were given up while they were sending.
     unanswered: Vec<(Arc<Watched>, String)>,
     load_timed_out: bool,
-    /// Requests whose threads load a script. Weak, or the connection of one would stay open for as long
-    /// as there is no reason to look.
+    /// Requests whose threads load a script. Weak, or the connection of one would stay open for as
+    /// long as there is no reason to look.
     loads: Vec<(Weak<Watched>, Looked)>,
 }
 

@@ -58,26 +58,32 @@ impl Memory {
         self.looked = now;
     }
 
-    /// Part of a sentence on a worker that was killed: empty, or that want of memory may be the reason.
+    /// Part of a sentence on a worker that was killed: empty, or that want of memory may be the
+    /// reason.
     pub fn suspicion(&mut self, now: Duration) -> String {
-        let (before, looked) = (self.killed, self.looked);
+        let before = std::mem::take(self);
         self.look(now);
-        match (before, self.killed) {
+        self.suspicion_since(&before)
+    }
+
+    fn suspicion_since(&self, before: &Self) -> String {
+        let within = self.looked.saturating_sub(before.looked);
+        match (before.killed, self.killed) {
             (Some(before), Some(after)) if after > before => format!(
                 ", probably for want of memory: the kernel has killed {} for it within the last {} s",
                 match after - before {
                     1 => "a process".to_owned(),
                     count => format!("{count} processes"),
                 },
-                now.saturating_sub(looked).as_secs() + 1
+                within.as_secs() + 1
             ),
             _ => String::new(),
         }
     }
 }
 
-/// Part of a sentence on a worker that has ended: empty, or what it had begun, the oldest by name. It says
-/// so itself.
+/// Part of a sentence on a worker that has ended: empty, or what it had begun, the oldest by name.
+/// The worker's own word, for people to read.
 pub fn what_ran(seen: &Seen) -> String {
     let Some(oldest) = seen.running.iter().max_by_key(|request| request.age) else {
         return String::new();
@@ -272,19 +278,26 @@ mod tests {
 
     #[test]
     fn want_of_memory_is_suspected_when_the_kernel_has_killed_for_it() {
-        let now = Duration::from_secs(100);
-        let mut memory = Memory::default();
-        assert_eq!(memory.suspicion(now), "");
-        memory.look(now);
-        assert_eq!(memory.suspicion(now), "");
-        let Some(killed) = memory.killed.filter(|&killed| killed > 0) else {
-            return;
-        };
-        memory.killed = Some(killed - 1);
-        let said = memory.suspicion(now + Duration::from_secs(9));
+        let looks = [
+            (100, None),
+            (105, Some(6)),
+            (109, Some(6)),
+            (118, Some(7)),
+            (119, Some(9)),
+        ];
+        let looks = looks.map(|(seconds, killed)| Memory {
+            killed,
+            looked: Duration::from_secs(seconds),
+        });
+        let said = [0, 1, 2, 3].map(|i| looks[i + 1].suspicion_since(&looks[i]));
+        assert_eq!(said[..2], ["", ""]);
         assert!(
-            said.ends_with("has killed a process for it within the last 10 s"),
-            "{said}"
+            said[2].ends_with("has killed a process for it within the last 10 s"),
+            "{said:?}"
+        );
+        assert!(
+            said[3].ends_with("has killed 2 processes for it within the last 2 s"),
+            "{said:?}"
         );
     }
 }

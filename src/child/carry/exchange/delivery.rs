@@ -295,11 +295,11 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
         Stop::Trouble(Trouble::not_a_file(self.order.group, why))
     }
 
-    /// How long the worker may pause before the client gets what there is. Longer in two cases, until
-    /// the pause is one that a person notices: a head by itself, since httpd's filters answer ranges
-    /// and count lengths only where they see all of a response together; and much for an HTTP/2 stream,
-    /// of which nobody can say whether it has room, and where it has not the worker would wait for its
-    /// client.
+    /// How long the worker may pause before the client gets what there is. Longer in two cases,
+    /// until the pause is one that a person notices: a head by itself, since httpd's filters answer
+    /// ranges and count lengths only where they see all of a response together; and much for an
+    /// HTTP/2 stream, of which nobody can say whether it has room, and where it has not the worker
+    /// would wait for its client.
     pub(super) fn flush_delay(&self) -> Duration {
         let usual = self.order.limits.flush_delay;
         let head_alone = !self.given && self.held.is_empty();

@@ -146,8 +146,9 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
         WITHDRAWN_AFTER.saturating_sub(self.waited_for.elapsed())
     }
 
-    /// Whether the worker can be told that the client has closed its side. A worker that has just taken
-    /// the request from a kept connection would take that for a withdrawal, so it is left a moment.
+    /// Whether the worker can be told that the client has closed its side. A worker that has just
+    /// taken the request from a kept connection would take that for a withdrawal, so it is left a
+    /// moment.
     fn may_close_our_side(&mut self) -> bool {
         if self.peer.is_kept() && !self.begun {
             if self.peer.unread() != Some(false) {

@@ -1,0 +1,163 @@
+use wire::frame::Kind;
+use wire::response::Log;
+
+use super::super::outlet::tests::{frames, Sink};
+use super::super::outlet::Frames;
+use super::*;
+
+fn exchange(facts: Facts) -> (Exchange, Arc<Sink>) {
+    let sink = Arc::new(Sink {
+        step: 7,
+        ..Sink::default()
+    });
+    let stream: Arc<dyn Stream> = Arc::clone(&sink) as _;
+    let outlet = Box::new(Frames::new(Arc::clone(&stream), Vec::new()));
+    let body = Body::new(Arc::clone(&stream), b"body".to_vec(), 0..4, true);
+    let exchange = Exchange::new(outlet, &stream, facts);
+    exchange.set_body(body);
+    (exchange, sink)
+}
+
+fn sent(sink: &Sink) -> Vec<(Kind, Vec<u8>)> {
+    frames(&sink.taken.lock().unwrap().0)
+}
+
+fn head(fields: &[(&str, &str)]) -> Head {
+    let mut head = Head::new(b"200 OK").unwrap();
+    for (name, value) in fields {
+        head.field(name.as_bytes(), value.as_bytes()).unwrap();
+    }
+    head
+}
+
+#[test]
+fn a_small_answer_is_head_data_and_end() {
+    let (exchange, sink) = exchange(Facts::default());
+    let mut output = exchange.wait_output();
+    output.set_head(head(&[("Content-Length", "5")])).unwrap();
+    output.begin(false).unwrap();
+    output.data(b"hello and more");
+    assert_eq!((output.shortfall(), output.length), (None, 5));
+    drop(output);
+    exchange.finish(Some(Last::End(End::default())));
+    let frames = sent(&sink);
+    let kinds: Vec<_> = frames.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [Kind::Head, Kind::Data, Kind::End]);
+    assert_eq!(frames[1].1, b"hello");
+}
+
+#[test]
+fn a_body_shorter_than_declared_is_a_shortfall_but_not_for_head_or_304() {
+    for (status, head_request, owed) in [
+        ("200 OK", false, Some(3)),
+        ("200 OK", true, None),
+        ("304 Not Modified", false, None),
+    ] {
+        let (exchange, sink) = exchange(Facts::default());
+        let mut output = exchange.wait_output();
+        let mut head = Head::new(status.as_bytes()).unwrap();
+        head.field(b"Content-Length", b"5").unwrap();
+        output.set_head(head).unwrap();
+        output.begin(head_request).unwrap();
+        output.data(b"he");
+        assert_eq!(output.shortfall(), owed);
+        output.flush();
+        let data = sent(&sink).iter().any(|(kind, _)| *kind == Kind::Data);
+        assert_eq!(data, owed.is_some());
+    }
+}
+
+#[test]
+fn the_head_can_be_replaced_until_it_leaves_and_nothing_goes_before_it() {
+    let (exchange, _) = exchange(Facts::default());
+    let mut output = exchange.wait_output();
+    assert_eq!(output.begin(false), Err(Refusal::NoHead));
+    output.set_head(head(&[])).unwrap();
+    output.set_head(head(&[])).unwrap();
+    output.begin(false).unwrap();
+    assert_eq!(output.set_head(head(&[])), Err(Refusal::HeadSent));
+    assert_eq!(
+        output.interim(&Head::interim(103, "")),
+        Err(Refusal::HeadSent)
+    );
+}
+
+#[test]
+fn after_the_end_everything_is_refused() {
+    let (exchange, _) = exchange(Facts::default());
+    exchange.finish(None);
+    let mut output = exchange.wait_output();
+    assert!(output.over());
+    assert_eq!(output.set_head(head(&[])), Err(Refusal::Over));
+    assert_eq!(output.log(Level::Error, b"x"), Err(Refusal::Over));
+    assert_eq!(output.print(b"late\n"), Err(vec![b"late".to_vec()]));
+    assert!(exchange.wait_input().is_none());
+}
+
+#[test]
+fn prints_become_records_between_the_other_frames() {
+    let (exchange, sink) = exchange(Facts::default());
+    let mut output = exchange.wait_output();
+    output.print(b"one").unwrap();
+    output.print(b"\n").unwrap();
+    output.set_head(head(&[])).unwrap();
+    output.begin(false).unwrap();
+    output.print(b"partial").unwrap();
+    assert_eq!(output.flush_lines(), None);
+    output.flush();
+    let frames = sent(&sink);
+    let kinds: Vec<_> = frames.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [Kind::Log, Kind::Head, Kind::Log]);
+    assert_eq!(Log::decode(&frames[2].1).unwrap().text, b"partial");
+}
+
+#[test]
+fn the_prepared_continue_goes_out_with_the_first_read_and_whenever_it_is_asked_for() {
+    let (exchange, sink) = exchange(Facts {
+        expects_continue: true,
+        interim: true,
+        head: false,
+    });
+    let mut ready = Head::interim(100, "Continue");
+    ready.field(b"X-Own", b"1").unwrap();
+    exchange.wait_output().prepare_continue(ready);
+    exchange.pull();
+    let mut output = exchange.wait_output();
+    let again = output.continue_head();
+    assert_eq!(again.fields().count(), 1);
+    assert!(output.send_continue(&again));
+    output.flush();
+    drop(output);
+    let kinds: Vec<_> = sent(&sink).iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [Kind::Interim, Kind::Pull, Kind::Interim]);
+}
+
+#[test]
+fn a_continue_sent_before_the_first_read_is_not_repeated_by_it() {
+    let (exchange, sink) = exchange(Facts {
+        expects_continue: true,
+        interim: true,
+        head: false,
+    });
+    let mut output = exchange.wait_output();
+    output.prepare_continue(Head::interim(100, "Continue"));
+    let head = output.continue_head();
+    assert!(output.send_continue(&head));
+    drop(output);
+    exchange.pull();
+    let mut output = exchange.wait_output();
+    output.set_head(super::tests::head(&[])).unwrap();
+    output.begin(false).unwrap();
+    assert!(!output.send_continue(&head));
+    drop(output);
+    let kinds: Vec<_> = sent(&sink).iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [Kind::Interim, Kind::Pull]);
+}
+
+#[test]
+fn interim_responses_have_a_bound() {
+    let (exchange, _) = exchange(Facts::default());
+    let mut output = exchange.wait_output();
+    let taken = (0..2000).filter(|_| output.interim(&Head::interim(102, "")).is_ok());
+    assert_eq!(taken.count(), 1000);
+}
