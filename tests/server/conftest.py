@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import processes
-from httpd import CHECKOUT, Server, is_c_module
+from httpd import CHECKOUT, COMPANIONS, Server, is_c_module
 
 OURS = CHECKOUT / "target" / "release" / "libmod_wsgi.so"
 MODULE = Path(os.environ.get("MOD_WSGI_SO", OURS)).resolve()
@@ -46,7 +46,7 @@ def module_under_test():
     if staged is None:
         staged = tempfile.TemporaryDirectory(prefix="wsgi-test-module-", dir="/tmp")
         os.chmod(staged.name, 0o755)
-        for name in (MODULE.name, "mod_wsgi-supervisor", "libwsgi_runtime.so"):
+        for name in (MODULE.name, *COMPANIONS):
             if (MODULE.parent / name).exists():
                 shutil.copy(MODULE.parent / name, staged.name)
     return Path(staged.name) / MODULE.name

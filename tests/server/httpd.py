@@ -33,6 +33,9 @@ APACHE_CONF = CHECKOUT / "apache-conf"
 APACHE = "/usr/sbin/apache2"
 MODULES = Path("/usr/lib/apache2/modules")
 MARK = "WSGI_TEST_SERVER"
+SUPERVISOR = "mod_wsgi-supervisor"
+# What our module needs beside it.
+COMPANIONS = (SUPERVISOR, "libwsgi_runtime.so")
 
 # Modules every server has; `configure` adds what its lines name (see NEEDED_BY).
 BASE_MODULES = ["authz_core", "authz_host", "env", "setenvif", "alias", "dir", "mime"]
@@ -182,6 +185,22 @@ class Server:
             **configure,
         )
         return self.start()
+
+    def own_copy(self):
+        """Serves from a copy of the module and its parts, which the test may change: their directory."""
+        place = self.root / "lib"
+        place.mkdir()
+        for name in (self.module.name, *COMPANIONS):
+            shutil.copy(self.module.parent / name, place)
+        self.module = place / self.module.name
+        return place
+
+    def start_supervisor_with(self, command):
+        """Has the supervisor started by a command, such as `setpriv ...`, that starts what follows it."""
+        program = self.own_copy() / SUPERVISOR
+        real = program.rename(program.with_name("real"))
+        program.write_text(f'#!/bin/sh\nexec {command} {real} "$@"\n')
+        program.chmod(0o755)
 
     def app(self, name, source, mode=0o644):
         """Write a script (or any file) into the applications' directory; by rename."""

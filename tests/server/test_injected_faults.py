@@ -5,7 +5,6 @@ get 503 at once, nothing runs as anybody else, and all is well within five secon
 CVE-2014-0240 and CVE-2014-8583 are what became of such failures in mod_wsgi."""
 
 import os
-import shutil
 import signal
 import subprocess
 
@@ -86,15 +85,7 @@ def faults(httpd):
     place, shim = httpd.root / "faults", httpd.root / "shim.so"
     place.mkdir(mode=0o755)
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", shim, "-x", "c", "-", "-ldl"], input=SHIM.encode(), check=True)
-    lib = httpd.root / "lib"
-    lib.mkdir()
-    for name in (httpd.module.name, "mod_wsgi-supervisor", "libwsgi_runtime.so"):
-        shutil.copy(httpd.module.parent / name, lib)
-    httpd.module = lib / httpd.module.name
-    real = (lib / "mod_wsgi-supervisor").rename(lib / "real")
-    wrapper = lib / "mod_wsgi-supervisor"
-    wrapper.write_text(f"#!/bin/sh\nLD_PRELOAD={shim} FAULTS={place} exec {real} \"$@\"\n")
-    wrapper.chmod(0o755)
+    httpd.start_supervisor_with(f"env LD_PRELOAD={shim} FAULTS={place}")
     witness = httpd.root / "witness"
     witness.touch()
     witness.chmod(0o666)

@@ -5,7 +5,6 @@ import threading
 
 import pytest
 
-import h2client
 from client import Broken
 
 BIG = bytes(range(256)) * 4096 * 3  # 3 MiB, larger than any buffer on the way
@@ -130,21 +129,6 @@ def test_a_body_that_comes_slowly_arrives_whole(site):
         assert connection.response().json["length"] == 200
 
 
-def test_the_client_is_asked_to_go_on_when_the_application_reads(site):
-    with site.connect() as connection:
-        connection.send(b"POST /?read HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
-        assert connection.head().status == 100
-        connection.send(b"abc")
-        assert connection.response().json["pieces"] == ["abc"]
-
-
-@pytest.mark.differs("continue-only-when-read")
-def test_the_client_is_not_asked_to_go_on_when_nobody_reads(site):
-    with site.connect() as connection:
-        connection.send(b"POST /?none HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
-        assert connection.head().status == 200
-
-
 @pytest.mark.differs("chunked-by-default")
 def test_a_chunked_body_is_accepted_by_default(httpd):
     httpd.serve("echo.wsgi")
@@ -195,23 +179,6 @@ def application(environ, start_response):
         # Wait until the application runs: the worker has read what there is.
         httpd.error_log.allow("caught OSError", "WSGI0126", "AH0", "WSGI01", "client")
     httpd.error_log.expect("caught OSError: .+")
-
-
-@pytest.mark.differs("both-directions-at-once", run=False)
-def test_four_megabytes_up_unread_and_four_down_complete(httpd):
-    httpd.app("cross.wsgi", """
-def application(environ, start_response):
-    start_response("200 OK", [("Content-Length", str(4 << 20))])
-    for _ in range(64):
-        yield b"x" * 65536
-""")
-    httpd.serve("cross.wsgi")
-    with httpd.connect() as connection:
-        sender = threading.Thread(target=connection.send_request, args=("POST", "/"), kwargs={"body": b"u" * (4 << 20)})
-        sender.start()
-        answer = connection.response()
-        sender.join(20)
-    assert answer.complete and len(answer.body) == 4 << 20
 
 
 def test_wsgi_input_is_unusable_after_its_request(httpd):
@@ -363,60 +330,6 @@ def test_chunk_extensions_and_odd_sizes_are_read_over(site, size):
         assert connection.response().json["length"] == int(size)
 
 
-# -- Expect: 100-continue -----------------------------------------------------------------------
-
-def test_a_large_body_waits_for_the_go_ahead(site):
-    with site.connect() as connection:
-        connection.send(b"POST /?read HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\nExpect: 100-continue\r\n\r\n")
-        assert connection.head().status == 100
-        connection.send(b"x" * 300_000)
-        answer = connection.response()
-        assert (answer.json["length"], answer.interim) == (300_000, [])
-
-
-@pytest.mark.differs("continue-only-when-read")
-def test_no_go_ahead_is_sent_and_the_connection_is_not_used_again_when_nobody_reads(site):
-    with site.connect() as connection:
-        connection.send(b"POST /?none HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\nExpect: 100-continue\r\n\r\n")
-        answer = connection.response()
-        assert (answer.status, answer.interim) == (200, [])
-        # Whether the body comes is the client's choice, so nothing can follow on this connection.
-        assert connection.at_end()
-
-
-@pytest.mark.differs("continue-only-when-read")
-def test_no_go_ahead_follows_the_head(httpd):
-    httpd.app("late.wsgi", """
-def application(environ, start_response):
-    start_response("200 OK", [])
-    yield b"first"
-    yield environ["wsgi.input"].read()
-""")
-    httpd.serve("late.wsgi")
-    with httpd.connect() as connection:
-        connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
-        answer = connection.head()
-        # Nobody knows whether the body will come, so httpd ends the connection with the response.
-        assert (answer.status, answer["Connection"]) == (200, "close")
-        while connection.buffer != b"first":
-            connection.buffer += connection.socket.recv(100)
-        connection.send(b"abc")
-        assert connection.body(answer).body == b"firstabc"
-
-
-def test_another_expectation_is_417(site):
-    answer = site.raw(b"POST /?read HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: magic\r\nContent-Length: 3\r\n\r\nabc")
-    assert answer.split(b" ", 2)[1] == b"417"
-    site.error_log.allow("Expect", "AH00570")
-
-
-def test_an_expectation_of_an_http_1_0_client_is_ignored(site):
-    with site.connect() as connection:
-        connection.send(b"POST /?read HTTP/1.0\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc")
-        answer = connection.response()
-        assert (answer.json["length"], answer.interim) == (3, [])
-
-
 # -- unread bodies ------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
@@ -448,87 +361,6 @@ def application(environ, start_response):
         for size in (10, 100_000):
             connection.send_request("POST", "/", body=b"abcde" * (size // 5))
             assert connection.response().text == "abcde"
-
-
-@pytest.mark.differs("both-directions-at-once", run=False)
-@pytest.mark.parametrize("megabytes", [1, 4])
-def test_a_client_that_reads_only_after_it_has_sent_everything_is_answered(httpd, megabytes):
-    httpd.app("cross.wsgi", f"""
-def application(environ, start_response):
-    start_response("200 OK", [("Content-Length", str({megabytes} << 20))])
-    for _ in range({megabytes} * 16):
-        yield b"x" * 65536
-""")
-    httpd.serve("cross.wsgi", options="threads=1")
-    with httpd.connect() as connection:
-        connection.send_request("POST", "/", body=b"u" * (megabytes << 20))
-        answer = connection.response()
-        assert answer.complete and len(answer.body) == megabytes << 20
-    assert httpd.get("/").complete
-
-
-@pytest.mark.differs("both-directions-at-once", run=False)
-def test_an_echo_of_four_megabytes_flows_both_ways(httpd):
-    httpd.app("flow.wsgi", """
-def application(environ, start_response):
-    start_response("200 OK", [("Content-Length", environ["CONTENT_LENGTH"])])
-    while piece := environ["wsgi.input"].read(65536):
-        yield piece
-""")
-    httpd.serve("flow.wsgi")
-    with httpd.connect() as connection:
-        data = BIG + BIG[: 1 << 20]
-        sender = threading.Thread(target=connection.send_request, args=("POST", "/"), kwargs={"body": data})
-        sender.start()
-        answer = connection.response()
-        sender.join(20)
-    assert answer.complete and answer.body == data
-
-
-CROSSING = """
-def application(environ, start_response):
-    start_response("200 OK", [("Content-Length", str(4 << 20))])
-    for _ in range(64):
-        yield b"x" * 65536
-"""
-
-
-@pytest.mark.differs("both-directions-at-once", run=False)
-@pytest.mark.parametrize("framed", [True, False], ids=["length", "no length"])
-def test_four_megabytes_up_unread_and_four_down_complete_over_http_2(httpd, framed):
-    httpd.app("cross.wsgi", CROSSING)
-    httpd.serve("cross.wsgi", "Protocols h2c http/1.1", options="threads=1")
-    with h2client.Connection(httpd.port) as connection:
-        stream = connection.begin("POST", "/", [("content-length", str(4 << 20))] if framed else [], more=True)
-        answer, left = connection.answers[stream], 4 << 20
-        # Sends what the server lets it send, and takes what comes, as clients of HTTP/2 do.
-        while left and not (answer.complete or answer.ending):
-            room = connection.room(stream)
-            if room == 0:
-                assert connection.pump()
-                continue
-            piece = min(left, room)
-            connection.send(stream, b"u" * piece, end=piece == left)
-            left -= piece
-        connection.answer(stream)
-        assert answer.complete and len(answer.body) == 4 << 20
-        # The connection serves on.
-        again = connection.get("/")
-        assert again.complete and len(again.body) == 4 << 20
-
-
-@pytest.mark.differs("both-directions-at-once", run=False)
-def test_an_echo_of_four_megabytes_flows_both_ways_over_http_2(httpd):
-    httpd.app("flow.wsgi", """
-def application(environ, start_response):
-    start_response("200 OK", [])
-    while piece := environ["wsgi.input"].read(65536):
-        yield piece
-""")
-    httpd.serve("flow.wsgi", "Protocols h2c http/1.1", options="threads=1")
-    with h2client.Connection(httpd.port) as connection:
-        answer = connection.request("POST", "/", [("content-length", str(4 << 20))], BIG + BIG[: 1 << 20])
-    assert answer.complete and answer.body == BIG + BIG[: 1 << 20]
 
 
 # -- the object --------------------------------------------------------------------------------
@@ -576,36 +408,6 @@ def application(environ, start_response):
 """)
     httpd.serve("object.wsgi")
     assert httpd.post("/", b"a body").text == "([], [b'a ', None, b'body'], True)"
-
-
-@pytest.mark.differs("continue-only-when-read")
-def test_reading_nothing_asks_the_client_to_go_on(httpd):
-    httpd.app("nothing.wsgi", """
-import threading
-go = threading.Event()
-
-def application(environ, start_response):
-    if environ["PATH_INFO"] == "/go":
-        go.set()
-        start_response("204 No Content", [])
-        return []
-    assert go.wait(20)
-    nothing = environ["wsgi.input"].read(0)
-    start_response("200 OK", [("Content-Length", "3")])
-    return [nothing + environ["wsgi.input"].read()]
-""")
-    httpd.serve("nothing.wsgi", options="threads=2")
-    with httpd.connect() as connection:
-        connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
-        # Not before the application reads.
-        connection.socket.settimeout(0.3)
-        with pytest.raises(TimeoutError):
-            connection.socket.recv(1)
-        connection.socket.settimeout(20)
-        httpd.get("/go")
-        assert connection.head().status == 100
-        connection.send(b"abc")
-        assert connection.response().text == "abc"
 
 
 # -- how much is waited for ---------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import waiting
-from httpd import Server
+from httpd import SUPERVISOR, Server
 
 SLOW = """
 import time
@@ -244,13 +244,8 @@ while True:
 
 @ours
 def test_an_upgrade_followed_by_a_graceful_restart_starts_a_supervisor_of_the_new_version(httpd):
-    place = httpd.root / "lib"
-    place.mkdir()
-    for name in (httpd.module.name, "mod_wsgi-supervisor", "libwsgi_runtime.so"):
-        shutil.copy(httpd.module.parent / name, place)
-    httpd.module = place / httpd.module.name
-    program, marker = place / "mod_wsgi-supervisor", httpd.root / "marker"
-    real = program.rename(place / "kept")
+    program, marker = httpd.own_copy() / SUPERVISOR, httpd.root / "marker"
+    real = program.rename(program.with_name("kept"))
     version = 1
     program.write_text(STAND_IN.replace("{marker!r}", repr(str(marker))).replace("{version}", str(version)))
     program.chmod(0o755)
