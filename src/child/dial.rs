@@ -14,7 +14,7 @@ use os::poll::{poll_uninterrupted, Wanted};
 use os::socket::{self, Direction, Wait};
 
 use super::carry::peer::{Dial, DialError, Interest, Peer, Received, Way};
-use super::kept::{Claim, Kept};
+use super::kept::{Claim, Idle, Kept};
 
 /// The door of one group.
 #[derive(Debug)]
@@ -30,9 +30,10 @@ impl<'a> Dial for Door<'a> {
 
     fn dial(&mut self, _limit: Duration, way: Way) -> Result<Connection<'a>, DialError> {
         if way == Way::Any {
-            if let Some((socket, claim)) = self.kept.take() {
+            if let Some((idle, claim)) = self.kept.take() {
                 return Ok(Connection {
-                    socket,
+                    socket: idle.socket,
+                    memory: idle.memory,
                     claim: Some(claim),
                     waits: true,
                 });
@@ -41,6 +42,7 @@ impl<'a> Dial for Door<'a> {
         match socket::connect_unix(self.path, false) {
             Ok(socket) => Ok(Connection {
                 socket,
+                memory: Vec::new(),
                 claim: None,
                 waits: false,
             }),
@@ -54,7 +56,12 @@ impl<'a> Dial for Door<'a> {
     }
 
     fn keep(&mut self, peer: Connection<'a>, pid: u32) {
-        let Connection { socket, claim, .. } = peer;
+        let Connection {
+            socket,
+            memory,
+            claim,
+            ..
+        } = peer;
         let is_new = claim.is_none();
         // The claim counts a request that is over.
         drop(claim);
@@ -65,7 +72,7 @@ impl<'a> Dial for Door<'a> {
         };
         // One that can't be prepared is closed.
         if prepared.is_ok() {
-            self.kept.keep(pid, socket);
+            self.kept.keep(pid, Idle { socket, memory });
         }
     }
 
@@ -81,6 +88,8 @@ const FIRST: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Connection<'a> {
     socket: OwnedFd,
+    /// While no conversation has it.
+    memory: Vec<u8>,
     /// For one that was kept.
     claim: Option<Claim<'a>>,
     /// The next receive waits, by the socket's own time limit: that saves a `poll`.
@@ -160,6 +169,14 @@ impl Peer for Connection<'_> {
         if let Some(claim) = &self.claim {
             claim.forget();
         }
+    }
+
+    fn take_memory(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.memory)
+    }
+
+    fn give_memory(&mut self, memory: Vec<u8>) {
+        self.memory = memory;
     }
 
     fn unread(&self) -> Option<bool> {

@@ -206,7 +206,8 @@ if environ["PATH_INFO"] == "/spin":
         sum(range(1000))
     return answer(start_response, None)
 start_response("200 OK", [])
-return (b"piece" for _ in range(20))
+# Larger than what is sent without giving the lock back.
+return (b"piece" * 8000 for _ in range(20))
 """, top=SUBSCRIBED + "over = threading.Event()\n" + """
 @mod_wsgi.subscribe_events
 def release(name, **payload):

@@ -105,14 +105,15 @@ enum Leaving {
 
 impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     /// A conversation over `peer`, a connection on which no other is under way.
-    pub fn new(peer: P, client: &'x mut C, order: &'x mut Order<'o>) -> Self {
+    pub fn new(mut peer: P, client: &'x mut C, order: &'x mut Order<'o>) -> Self {
         let credit = client.socket().map_or(0, |_| delivery::SIP);
         let dry = !peer.is_kept();
+        let frames = Frames::new(peer.take_memory());
         Exchange {
             peer,
             client,
             order,
-            frames: Frames::default(),
+            frames,
             phase: Phase::Waiting,
             begun: false,
             interims: 0,
@@ -135,8 +136,12 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     /// then it comes back.
     pub fn run(mut self) -> (Turn, Option<P>) {
         let turn = self.converse();
-        let peer = self.can_be_kept(&turn).then_some(self.peer);
-        (turn, peer)
+        if !self.can_be_kept(&turn) {
+            return (turn, None);
+        }
+        let mut peer = self.peer;
+        peer.give_memory(self.frames.into_memory());
+        (turn, Some(peer))
     }
 
     /// Whether both sides are through with the request, and nothing of it is under way.

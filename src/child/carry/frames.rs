@@ -104,8 +104,19 @@ pub struct Frames {
 
 impl Default for Frames {
     fn default() -> Frames {
+        Frames::new(Vec::new())
+    }
+}
+
+impl Frames {
+    /// Nothing has come. `memory` is what [`Frames::into_memory`] gave, or empty; what is in it is
+    /// never looked at.
+    pub fn new(mut memory: Vec<u8>) -> Frames {
+        if memory.len() < FIRST {
+            memory.resize(FIRST, 0);
+        }
         Frames {
-            buf: vec![0; FIRST],
+            buf: memory,
             start: 0,
             end: 0,
             data_left: 0,
@@ -118,9 +129,15 @@ impl Default for Frames {
             received: false,
         }
     }
-}
 
-impl Frames {
+    /// The memory, for the next conversation; what a large response took is let go.
+    pub fn into_memory(self) -> Vec<u8> {
+        match self.buf.len() {
+            FIRST => self.buf,
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether a single byte has come.
     pub fn have_begun(&self) -> bool {
         self.received
@@ -543,5 +560,17 @@ mod tests {
             frames.fill(&mut Script::sending(&head)).unwrap();
             assert_eq!(frames.next_piece(), Err(Malformed::Unknown(kind as u8)));
         }
+    }
+
+    #[test]
+    fn memory_is_had_back_unless_a_response_has_made_it_large() {
+        let memory = Frames::new(Vec::new()).into_memory();
+        assert_eq!(memory.len(), FIRST);
+        let before = memory.as_ptr();
+        let again = Frames::new(memory).into_memory();
+        assert_eq!(again.as_ptr(), before);
+        let mut frames = Frames::new(again);
+        frames.buf.resize(STREAM, 0);
+        assert!(frames.into_memory().is_empty());
     }
 }

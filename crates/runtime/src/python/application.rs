@@ -5,6 +5,7 @@
 //! one message and no second wait for the GIL.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{fence, AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::environ::{self, Additions};
 use super::errors::Errors;
 use super::events::{self, Finished, Subject};
 pub use super::functions::with_output;
-use super::functions::Serving;
+use super::functions::{send_collected, send_data, Serving};
 use super::input::Input;
 use super::interpreter::{describe, Interpreter};
 use super::object::{Exception, Gil, Object, Raised};
@@ -25,7 +26,7 @@ use super::state::State;
 use crate::board;
 use crate::process_log;
 use crate::worker::posts::Watched;
-use crate::wsgi::exchange::{Delivery, Exchange, Last, Output, Refusal};
+use crate::wsgi::exchange::{Delivery, Exchange, Last, Output, Refusal, COPY_LIMIT};
 
 /// Bytes of a list's items that are put together before they are sent.
 const GATHER: usize = 64 * 1024;
@@ -47,6 +48,8 @@ pub struct Task<'a> {
     pub thread: u32,
     pub pid: u32,
     pub watched: &'a Watched,
+    /// Every few milliseconds the main thread sends what is held back of answers.
+    pub attended: &'a AtomicBool,
     /// Says that `RequestTimeout` has ended the request.
     pub overdue: &'a (dyn Fn() -> String + Sync),
 }
@@ -397,11 +400,32 @@ fn body(gil: Gil<'_>, task: &Task<'_>, result: &Object) -> Result<(), Raised> {
     let iterator = result.iterator(gil)?;
     while let Some(item) = iterator.next(gil)? {
         let bytes = item_bytes(gil, &item)?;
-        if !bytes.is_empty() && !send(gil, exchange, bytes)? {
+        if !bytes.is_empty() && !deliver(gil, task, bytes)? {
             return Ok(());
         }
     }
     begin(gil, exchange)
+}
+
+/// Sends a chunk now or, where the main thread will should the application take its time with the
+/// next, leaves it in line for that one or the end: each message costs its receiver a switch.
+/// PEP 3333 has a server guarantee that a block is on its way while the application makes the next.
+fn deliver(gil: Gil<'_>, task: &Task<'_>, bytes: &[u8]) -> Result<bool, Raised> {
+    let exchange = task.exchange;
+    if bytes.len() > COPY_LIMIT || !task.attended.load(Ordering::Relaxed) {
+        return send(gil, exchange, bytes);
+    }
+    let head = exchange.facts.head;
+    let held = with_output(gil, exchange, |output| {
+        output.begin(head).map(|()| output.hold(bytes))
+    });
+    // The main thread says that it stops, and looks once more afterwards: `Worker::send_held`.
+    fence(Ordering::SeqCst);
+    match held {
+        Ok(true) if task.attended.load(Ordering::SeqCst) => Ok(true),
+        Ok(_) => listened(gil, send_collected(gil, exchange, |_| Ok(()))),
+        Err(refusal) => listened(gil, Err(refusal)),
+    }
 }
 
 fn item_bytes<'a>(gil: Gil<'_>, item: &'a Object) -> Result<&'a [u8], Raised> {
@@ -416,11 +440,11 @@ fn item_bytes<'a>(gil: Gil<'_>, item: &'a Object) -> Result<&'a [u8], Raised> {
 
 /// Sends a chunk now. False where nobody listens any more.
 fn send(gil: Gil<'_>, exchange: &Exchange, bytes: &[u8]) -> Result<bool, Raised> {
-    let sent = gil.released(|| {
-        let mut output = exchange.wait_output();
-        output.begin(exchange.facts.head)?;
-        output.data_now(bytes)
-    });
+    listened(gil, send_data(gil, exchange, bytes))
+}
+
+/// Whether somebody listens to what is sent.
+fn listened(gil: Gil<'_>, sent: Result<(), Refusal>) -> Result<bool, Raised> {
     match sent {
         Ok(()) => Ok(true),
         // Over: somebody else has ended the request.

@@ -12,7 +12,7 @@ use wire::response::Level;
 
 use super::application;
 use super::events;
-use super::functions::with_output;
+use super::functions::{send_data, send_output, with_output};
 use super::interpreter::Interpreter;
 use super::object::{Exception, Gil, Object, Raised};
 use super::state::not_text;
@@ -238,18 +238,14 @@ unsafe extern "C" fn write(
                 return Err(gil.raise(Exception::Type, &text));
             };
             let exchange = &call.exchange;
-            gil.released(|| {
-                let mut output = exchange.wait_output();
-                if output.over() {
-                    return Err(Refusal::Over);
-                }
-                if bytes.is_empty() {
-                    return Ok(());
-                }
-                output.begin(exchange.facts.head)?;
-                output.data_now(bytes)
-            })
-            .map_err(|refusal| refuse(gil, "write()", refusal))?;
+            let written = match bytes.is_empty() {
+                true => match with_output(gil, exchange, |output| output.over()) {
+                    true => Err(Refusal::Over),
+                    false => Ok(()),
+                },
+                false => send_data(gil, exchange, bytes),
+            };
+            written.map_err(|refusal| refuse(gil, "write()", refusal))?;
             Ok(gil.none())
         })
     }
@@ -293,8 +289,7 @@ pub fn interim(
     let list = as_list(gil, headers)?;
     let mut head = Head::interim(status, reason);
     add_fields(gil, &mut head, &list)?;
-    let refusal = gil.released(|| {
-        let mut output = exchange.wait_output();
+    let refusal = send_output(gil, exchange, |output| {
         if !exchange.facts.interim {
             return Some(if output.over() {
                 Refusal::Over
@@ -302,9 +297,7 @@ pub fn interim(
                 Refusal::HeadSent
             });
         }
-        let refusal = output.interim(&head).err();
-        output.flush();
-        refusal
+        output.interim(&head).err()
     });
     match refusal {
         None => Ok(true),

@@ -15,7 +15,7 @@ use super::types::{self, Arguments, Table};
 use crate::fork::{self, Moment};
 use crate::process_log;
 use crate::worker::service;
-use crate::wsgi::exchange::Exchange;
+use crate::wsgi::exchange::{Exchange, Output, Refusal, COPY_LIMIT};
 use crate::wsgi::lines::Lines;
 
 /// The request that a thread serves.
@@ -96,7 +96,7 @@ pub fn current_id(gil: Gil<'_>) -> Object {
 pub fn with_output<R: Send>(
     gil: Gil<'_>,
     exchange: &Exchange,
-    body: impl FnOnce(&mut crate::wsgi::exchange::Output) -> R + Send,
+    body: impl FnOnce(&mut Output) -> R + Send,
 ) -> R {
     if let Some(mut output) = exchange.try_output() {
         return body(&mut output);
@@ -104,30 +104,68 @@ pub fn with_output<R: Send>(
     gil.released(|| body(&mut exchange.wait_output()))
 }
 
+/// Runs `body` on the answer, and sends what it has collected there: at once, or without the GIL
+/// where that has to be waited for or another thread is at the answer.
+pub fn send_output<R: Send>(
+    gil: Gil<'_>,
+    exchange: &Exchange,
+    body: impl FnOnce(&mut Output) -> R + Send,
+) -> R {
+    let Some(mut output) = exchange.try_output() else {
+        return gil.released(|| {
+            let mut output = exchange.wait_output();
+            let result = body(&mut output);
+            output.flush();
+            result
+        });
+    };
+    let result = body(&mut output);
+    let done = output.flush_at_once();
+    drop(output);
+    if !done {
+        gil.released(|| exchange.wait_output().flush());
+    }
+    result
+}
+
+/// Sends bytes of the body now, and the head before them.
+pub fn send_data(gil: Gil<'_>, exchange: &Exchange, bytes: &[u8]) -> Result<(), Refusal> {
+    let head = exchange.facts.head;
+    if bytes.len() > COPY_LIMIT {
+        return gil.released(|| {
+            let mut output = exchange.wait_output();
+            output.begin(head)?;
+            output.data_now(bytes)
+        });
+    }
+    send_collected(gil, exchange, |output| {
+        output.begin(head).map(|()| output.data(bytes))
+    })
+}
+
+/// [`send_output`], and how it went.
+pub fn send_collected(
+    gil: Gil<'_>,
+    exchange: &Exchange,
+    body: impl FnOnce(&mut Output) -> Result<(), Refusal> + Send,
+) -> Result<(), Refusal> {
+    send_output(gil, exchange, body)?;
+    with_output(gil, exchange, |output| output.sent())
+}
+
 /// Prints on behalf of a request; complete lines are sent at once.
 pub fn print(gil: Gil<'_>, exchange: &Exchange, text: &[u8]) {
     if fork::happened() {
         return print_without_request(gil, text);
     }
-    if !text.ends_with(b"\n") {
-        if let Some(mut output) = exchange.try_output() {
-            let lost = output.print(text);
-            drop(output);
-            if let Err(records) = lost {
-                gil.released(|| records.iter().for_each(|r| process_log::record(r)));
-            }
-            return;
-        }
+    let print = |output: &mut Output| output.print(text);
+    let lost = match text.ends_with(b"\n") {
+        true => send_output(gil, exchange, print),
+        false => with_output(gil, exchange, print),
+    };
+    if let Err(records) = lost {
+        gil.released(|| records.iter().for_each(|r| process_log::record(r)));
     }
-    gil.released(|| {
-        let mut output = exchange.wait_output();
-        let lost = output.print(text);
-        output.flush();
-        drop(output);
-        if let Err(records) = lost {
-            records.iter().for_each(|r| process_log::record(r));
-        }
-    });
 }
 
 fn print_without_request(gil: Gil<'_>, text: &[u8]) {
@@ -141,15 +179,9 @@ pub fn flush(gil: Gil<'_>, exchange: &Exchange) {
     if fork::happened() {
         return;
     }
-    gil.released(|| {
-        let mut output = exchange.wait_output();
-        let lost = output.flush_lines();
-        output.flush();
-        drop(output);
-        if let Some(record) = lost {
-            process_log::record(&record);
-        }
-    });
+    if let Some(record) = send_output(gil, exchange, |output| output.flush_lines()) {
+        gil.released(|| process_log::record(&record));
+    }
 }
 
 unsafe extern "C" fn write(

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use pyo3::ffi;
 
 use super::calls::{add_fields, as_list};
+use super::functions::{send_output, with_output};
 use super::object::{Exception, Gil, Object, Raised};
 use super::types::{self, Arguments, Class, Table};
 use crate::wsgi::body::{Body, Lost};
@@ -218,7 +219,7 @@ unsafe extern "C" fn set_continue_headers(
             if capitalise {
                 head.capitalise();
             }
-            gil.released(|| exchange.wait_output().prepare_continue(head));
+            with_output(gil, exchange, |output| output.prepare_continue(head));
             Ok(gil.none())
         })
     }
@@ -229,18 +230,14 @@ input_method!(
     "send_hundred_continue_response",
     0..=0,
     |gil, exchange, _arguments| {
-        let sent = gil.released(|| {
-            let mut output = exchange.wait_output();
+        let facts = exchange.facts;
+        let sent = send_output(gil, exchange, |output| {
             if output.over() {
                 return None;
             }
-            let mut sent = false;
-            if exchange.facts.expects_continue && exchange.facts.interim {
-                let head = output.continue_head();
-                sent = output.send_continue(&head);
-                output.flush();
-            }
-            Some(sent)
+            let wanted = facts.expects_continue && facts.interim;
+            let head = output.continue_head();
+            Some(wanted && output.send_continue(&head))
         });
         sent.map(|sent| gil.boolean(sent)).ok_or_else(|| over(gil))
     }

@@ -149,6 +149,32 @@ impl Seat {
     }
 }
 
+/// How a thread comes to use Python.
+pub enum Access<'a, 'g> {
+    /// It has the GIL.
+    Held(Gil<'g>),
+    /// It takes the GIL when it needs it.
+    From(&'a mut Seat),
+}
+
+impl Access<'_, '_> {
+    /// Runs `body` with the GIL.
+    pub fn with_gil<R>(&mut self, body: impl FnOnce(Gil<'_>) -> R) -> R {
+        match self {
+            Self::Held(gil) => body(*gil),
+            Self::From(seat) => seat.enter(body),
+        }
+    }
+
+    /// Runs `body`, which may wait, without the GIL.
+    pub fn without_gil<R>(&mut self, body: impl FnOnce() -> R + Send) -> R {
+        match self {
+            Self::Held(gil) => gil.released(body),
+            Self::From(_) => body(),
+        }
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         // SAFETY: the state is this thread's own and not current; clearing needs the GIL, deleting

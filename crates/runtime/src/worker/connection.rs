@@ -1,7 +1,7 @@
 //! The connection that carries a request.
 //!
-//! Runs in: request threads, without the GIL but for [`Connection::consume`], which never waits.
-//! The request is read without being taken from the socket, where it stays until the application
+//! Runs in: request threads, without the GIL but for [`Connection::look`] and [`Connection::consume`],
+//! which never wait. The request is read without being taken from the socket, where it stays until the application
 //! is about to run: should this process end before that, the Apache child sees the connection
 //! reset and knows that the request may go to another worker.
 
@@ -43,15 +43,25 @@ pub struct Connection {
     over: AtomicBool,
 }
 
+/// What a look at the socket has seen.
+pub enum Look {
+    /// A request of so many bytes.
+    Whole(usize),
+    /// Part of a request: how long it will be, if that is known.
+    Begun(Option<usize>),
+    /// Nothing is here yet.
+    NotYet,
+    /// Nothing will come, or what came is no request; a reason for the log, if it is worth one.
+    Nothing(Option<&'static str>),
+}
+
 /// A request that is there as a whole.
 pub enum Taken {
     /// Still in the socket: so many bytes.
     Peeked(usize),
     /// Out of the socket.
     Received(usize),
-    /// Nothing is here yet.
-    NotYet,
-    /// Nothing will come, or what came is no request; a reason for the log, if it is worth one.
+    /// As [`Look::Nothing`].
     Nothing(Option<&'static str>),
 }
 
@@ -89,43 +99,51 @@ impl Connection {
         matches!(poll_uninterrupted(&mut wanted, Some(limit)), Ok(n) if n > 0)
     }
 
-    /// Reads the request into `memory`, which grows for one that is longer than [`PEEK`]. Waits only
-    /// for the rest of one that has begun.
+    /// Looks at the request without taking it: into `memory`, of at least [`PEEK`] bytes. Never waits.
+    pub fn look(&self, memory: &mut [u8]) -> Look {
+        let peeked = match socket::peek(self.visitor.as_fd(), &mut memory[..PEEK], Wait::Never) {
+            Ok(0) => return Look::Nothing(None),
+            Ok(n) => n,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Look::NotYet,
+            Err(_) => return Look::Nothing(None),
+        };
+        let Some(head) = memory[..peeked].first_chunk::<HEAD_LEN>() else {
+            return Look::Begun(None);
+        };
+        let total = match frame::parse(head) {
+            Ok(frame) if frame.kind == Kind::Request => HEAD_LEN + frame.len,
+            // The client of the request before left while its response was on its way.
+            Ok(frame) if frame.kind == Kind::Sent => return Look::Nothing(None),
+            _ => return Look::Nothing(Some("it sent no request of this version")),
+        };
+        if total <= peeked {
+            Look::Whole(total)
+        } else {
+            Look::Begun(Some(total))
+        }
+    }
+
+    /// Waits for the rest of a request that has begun, and reads it into `memory`, which grows for
+    /// one that is longer than [`PEEK`].
     pub fn take_request(&self, memory: &mut Vec<u8>) -> Taken {
-        let mut pauses = 0;
-        loop {
-            let peeked = match socket::peek(self.visitor.as_fd(), &mut memory[..PEEK], Wait::Never)
-            {
-                Ok(0) => return Taken::Nothing(None),
-                Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken::NotYet,
-                Err(_) => return Taken::Nothing(None),
-            };
-            if let Some(head) = memory[..peeked].first_chunk::<HEAD_LEN>() {
-                let total = match frame::parse(head) {
-                    Ok(frame) if frame.kind == Kind::Request => HEAD_LEN + frame.len,
-                    // The client of the request before left while its response was on its way.
-                    Ok(frame) if frame.kind == Kind::Sent => return Taken::Nothing(None),
-                    _ => return Taken::Nothing(Some("it sent no request of this version")),
-                };
-                if total <= peeked {
-                    return Taken::Peeked(total);
-                }
-                if total > PEEK {
-                    return self.take_out(memory, total);
-                }
+        // The sender's call is cut into pieces by the kernel; the rest is a moment away. A socket
+        // that holds something is readable, so that can't be waited for.
+        for pause in 1..=10 {
+            match self.look(memory) {
+                Look::Whole(total) => return Taken::Peeked(total),
+                Look::Begun(Some(total)) if total > PEEK => return self.take_out(memory, total),
+                Look::Begun(_) => {}
+                Look::NotYet => return Taken::Nothing(None),
+                Look::Nothing(why) => return Taken::Nothing(why),
             }
-            // The sender's call is cut into pieces by the kernel; the rest is a moment away. A
-            // socket that holds something is readable, so that can't be waited for.
-            pauses += 1;
-            if pauses > 10 {
-                let total = match memory[..peeked].first_chunk::<HEAD_LEN>().map(frame::parse) {
-                    Some(Ok(frame)) => HEAD_LEN + frame.len,
-                    _ => return Taken::Nothing(Some("it sent part of a request")),
-                };
-                return self.take_out(memory, total);
-            }
-            std::thread::sleep(Duration::from_micros(50 << (pauses / 2)));
+            std::thread::sleep(Duration::from_micros(50 << (pause / 2)));
+        }
+        match self.look(memory) {
+            Look::Whole(total) => Taken::Peeked(total),
+            Look::Begun(Some(total)) => self.take_out(memory, total),
+            Look::Begun(None) => Taken::Nothing(Some("it sent part of a request")),
+            Look::NotYet => Taken::Nothing(None),
+            Look::Nothing(why) => Taken::Nothing(why),
         }
     }
 
@@ -204,6 +222,14 @@ impl Stream for Connection {
                 done => return done,
             }
         }
+    }
+
+    fn send_at_once(&self, bytes: &[u8]) -> io::Result<usize> {
+        if fork::happened() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let bytes = [IoSlice::new(bytes)];
+        socket::send(self.visitor.as_fd(), &bytes, None, Wait::Never)
     }
 
     fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
@@ -292,9 +318,7 @@ mod tests {
         child.say(b"more");
         let mut memory = vec![0; PEEK];
         for _ in 0..2 {
-            assert!(
-                matches!(worker.take_request(&mut memory), Taken::Peeked(n) if n == message.len())
-            );
+            assert!(matches!(worker.look(&mut memory), Look::Whole(n) if n == message.len()));
             assert_eq!(&memory[..message.len()], message);
         }
         assert!(worker.consume(message.len()));
@@ -310,7 +334,7 @@ mod tests {
             let message = request(10);
             child.say(&message);
             let mut memory = vec![0; PEEK];
-            worker.take_request(&mut memory);
+            worker.look(&mut memory);
             if consume {
                 worker.consume(message.len());
             }
@@ -339,24 +363,26 @@ mod tests {
     fn silence_garbage_and_pieces_are_told_apart() {
         let mut memory = vec![0; PEEK];
         let (child, worker) = pair();
-        assert!(matches!(worker.take_request(&mut memory), Taken::NotYet));
+        assert!(matches!(worker.look(&mut memory), Look::NotYet));
         child.say(&[0xff; 20]);
+        assert!(matches!(worker.look(&mut memory), Look::Nothing(Some(_))));
+        let (child, worker) = pair();
+        let message = request(10);
+        child.say(&message[..3]);
+        assert!(matches!(worker.look(&mut memory), Look::Begun(None)));
         assert!(matches!(
             worker.take_request(&mut memory),
             Taken::Nothing(Some(_))
         ));
-        let (child, worker) = pair();
-        child.say(&request(10)[..12]);
+        child.say(&message[3..12]);
+        assert!(matches!(worker.look(&mut memory), Look::Begun(Some(n)) if n == message.len()));
         assert!(matches!(
             worker.take_request(&mut memory),
             Taken::Nothing(Some(_))
         ));
         let (child, worker) = pair();
         drop(child);
-        assert!(matches!(
-            worker.take_request(&mut memory),
-            Taken::Nothing(None)
-        ));
+        assert!(matches!(worker.look(&mut memory), Look::Nothing(None)));
     }
 
     #[test]

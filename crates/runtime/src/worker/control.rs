@@ -130,8 +130,8 @@ pub fn watch(worker: &Arc<Worker>, signals: &mut signal::Arrivals, mut limits: W
             let graceful = limit(timeouts.graceful, GRACEFUL_LIMIT);
             let end = *deadline.get_or_insert_with(|| clock::monotonic() + graceful);
             worker.reception.close();
-            // Threads that hang are not waited for.
-            let working = worker.alive.load(Ordering::SeqCst);
+            // Threads that hang are not waited for, nor those that have taken nothing up.
+            let working = worker.running.load(Ordering::SeqCst);
             if working <= limits.given_up() || clock::monotonic() >= end {
                 return Leave {
                     reason: worker.reason().unwrap_or("graceful_signal"),
@@ -149,6 +149,9 @@ pub fn watch(worker: &Arc<Worker>, signals: &mut signal::Arrivals, mut limits: W
         // and the pause keeps them from becoming a busy loop.
         let now = clock::monotonic_us();
         worker.reception.look(&mut lookout, now);
+        if worker.reception.is_attending(&mut lookout) {
+            worker.send_held();
+        }
         let tick = deadline.map(|_| TICK);
         let look = limits
             .next(now)

@@ -1,6 +1,7 @@
 //! Which interpreter an application group has.
 //!
-//! Runs in: request threads and the main thread, without the GIL. The first group with a name
+//! Runs in: request threads and the main thread. Nothing is waited for here but, without the GIL,
+//! [`Sub::interpreter`]. The first group with a name
 //! takes the main interpreter, so that an application alone in its process, as most are, has the
 //! one in which every extension module works. `%{GLOBAL}`, the empty name, always is the main one;
 //! where the configuration can send such requests here too, all groups with a name get
@@ -27,6 +28,8 @@ pub struct Groups {
     main_name: OnceLock<Vec<u8>>,
     /// The main interpreter knows that name.
     told: AtomicBool,
+    /// There are sub-interpreters, or one is about to be made.
+    several: AtomicBool,
     subs: Mutex<HashMap<Vec<u8>, Arc<Sub>>>,
 }
 
@@ -53,6 +56,7 @@ impl Groups {
             reserved,
             main_name: OnceLock::new(),
             told: AtomicBool::new(false),
+            several: AtomicBool::new(false),
             subs: Mutex::new(HashMap::new()),
         }
     }
@@ -87,12 +91,18 @@ impl Groups {
             made: OnceLock::new(),
         });
         subs.insert(name.to_vec(), Arc::clone(&sub));
+        self.several.store(true, Ordering::Relaxed);
         Seating::Sub(sub)
     }
 
     /// The main interpreter has been told its name.
     pub fn told(&self) {
         self.told.store(true, Ordering::Release);
+    }
+
+    /// Requests may belong into other interpreters than the main one.
+    pub fn are_several(&self) -> bool {
+        self.several.load(Ordering::Relaxed)
     }
 
     /// The sub-interpreters that were made.

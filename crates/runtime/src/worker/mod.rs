@@ -16,6 +16,7 @@ pub mod posts;
 mod preload;
 mod reception;
 mod request;
+mod roster;
 mod secrets;
 pub mod service;
 mod slow_load;
@@ -25,7 +26,7 @@ mod threads;
 mod watch;
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{fence, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -69,8 +70,6 @@ pub struct Worker {
     pub draining: AtomicBool,
     /// Requests taken up and not yet finished.
     pub running: AtomicUsize,
-    /// Request threads that have not ended.
-    pub alive: AtomicUsize,
     pub finished: AtomicU64,
     /// Requests after which the worker asks to be replaced; 0 is never.
     pub maximum_requests: u64,
@@ -136,6 +135,15 @@ impl Worker {
     /// Why it leaves, as events tell it, where it has asked to.
     pub fn reason(&self) -> Option<&'static str> {
         self.reason.get().copied()
+    }
+
+    /// Sends what request threads have left in line, each for its next piece. To be called by the main
+    /// thread after it has looked whether it goes on with that.
+    pub fn send_held(&self) {
+        fence(Ordering::SeqCst);
+        for watched in self.posts.busy() {
+            watched.exchange.send_held();
+        }
     }
 
     /// There is a request.
@@ -290,7 +298,6 @@ fn come_up(
         secrets: secrets::Secrets::of(&setup),
         draining: AtomicBool::new(false),
         running: AtomicUsize::new(0),
-        alive: AtomicUsize::new(0),
         finished: AtomicU64::new(0),
         maximum_requests: maximum_requests(&setup),
         told: AtomicUsize::new(0),

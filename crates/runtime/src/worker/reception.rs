@@ -1,18 +1,20 @@
 //! Where requests come in: the group's listener, and connections that are kept between requests.
 //!
 //! Runs in: request threads, which wait here for whatever comes first, and the main thread, which
-//! looks after those that nobody serves. All threads wait on one set, and the kernel gives each
-//! event to one of them, the one that waits since the shortest time: under light load few threads
-//! stay warm.
+//! looks after those that nobody serves. Idle threads wait on one set, as many of them as the
+//! [`Roster`] lets, and the kernel gives each event to one of them, the one that waits since the
+//! shortest time: under light load few threads stay warm. What a thread was woken for it leaves here
+//! until it has Python's lock; meanwhile the thread that has it may take it up.
 //!
 //! An Apache child keeps a connection over which a request was answered and sends the next one over
 //! it. That binds the request to this process before anybody knows whether a thread here is idle.
-//! So a connection on which a request waits while all threads are busy, and none has taken anything
-//! up for a moment, is closed with the request unread: the child sees the reset, and asks at the
-//! listener, where any process of the group takes the oldest first. The same happens where threads do
-//! come free, but always find older ones at the listener. Closing a kept connection is safe at any
-//! time for the same reason.
+//! So a connection on which a request waits while all threads are busy or wait for Python's lock, and
+//! none has taken anything up for a moment, is closed with the request unread: the child sees the
+//! reset, and asks at the listener, where any process of the group takes the oldest first. The same
+//! happens where threads do come free, but always find older ones at the listener. Closing a kept
+//! connection is safe at any time for the same reason.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,6 +26,7 @@ use os::poll::{poll, Wanted};
 use os::{clock, descriptor, socket};
 use wire::log_id::CONNECTION_DROPPED;
 
+use super::roster::{Busy, Contending, Roster};
 use crate::fork::Moment;
 use crate::process_log;
 
@@ -34,8 +37,11 @@ const PATIENCE: u64 = 1_000_000;
 /// when none has taken anything up from one look to the next: on a machine with too much to do
 /// nothing may run for some milliseconds, and then elsewhere is no better.
 const GLANCE: Duration = Duration::from_millis(5);
-/// How long that goes on after a moment in which all threads were busy, in microseconds: to begin
-/// it takes waking the main thread.
+/// For how long nothing may be taken up while threads wait for Python's lock, in microseconds. In
+/// Python the lock is passed on every 5 ms, to one of those that wait for it.
+const LOCKED_OUT: u64 = 20_000;
+/// How long it is looked often after a moment in which all threads were busy or one waited for
+/// Python's lock, in microseconds: to begin it takes waking the main thread.
 const VIGIL: u64 = 100_000;
 /// How often it is looked for connections whose event another process has got and not attended to.
 const ROUND: Duration = Duration::from_secs(1);
@@ -89,6 +95,9 @@ struct Room {
     count: usize,
     /// Those of them that are new.
     new: usize,
+    /// Tokens of those whose event was told to a thread that then waits for Python's lock: oldest
+    /// first. Some may have left.
+    found: VecDeque<u64>,
     closed: bool,
 }
 
@@ -118,7 +127,7 @@ pub enum Next {
     Known(Visitor),
     /// One that has just come.
     New(Visitor),
-    /// To look whether it is to go on, and to ask again.
+    /// Nobody is here.
     Nothing,
     /// No connection can be taken now; the reason.
     Failed(io::Error),
@@ -137,20 +146,18 @@ pub struct Reception {
     others_wait: AtomicBool,
     /// Several processes share the listener.
     is_shared: bool,
-    threads: usize,
-    /// Threads that serve a request.
-    busy: AtomicUsize,
+    pub roster: Roster,
     /// Counts what was taken up, and of it what came over kept connections.
     taken: AtomicUsize,
     taken_kept: AtomicUsize,
-    /// The main thread looks for requests that wait.
-    watched: AtomicBool,
+    /// The main thread looks every [`GLANCE`], for requests that wait among others.
+    attended: AtomicBool,
     /// Changes when the application forks: the new process has a copy of what was handed out by then,
     /// and nobody would see its end when this process closes it.
     forks: AtomicUsize,
 }
 
-/// What the main thread remembers from one look to the next, while all threads are busy.
+/// What the main thread remembers from one look to the next, while no thread is free.
 #[derive(Default)]
 pub struct Lookout {
     /// Of [`Reception::taken`].
@@ -159,6 +166,8 @@ pub struct Lookout {
     kept: Still,
     /// Until when to go on looking often.
     until: u64,
+    /// The last time it was said that this goes on.
+    attended: bool,
 }
 
 /// A counter, and since when it has stood still.
@@ -178,15 +187,6 @@ impl Still {
     }
 }
 
-/// A thread that serves something, as long as this lives.
-pub struct Busy<'a>(&'a Reception);
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 impl Reception {
     /// Opens the reception for `threads` threads at the group's listener, which one process holds or
     /// several.
@@ -203,11 +203,10 @@ impl Reception {
             room: Mutex::default(),
             others_wait: AtomicBool::new(false),
             is_shared,
-            threads: threads as usize,
-            busy: AtomicUsize::new(0),
+            roster: Roster::new(threads as usize),
             taken: AtomicUsize::new(0),
             taken_kept: AtomicUsize::new(0),
-            watched: AtomicBool::new(false),
+            attended: AtomicBool::new(false),
             forks: AtomicUsize::new(0),
         })
     }
@@ -221,29 +220,60 @@ impl Reception {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for something to do.
-    pub fn next(&self) -> Next {
+    /// Waits until somebody comes in, who is then to be had from [`Reception::pick`]: by the calling
+    /// thread or by another. False where it is only to be looked whether to go on.
+    ///
+    /// # Errors
+    /// The set can't be waited on.
+    pub fn wait(&self) -> io::Result<bool> {
+        if self.others_wait.load(Ordering::Relaxed) {
+            if is_readable(self.listener.as_fd()) {
+                return Ok(true);
+            }
+            self.others_wait.store(false, Ordering::Relaxed);
+        }
+        match self.set.wait(None) {
+            Ok(Some(LISTENER)) => self.others_wait.store(true, Ordering::Relaxed),
+            // It is to be closed: then it stays so.
+            Ok(Some(CLOSING) | None) => return Ok(false),
+            Ok(Some(token)) => self.room().found.push_back(token),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    /// Takes somebody who has come in. Does not wait.
+    pub fn pick(&self) -> Next {
         if self.others_wait.load(Ordering::Relaxed) {
             match self.accept() {
                 Next::Nothing => {}
                 next => return next,
             }
         }
-        match self.set.wait(None) {
+        let mut room = self.room();
+        while let Some(token) = room.found.pop_front() {
+            if let Some(visitor) = room.take(token) {
+                return self.known(visitor);
+            }
+        }
+        drop(room);
+        match self.set.wait(Some(Duration::ZERO)) {
             Ok(Some(LISTENER)) => self.accept(),
-            // Others took it, or it is to be closed: then it stays so.
             Ok(Some(CLOSING) | None) => Next::Nothing,
             Ok(Some(token)) => match self.room().take(token) {
-                Some(mut visitor) => {
-                    self.taken_kept.fetch_add(1, Ordering::Relaxed);
-                    visitor.forks = self.forks();
-                    Next::Known(visitor)
-                }
+                Some(visitor) => self.known(visitor),
                 None => Next::Nothing,
             },
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Next::Nothing,
             Err(error) => Next::Failed(error),
         }
+    }
+
+    fn known(&self, mut visitor: Visitor) -> Next {
+        self.taken_kept.fetch_add(1, Ordering::Relaxed);
+        visitor.forks = self.forks();
+        Next::Known(visitor)
     }
 
     fn accept(&self) -> Next {
@@ -275,17 +305,33 @@ impl Reception {
         }
     }
 
-    /// The calling thread serves something. True where the main thread has to be woken, to look after
-    /// those who come meanwhile.
+    /// Thread `number` serves something since `now`, in microseconds of the monotonic clock. True
+    /// where the main thread has to be woken, to look after those who come meanwhile.
     #[must_use]
-    pub fn serve(&self) -> (Busy<'_>, bool) {
+    pub fn serve(&self, number: u32, now: u64) -> (Busy<'_>, bool) {
         self.taken.fetch_add(1, Ordering::Relaxed);
-        let busy = self.busy.fetch_add(1, Ordering::SeqCst) + 1;
-        let all = busy >= self.threads && self.room().count > 0;
+        let busy = self.roster.serve(number, now);
+        let wake = self.roster.all_busy() && self.room().count > 0 && self.is_to_be_attended();
+        (busy, wake)
+    }
+
+    /// The calling thread waits for Python's lock, to pick somebody. True likewise.
+    #[must_use]
+    pub fn contend(&self) -> (Contending<'_>, bool) {
+        let contending = self.roster.contend();
         (
-            Busy(self),
-            all && !self.watched.swap(true, Ordering::SeqCst),
+            contending,
+            self.roster.is_busy() && self.is_to_be_attended(),
         )
+    }
+
+    /// True for as long as the main thread looks around every few milliseconds.
+    pub fn attended(&self) -> &AtomicBool {
+        &self.attended
+    }
+
+    fn is_to_be_attended(&self) -> bool {
+        !self.attended.load(Ordering::SeqCst) && !self.attended.swap(true, Ordering::SeqCst)
     }
 
     /// Whether a connection would be kept now.
@@ -333,6 +379,7 @@ impl Reception {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
+        self.roster.dismiss();
         let mut room = self.room();
         room.closed = true;
         let visitors = std::mem::take(&mut room.visitors);
@@ -362,10 +409,10 @@ impl Reception {
         self.drop_silent(now);
         if now >= lookout.until {
             // Before the threads are counted: one that sees it set afterwards has been counted.
-            self.watched.store(false, Ordering::SeqCst);
+            self.attended.store(false, Ordering::SeqCst);
         }
-        let all_busy = self.busy.load(Ordering::SeqCst) >= self.threads;
-        if !all_busy {
+        let all_busy = self.roster.all_busy();
+        if !all_busy && !self.roster.is_contended() {
             (lookout.taken, lookout.kept) = Default::default();
             // The event of a connection may have gone to a process that was stopped.
             if self.is_shared && is_readable(self.listener.as_fd()) {
@@ -373,17 +420,28 @@ impl Reception {
             }
         } else if self.room().count > 0 {
             lookout.until = now + VIGIL;
-            self.watched.store(true, Ordering::SeqCst);
+            self.attended.store(true, Ordering::SeqCst);
             let taken = self.taken.load(Ordering::Relaxed);
             let kept = self.taken_kept.load(Ordering::Relaxed);
+            let limit = match all_busy {
+                true => GLANCE.as_micros() as u64,
+                false => LOCKED_OUT,
+            };
             // No thread has taken anything up for a moment, or those at the listener always go first.
-            let stuck = lookout.taken.stands(taken, now) >= GLANCE.as_micros() as u64;
+            let stuck = lookout.taken.stands(taken, now) >= limit && (all_busy || self.is_shared);
             let passed_over = lookout.kept.stands(kept, now) >= PASSED_OVER
                 && self.others_wait.load(Ordering::Relaxed);
             if stuck || passed_over {
                 self.send_away();
             }
         }
+    }
+
+    /// Whether the main thread has to look after what else is attended to by it: as long as it says
+    /// so, and once more afterwards.
+    pub fn is_attending(&self, lookout: &mut Lookout) -> bool {
+        let attended = self.attended.load(Ordering::SeqCst);
+        std::mem::replace(&mut lookout.attended, attended) || attended
     }
 
     /// How soon to look again; `None` where nothing is to be looked after.
@@ -400,7 +458,14 @@ impl Reception {
     /// Closes the connections on which requests wait. New ones stay: their children have done what is
     /// asked of them here.
     fn send_away(&self) {
-        let mut new = Vec::new();
+        let mut room = self.room();
+        let found = std::mem::take(&mut room.found);
+        let found: Vec<_> = found
+            .into_iter()
+            .filter_map(|token| room.take(token))
+            .collect();
+        drop(room);
+        let mut new: Vec<_> = found.into_iter().filter(Visitor::is_new).collect();
         // The listener is told of again and again, behind all others.
         let mut others = 0;
         for _ in 0..2 * MOST_VISITORS {

@@ -1,6 +1,7 @@
 //! One request, from the socket to the end of its answer.
 //!
-//! Runs in: a request thread that has a seat in the interpreter of the request's group.
+//! Runs in: a request thread that has a seat in the interpreter of the request's group, with the GIL
+//! or without: what waits is run without it.
 
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -20,7 +21,7 @@ use super::Worker;
 use crate::board::Shown;
 use crate::process_log;
 use crate::python::application::{self, Task};
-use crate::python::interpreter::{describe, Interpreter, Seat};
+use crate::python::interpreter::{describe, Access, Interpreter};
 use crate::python::lock;
 use crate::python::object::Gil;
 use crate::python::scripts::{self, Resolution, Version, Wanted};
@@ -132,7 +133,7 @@ pub fn assign(gil: Gil<'_>, groups: &Groups, name: &[u8]) {
 /// Serves one request.
 pub fn handle(
     worker: &Worker,
-    seat: &mut Seat,
+    access: &mut Access<'_, '_>,
     desk: Desk<'_>,
     memory: &mut Memory,
     accepted: &Accepted,
@@ -146,28 +147,30 @@ pub fn handle(
         Ok(request) => request,
         Err(why) => {
             let text = format!("{REQUEST_MALFORMED}: the request can't be understood: {why}");
-            refuse(accepted, 500, &text);
+            access.without_gil(|| refuse(accepted, 500, &text));
             return Handled::Done;
         }
     };
     let prologue = &request.prologue;
     if desk.sub.is_none() {
         if !worker.secrets.know(&prologue.key) {
-            process_log::occasionally(&format!(
-                "{KEY_UNKNOWN}: a request without this group's key was dropped"
-            ));
+            access.without_gil(|| {
+                process_log::occasionally(&format!(
+                    "{KEY_UNKNOWN}: a request without this group's key was dropped"
+                ));
+            });
             return Handled::Done;
         }
         match worker.groups.find(prologue.application_group) {
             Seating::Main => {}
-            Seating::MainFrom(name) => seat.enter(|gil| assign(gil, &worker.groups, &name)),
+            Seating::MainFrom(name) => access.with_gil(|gil| assign(gil, &worker.groups, &name)),
             Seating::Sub(sub) => return Handled::Elsewhere(sub),
             Seating::Full => {
                 let text = format!(
                     "{TOO_MANY_INTERPRETERS}: too many application groups in one process: see what \
                      WSGIApplicationGroup expands to"
                 );
-                refuse(accepted, 500, &text);
+                access.without_gil(|| refuse(accepted, 500, &text));
                 return Handled::Done;
             }
         }
@@ -175,7 +178,7 @@ pub fn handle(
     let queue_time = accepted.taken_up_at.saturating_sub(prologue.sent);
     if worker.has_waited_too_long(queue_time) {
         let text = worker.waited_too_long(&request, queue_time);
-        refuse(accepted, 504, &text);
+        access.without_gil(|| refuse(accepted, 504, &text));
         return Handled::Done;
     }
     let mut shown = Shown::begin(desk.thread, &request, accepted.taken_up_at);
@@ -218,13 +221,13 @@ pub fn handle(
         watched: &watched,
     };
     lock::begin();
-    let served = catch_unwind(AssertUnwindSafe(|| seat.enter(|gil| part.serve(gil))));
+    let served = catch_unwind(AssertUnwindSafe(|| access.with_gil(|gil| part.serve(gil))));
     let mut last = match served {
         Ok(Served::Answered(last)) => last,
         Ok(Served::Stale) => {
             let mut frame = Vec::new();
             Retry::Stale.append(&mut frame);
-            accepted.connection.say(&frame);
+            access.without_gil(|| accepted.connection.say(&frame));
             worker.stale();
             shown.withdraw();
             None
@@ -233,12 +236,15 @@ pub fn handle(
             shown.withdraw();
             None
         }
-        Err(_panic) => Some(part.after_panic()),
+        Err(_panic) => Some(access.without_gil(|| part.after_panic())),
     };
     if let Some(Last::End(end)) = &mut last {
         end.kept = prologue.flags.has(Flags::KEEP) && worker.keeps_connections();
     }
-    (*out, *input) = exchange.finish(last);
+    (*out, *input) = match exchange.finish_at_once(&mut last) {
+        Some(memories) => memories,
+        None => access.without_gil(|| exchange.finish(last)),
+    };
     if active {
         worker.note_activity();
     }
@@ -311,6 +317,7 @@ impl Part<'_> {
             thread: self.desk.thread,
             pid: self.worker.pid,
             watched: self.watched,
+            attended: self.worker.reception.attended(),
             overdue: &|| self.worker.overdue(self.watched),
         };
         let made = match application::prepare(gil, &task) {

@@ -1,12 +1,13 @@
 //! The request threads.
 //!
-//! Runs in: request threads. Each waits at the [`Reception`] of the process, where the kernel gives a
-//! connection to one of them: there is no lock to be had first. A thread has its seat in the main
-//! interpreter for life; for each other interpreter it makes a twin, a thread with a seat there,
-//! passes the request on and waits. So there are as many threads at work as configured, and each
-//! sees the same `threading.local` as the one before it.
+//! Runs in: request threads. They wait at the [`Reception`] of the process, and where all requests
+//! are for the main interpreter take Python's global lock before they take one up: see [`Roster`].
+//! A thread has its seat in the main interpreter for life; for each other interpreter it makes a
+//! twin, a thread with a seat there, passes the request on and waits. So there are as many threads
+//! at work as configured, and each sees the same `threading.local` as the one before it.
 //!
 //! [`Reception`]: super::reception::Reception
+//! [`Roster`]: super::roster::Roster
 
 use std::collections::HashMap;
 use std::io;
@@ -20,12 +21,12 @@ use wire::control::Leaving;
 use wire::log_id::{CONNECTION_DROPPED, NOT_ACCEPTED, NO_INTERPRETER, NO_THREAD, STRANGER};
 use wire::response::{Fail, Retry};
 
-use super::connection::{Connection, Taken};
+use super::connection::{Connection, Look, Taken};
 use super::groups::Sub;
 use super::reception::{Next, Visitor};
 use super::request::{handle, Accepted, Desk, Handled, Memory};
 use super::{limit, Worker};
-use crate::python::interpreter::Seat;
+use crate::python::interpreter::{Access, Seat};
 use crate::{fork, process_log};
 
 /// What Python needs at most for its recursion limit, and threads have by default elsewhere.
@@ -69,31 +70,26 @@ pub fn start(worker: &Arc<Worker>) -> io::Result<Threads> {
     let gate = Arc::new(Barrier::new(worker.setup.group.threads as usize + 1));
     for number in 1..=worker.setup.group.threads {
         let (own, entrance) = (Arc::clone(worker), Arc::clone(&gate));
-        worker.alive.fetch_add(1, Ordering::SeqCst);
         spawn(worker, format!("wsgi-{number}"), move || {
-            let _ended = Alive(&own);
+            let _whole = Whole(&own);
             entrance.wait();
             Server::new(&own, number).serve();
-        })
-        .inspect_err(|_| {
-            worker.alive.fetch_sub(1, Ordering::SeqCst);
         })?;
     }
     Ok(Threads { gate })
 }
 
-/// Counts the thread out, also when it unwinds.
-struct Alive<'a>(&'a Worker);
+/// Has the process replaced when a thread unwinds. Requests have a wall of their own; what comes here
+/// is ours, and the process is not to be trusted.
+struct Whole<'a>(&'a Worker);
 
-impl Drop for Alive<'_> {
+impl Drop for Whole<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // Requests have a wall of their own; this one is ours. The process is not to be trusted.
             self.0.ask(Leaving::TimeLimit);
             self.0.draining.store(true, Ordering::SeqCst);
+            self.0.control.wake();
         }
-        self.0.alive.fetch_sub(1, Ordering::SeqCst);
-        self.0.control.wake();
     }
 }
 
@@ -112,6 +108,10 @@ impl Drop for Running<'_> {
         let worker = self.0;
         let finished = worker.finished.fetch_add(1, Ordering::Relaxed) + 1;
         worker.running.fetch_sub(1, Ordering::SeqCst);
+        if worker.draining.load(Ordering::SeqCst) {
+            // The main thread waits for the last one.
+            worker.control.wake();
+        }
         if finished == worker.maximum_requests {
             worker.ask(Leaving::MaximumRequests);
         }
@@ -123,6 +123,7 @@ struct Server {
     worker: Arc<Worker>,
     number: u32,
     limit: Duration,
+    place: String,
     memory: Memory,
     twins: HashMap<Vec<u8>, Twin>,
 }
@@ -133,6 +134,7 @@ impl Server {
             worker: Arc::clone(worker),
             number,
             limit: limit(worker.setup.group.timeouts.socket, SOCKET_LIMIT),
+            place: worker.place(None),
             memory: Memory::new(),
             twins: HashMap::new(),
         }
@@ -144,61 +146,133 @@ impl Server {
             process_log::say(&format!("{NO_THREAD}: Python can't make a thread state"));
             return;
         };
-        let place = worker.place(None);
+        let roster = &worker.reception.roster;
         while !worker.draining.load(Ordering::SeqCst) {
-            let visitor = match worker.reception.next() {
-                Next::Known(visitor) => visitor,
-                Next::New(visitor) if self.is_welcome(&visitor) => visitor,
-                Next::New(_) | Next::Nothing => continue,
-                Next::Failed(error) => {
-                    process_log::occasionally(&format!(
-                        "{NOT_ACCEPTED}: a request thread can't take a connection, and tries again: \
-                         {error}"
-                    ));
-                    std::thread::sleep(PAUSE);
-                    continue;
+            roster.stand_by();
+            loop {
+                let served = match worker.reception.wait() {
+                    Ok(true) if worker.groups.are_several() => self.serve_one(&mut seat),
+                    Ok(true) => self.serve_some(&mut seat),
+                    Ok(false) => false,
+                    Err(error) => {
+                        has_failed(&error);
+                        false
+                    }
+                };
+                // Whoever has found nothing is ready still.
+                if served || worker.draining.load(Ordering::SeqCst) {
+                    break;
                 }
-            };
-            let (busy, wake) = worker.reception.serve();
-            if wake {
-                worker.control.wake();
             }
-            self.take_up(&mut seat, &place, visitor);
-            if fork::happened() {
-                // The application returned in a process it had forked.
-                os::process::exit_now(0);
-            }
-            drop(busy);
         }
         // The process leaves now. To give the seat back would mean waiting for the GIL, which a
         // request that hangs may hold.
         std::mem::forget(seat);
     }
 
-    fn is_welcome(&self, visitor: &Visitor) -> bool {
-        let group = &self.worker.setup.group;
-        let Ok(peer) = socket::peer_credentials(visitor.as_fd()) else {
+    /// Serves whoever is here, and takes Python's lock only when the request is known to need it.
+    /// False where nobody was.
+    fn serve_one(&mut self, seat: &mut Seat) -> bool {
+        let mut access = Access::From(seat);
+        let Some(visitor) = self.pick(&mut access) else {
             return false;
         };
+        let worker = Arc::clone(&self.worker);
+        worker.reception.roster.step_forward();
+        self.receive(&mut access, visitor);
+        true
+    }
+
+    /// Serves whoever is here once the thread has Python's lock, and then others as long as it is to
+    /// go on.
+    fn serve_some(&mut self, seat: &mut Seat) -> bool {
+        let worker = Arc::clone(&self.worker);
+        let reception = &worker.reception;
+        let (contending, wake) = reception.contend();
+        if wake {
+            worker.control.wake();
+        }
+        seat.enter(|gil| {
+            drop(contending);
+            let mut access = Access::Held(gil);
+            let mut served = false;
+            while !worker.draining.load(Ordering::SeqCst) {
+                let Some(visitor) = self.pick(&mut access) else {
+                    break;
+                };
+                if !served {
+                    served = true;
+                    reception.roster.step_forward();
+                }
+                self.receive(&mut access, visitor);
+                if !reception.roster.goes_on(clock::monotonic_us) || worker.groups.are_several() {
+                    break;
+                }
+            }
+            served
+        })
+    }
+
+    /// Somebody to serve, if there is anybody.
+    fn pick(&self, access: &mut Access<'_, '_>) -> Option<Visitor> {
+        match self.worker.reception.pick() {
+            Next::Known(visitor) => Some(visitor),
+            Next::New(visitor) => match self.is_welcome(&visitor) {
+                Ok(()) => Some(visitor),
+                Err(why) => {
+                    access.without_gil(|| process_log::occasionally(&why));
+                    None
+                }
+            },
+            Next::Nothing => None,
+            Next::Failed(error) => {
+                access.without_gil(|| has_failed(&error));
+                None
+            }
+        }
+    }
+
+    fn receive(&mut self, access: &mut Access<'_, '_>, visitor: Visitor) {
+        let worker = Arc::clone(&self.worker);
+        let now = clock::monotonic_us();
+        let (busy, wake) = worker.reception.serve(self.number, now);
+        if wake {
+            worker.control.wake();
+        }
+        self.take_up(access, visitor, now);
+        if fork::happened() {
+            // The application returned in a process it had forked.
+            os::process::exit_now(0);
+        }
+        drop(busy);
+    }
+
+    /// Whether it comes from the Apache that this group belongs to; a sentence for the log otherwise.
+    fn is_welcome(&self, visitor: &Visitor) -> Result<(), String> {
+        let group = &self.worker.setup.group;
+        let peer = socket::peer_credentials(visitor.as_fd()).map_err(|error| {
+            format!("{STRANGER}: a connection of an unknown user was dropped: {error}")
+        })?;
         let welcome = peer.uid == group.socket_uid
             || peer.uid == 0
             || (!group.identity.switch && peer.uid == self.worker.own_uid);
-        if !welcome {
-            process_log::occasionally(&format!(
+        match welcome {
+            true => Ok(()),
+            false => Err(format!(
                 "{STRANGER}: a connection of user {} was dropped: only Apache's, {}, may connect",
                 peer.uid, group.socket_uid
-            ));
+            )),
         }
-        welcome
     }
 
-    fn take_up(&mut self, seat: &mut Seat, place: &str, visitor: Visitor) {
+    fn take_up(&mut self, access: &mut Access<'_, '_>, visitor: Visitor, now: u64) {
         let worker = Arc::clone(&self.worker);
         let connection = Connection::new(visitor, self.limit);
-        let (len, peeked) = match connection.take_request(&mut self.memory.message) {
-            Taken::Peeked(len) => (len, true),
-            Taken::Received(len) => (len, false),
-            Taken::NotYet => {
+        let message = &mut self.memory.message;
+        let taken = match connection.look(message) {
+            Look::Whole(len) => Taken::Peeked(len),
+            Look::Begun(_) => access.without_gil(|| connection.take_request(message)),
+            Look::NotYet => {
                 let wake = !connection.is_kept();
                 worker.reception.put_back(connection.into_visitor());
                 if wake {
@@ -206,11 +280,18 @@ impl Server {
                 }
                 return;
             }
+            Look::Nothing(why) => Taken::Nothing(why),
+        };
+        let (len, peeked) = match taken {
+            Taken::Peeked(len) => (len, true),
+            Taken::Received(len) => (len, false),
             Taken::Nothing(None) => return,
             Taken::Nothing(Some(why)) => {
-                process_log::occasionally(&format!(
-                    "{CONNECTION_DROPPED}: a connection to the process group was dropped: {why}"
-                ));
+                access.without_gil(|| {
+                    process_log::occasionally(&format!(
+                        "{CONNECTION_DROPPED}: a connection to the process group was dropped: {why}"
+                    ));
+                });
                 return;
             }
         };
@@ -220,7 +301,7 @@ impl Server {
             if !peeked {
                 let mut frame = Vec::new();
                 Retry::Draining.append(&mut frame);
-                connection.say(&frame);
+                access.without_gil(|| connection.say(&frame));
             }
             return;
         }
@@ -230,16 +311,16 @@ impl Server {
             len,
             peeked,
             taken_up: clock::epoch_us(),
-            taken_up_at: clock::monotonic_us(),
+            taken_up_at: now,
         };
         let desk = Desk {
             interpreter: worker.groups.main(),
             sub: None,
             thread: self.number,
-            place,
+            place: &self.place,
         };
-        match handle(&worker, seat, desk, &mut self.memory, &accepted) {
-            Handled::Elsewhere(sub) => self.pass_on(sub, accepted),
+        match handle(&worker, access, desk, &mut self.memory, &accepted) {
+            Handled::Elsewhere(sub) => access.without_gil(|| self.pass_on(sub, accepted)),
             Handled::Done => drop(accepted),
         }
         drop(running);
@@ -281,6 +362,14 @@ impl Server {
             }
         }
     }
+}
+
+/// Tells that no connection can be taken, and lets a moment pass.
+fn has_failed(error: &io::Error) {
+    process_log::occasionally(&format!(
+        "{NOT_ACCEPTED}: a request thread can't take a connection, and tries again: {error}"
+    ));
+    std::thread::sleep(PAUSE);
 }
 
 fn fail(connection: &Connection, text: &str) {
@@ -327,7 +416,13 @@ impl Twin {
                 place: &place,
             };
             while let Ok((mut memory, accepted)) = inbox.recv() {
-                handle(&own, &mut seat, desk, &mut memory, &accepted);
+                handle(
+                    &own,
+                    &mut Access::From(&mut seat),
+                    desk,
+                    &mut memory,
+                    &accepted,
+                );
                 if fork::happened() {
                     os::process::exit_now(0);
                 }

@@ -24,9 +24,9 @@ use super::head::Head;
 use super::lines::Lines;
 use super::outlet::{Outlet, Stream};
 
-/// Bytes of body that are copied and sent together with what stands before them; longer ones are
-/// sent from where they are.
-const COPY_LIMIT: usize = 16 * 1024;
+/// Bytes of body that are best copied and sent together with what stands before them; longer ones
+/// are sent from where they are.
+pub const COPY_LIMIT: usize = 16 * 1024;
 
 /// One request and its answer.
 pub struct Exchange {
@@ -65,6 +65,10 @@ pub struct Output {
     /// A `100 Continue` has gone out.
     continued: bool,
     continue_head: Option<Head>,
+    /// The last word says that the connection is kept.
+    kept: bool,
+    /// What stands in line waits for more to go with it. See [`Output::hold`].
+    held: bool,
     pub length: u64,
     pub writes: u64,
     /// Microseconds it took to hand them over.
@@ -130,6 +134,8 @@ impl Exchange {
                 interims: 0,
                 continued: false,
                 continue_head: None,
+                kept: false,
+                held: false,
                 length: 0,
                 writes: 0,
                 time: 0,
@@ -182,12 +188,23 @@ impl Exchange {
 
     /// Sends what is left and ends the request: whatever Python objects still refer to it raise
     /// from now on. Returns the memory used, for the next request. Only with the GIL released.
-    pub fn finish(&self, last: Option<Last>) -> (Vec<u8>, Vec<u8>) {
-        let (outlet, body) = self.finish_both(last);
-        (
-            outlet.map_or_else(Vec::new, |outlet| outlet.into_memory()),
-            body.map_or_else(Vec::new, Body::into_memory),
-        )
+    pub fn finish(&self, last: Option<Last>) -> Memories {
+        memories(self.finish_both(last))
+    }
+
+    /// [`Exchange::finish`] where nothing has to be waited for, with the GIL or without. `None` where
+    /// something has; [`Exchange::finish`] then goes on with what is left in `last`.
+    pub fn finish_at_once(&self, last: &mut Option<Last>) -> Option<Memories> {
+        let mut input = unblocked(self.input.try_lock())?;
+        let mut output = unblocked(self.output.try_lock())?;
+        // In this order: see `finish_both`.
+        let body = input.take();
+        output.conclude(last.take(), body.as_ref());
+        if !output.flush_at_once() {
+            *input = body;
+            return None;
+        }
+        Some(memories((self.close_output(output), body)))
     }
 
     /// [`Exchange::finish`], and waits until the response is out or the client has left, for `limit`
@@ -210,6 +227,14 @@ impl Exchange {
         match last {
             Last::End(_) if closed => Delivery::ClientClosed,
             _ => Delivery::Unknown,
+        }
+    }
+
+    /// Sends what [`Output::hold`] has left in line. Waits for nothing.
+    pub fn send_held(&self) {
+        // Who is at the answer just now sends it, or looks whether anybody will.
+        if let Some(mut output) = self.try_output().filter(|output| output.held) {
+            output.flush_at_once();
         }
     }
 
@@ -258,33 +283,15 @@ impl Exchange {
     /// this one not quite over.
     fn finish_both(&self, last: Option<Last>) -> (Option<Box<dyn Outlet>>, Option<Body>) {
         let early = unblocked(self.input.try_lock()).map(|mut input| input.take());
-        let is_over = matches!(&early, Some(Some(body)) if body.is_over());
-        let last = match last {
-            Some(Last::End(end)) => Some(Last::End(End {
-                kept: end.kept && is_over && !end.broken && !end.awaited,
-                ..end
-            })),
-            other => other,
-        };
-        let outlet = self.finish_output(last);
+        let mut output = self.wait_output();
+        output.conclude(last, early.as_ref().and_then(Option::as_ref));
+        output.flush();
+        let outlet = self.close_output(output);
         (outlet, early.unwrap_or_else(|| self.finish_input()))
     }
 
-    fn finish_output(&self, last: Option<Last>) -> Option<Box<dyn Outlet>> {
-        let mut output = self.wait_output();
-        let kept = matches!(last, Some(Last::End(End { kept: true, .. })));
-        if let Some(outlet) = output.outlet.as_mut() {
-            match last {
-                Some(Last::End(end)) => outlet.end(end),
-                Some(Last::Fail(status, None)) => outlet.fail(status, ""),
-                Some(Last::Fail(status, Some((id, text)))) => {
-                    outlet.fail(status, &format!("{id}: {text}"));
-                }
-                None => {}
-            }
-        }
-        output.flush();
-        if kept && output.outlet.is_some() && output.lost.is_none() {
+    fn close_output(&self, mut output: MutexGuard<'_, Output>) -> Option<Box<dyn Outlet>> {
+        if output.kept && output.outlet.is_some() && output.lost.is_none() {
             if let Some(stream) = self.stream.upgrade() {
                 stream.keep();
             }
@@ -304,6 +311,16 @@ impl Exchange {
             }
         }
     }
+}
+
+/// What the answer was collected in and what the body was read into.
+type Memories = (Vec<u8>, Vec<u8>);
+
+fn memories((outlet, body): (Option<Box<dyn Outlet>>, Option<Body>)) -> Memories {
+    (
+        outlet.map_or_else(Vec::new, |outlet| outlet.into_memory()),
+        body.map_or_else(Vec::new, Body::into_memory),
+    )
 }
 
 fn unblocked<T>(result: Result<T, TryLockError<T>>) -> Option<T> {
@@ -406,21 +423,30 @@ impl Output {
         }
     }
 
-    /// Sends bytes of the body with all that stands before them. Waits.
+    /// Collects bytes of the body, [`Output::begin`] came before, and leaves them in line where they
+    /// are few. False where it is time to send them.
+    pub fn hold(&mut self, bytes: &[u8]) -> bool {
+        self.data(bytes);
+        let waiting = self.outlet.as_ref().map_or(0, |outlet| outlet.waiting());
+        self.held = waiting <= COPY_LIMIT;
+        self.held
+    }
+
+    /// Sends bytes of the body with all that stands before them, from where they are. Waits.
     pub fn data_now(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let bytes = self.admitted(bytes);
-        if bytes.len() <= COPY_LIMIT {
-            if let Some(outlet) = self.outlet.as_mut().filter(|_| !bytes.is_empty()) {
-                outlet.data(bytes);
-            }
-            self.flush();
-        } else if let Some(outlet) = self.outlet.as_mut().filter(|_| self.lost.is_none()) {
+        if let Some(outlet) = self.outlet.as_mut().filter(|_| self.lost.is_none()) {
             let began = monotonic_us();
             if let Err(error) = outlet.data_now(bytes) {
                 self.lost = Some(error.kind());
             }
             self.time += monotonic_us().saturating_sub(began);
         }
+        self.sent()
+    }
+
+    /// How it went with what was sent.
+    pub fn sent(&self) -> Result<(), Refusal> {
         match self.lost {
             None => Ok(()),
             Some(io::ErrorKind::TimedOut) => Err(Refusal::Stuck),
@@ -449,8 +475,46 @@ impl Output {
         self.head.as_ref().and_then(|head| head.content_length)
     }
 
+    /// Puts the last word in line. The connection is kept only where it says so and nothing of the
+    /// request's `body` can still come in.
+    fn conclude(&mut self, last: Option<Last>, body: Option<&Body>) {
+        let Some(outlet) = self.outlet.as_mut() else {
+            return;
+        };
+        match last {
+            Some(Last::End(end)) => {
+                let is_over = body.is_some_and(Body::is_over);
+                self.kept = end.kept && is_over && !end.broken && !end.awaited;
+                let kept = self.kept;
+                outlet.end(End { kept, ..end });
+            }
+            Some(Last::Fail(status, None)) => outlet.fail(status, ""),
+            Some(Last::Fail(status, Some((id, text)))) => {
+                outlet.fail(status, &format!("{id}: {text}"));
+            }
+            None => {}
+        }
+    }
+
+    /// Sends what was collected, if that can be done without waiting; false where something is left.
+    pub fn flush_at_once(&mut self) -> bool {
+        let Some(outlet) = self.outlet.as_mut().filter(|_| self.lost.is_none()) else {
+            self.held = false;
+            return true;
+        };
+        let began = monotonic_us();
+        let done = outlet.flush_at_once().unwrap_or_else(|error| {
+            self.lost = Some(error.kind());
+            true
+        });
+        self.held &= !done;
+        self.time += monotonic_us().saturating_sub(began);
+        done
+    }
+
     /// Sends what was collected. Waits.
     pub fn flush(&mut self) {
+        self.held = false;
         if let Some(outlet) = self.outlet.as_mut().filter(|_| self.lost.is_none()) {
             let began = monotonic_us();
             if let Err(error) = outlet.flush() {

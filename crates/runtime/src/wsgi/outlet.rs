@@ -14,6 +14,10 @@ use wire::Malformed;
 
 use super::head::Head;
 
+/// Most bytes that are sent while a thread may hold Python's global lock: to copy them takes
+/// microseconds.
+const AT_ONCE: usize = 64 * 1024;
+
 /// Takes the parts of an answer, in their order. All but the two that say so only collect.
 pub trait Outlet: Send {
     fn pull(&mut self);
@@ -24,6 +28,11 @@ pub trait Outlet: Send {
     fn log(&mut self, level: Level, text: &[u8]);
     fn fail(&mut self, status: u16, text: &str);
     fn end(&mut self, end: End);
+    /// Bytes that were collected and not sent.
+    fn waiting(&self) -> usize;
+    /// Sends what was collected, as far as that can be done without waiting and in no time; false
+    /// where something is left.
+    fn flush_at_once(&mut self) -> io::Result<bool>;
     /// Sends what was collected. Waits.
     fn flush(&mut self) -> io::Result<()>;
     /// Sends what was collected and these bytes, without copying them. Waits.
@@ -37,6 +46,8 @@ pub trait Stream: Send + Sync {
     /// Sends some of the two slices, first things first, with the descriptor beside the first
     /// byte. Waits up to the connection's limit.
     fn send(&self, first: &[u8], second: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize>;
+    /// Sends some of the bytes, or fails with `WouldBlock`. Does not wait.
+    fn send_at_once(&self, bytes: &[u8]) -> io::Result<usize>;
     /// Receives at least one byte; 0 at the end. Waits up to the connection's limit.
     fn receive(&self, into: &mut [u8]) -> io::Result<usize>;
     /// [`Stream::receive`] with a limit of its own; an error of kind `TimedOut` past it.
@@ -161,6 +172,30 @@ impl<S: Stream + ?Sized> Outlet for Frames<S> {
         end.append(&mut self.out);
     }
 
+    fn waiting(&self) -> usize {
+        self.out.len()
+    }
+
+    fn flush_at_once(&mut self) -> io::Result<bool> {
+        if !self.files.is_empty() || self.out.len() > AT_ONCE {
+            return Ok(false);
+        }
+        if self.out.is_empty() {
+            return Ok(true);
+        }
+        match self.stream.send_at_once(&self.out) {
+            Ok(sent) => {
+                self.out.drain(..sent);
+                Ok(self.out.is_empty())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => {
+                self.out.clear();
+                Err(error)
+            }
+        }
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         if self.out.is_empty() {
             return Ok(());
@@ -202,6 +237,8 @@ pub(crate) mod tests {
         /// What `receive` hands out, a piece each time.
         pub(crate) incoming: Mutex<Vec<Vec<u8>>>,
         pub(crate) kept: std::sync::atomic::AtomicBool,
+        /// Nothing is taken at once.
+        pub(crate) full: std::sync::atomic::AtomicBool,
     }
 
     impl Stream for Sink {
@@ -220,6 +257,13 @@ pub(crate) mod tests {
             let n = all.len().min(self.step);
             taken.0.extend_from_slice(&all[..n]);
             Ok(n)
+        }
+
+        fn send_at_once(&self, bytes: &[u8]) -> io::Result<usize> {
+            match self.full.load(std::sync::atomic::Ordering::SeqCst) {
+                true => Err(io::ErrorKind::WouldBlock.into()),
+                false => self.send(bytes, b"", None),
+            }
         }
 
         fn receive_within(&self, into: &mut [u8], _: Duration) -> io::Result<usize> {

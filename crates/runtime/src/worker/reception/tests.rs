@@ -8,6 +8,10 @@ const TICK: u64 = GLANCE.as_micros() as u64;
 
 /// A reception, and how to connect to it.
 fn open(threads: u32) -> (Reception, impl Fn() -> UnixStream) {
+    open_as(threads, false)
+}
+
+fn open_as(threads: u32, is_shared: bool) -> (Reception, impl Fn() -> UnixStream) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!(
         "reception-{}-{}",
@@ -17,13 +21,21 @@ fn open(threads: u32) -> (Reception, impl Fn() -> UnixStream) {
     let path = std::env::temp_dir().join(name);
     let listener = UnixListener::bind(&path).unwrap();
     listener.set_nonblocking(true).unwrap();
-    let reception = Reception::open(listener.into(), threads, false).unwrap();
+    let reception = Reception::open(listener.into(), threads, is_shared).unwrap();
     let connect = move || UnixStream::connect(&path).unwrap();
     (reception, connect)
 }
 
+/// What comes next, waited for.
+fn next(reception: &Reception) -> Next {
+    match reception.wait().unwrap() {
+        true => reception.pick(),
+        false => Next::Nothing,
+    }
+}
+
 fn new(reception: &Reception) -> Visitor {
-    match reception.next() {
+    match next(reception) {
         Next::New(visitor) => visitor,
         _ => panic!("no new connection"),
     }
@@ -31,7 +43,7 @@ fn new(reception: &Reception) -> Visitor {
 
 fn known(reception: &Reception) -> Visitor {
     loop {
-        match reception.next() {
+        match next(reception) {
             Next::Known(visitor) => return visitor,
             Next::Nothing => {}
             _ => panic!("nobody else is there"),
@@ -89,7 +101,7 @@ fn those_at_the_listener_come_first() {
     for _ in 0..2 {
         new(&reception);
     }
-    assert!(matches!(reception.next(), Next::Known(_)));
+    assert!(matches!(next(&reception), Next::Known(_)));
 }
 
 #[test]
@@ -97,7 +109,7 @@ fn closing_wakes_all_who_wait_and_closes_what_was_kept() {
     let (reception, connect) = open(3);
     let mut child = kept(&reception, &connect);
     std::thread::scope(|scope| {
-        let waiting = [(); 3].map(|()| scope.spawn(|| matches!(reception.next(), Next::Nothing)));
+        let waiting = [(); 3].map(|()| scope.spawn(|| !reception.wait().unwrap()));
         reception.close();
         for thread in waiting {
             assert!(thread.join().unwrap());
@@ -114,7 +126,7 @@ fn a_request_is_sent_away_unread_where_all_are_busy_and_nothing_moves() {
     let mut idle = kept(&reception, &connect);
     idle.set_nonblocking(true).unwrap();
     child.write_all(b"request").unwrap();
-    let (busy, wake) = reception.serve();
+    let (busy, wake) = reception.serve(1, 1);
     assert!(wake);
     let mut lookout = Lookout::default();
     reception.look(&mut lookout, 1000);
@@ -138,7 +150,7 @@ fn a_request_stays_where_threads_come_free_but_not_where_others_always_go_first(
         (9..20, io::ErrorKind::ConnectionReset),
     ] {
         for look in looks {
-            let busy = reception.serve();
+            let busy = reception.serve(1, 1);
             reception.look(&mut lookout, look * TICK);
             drop(busy);
         }
@@ -156,7 +168,7 @@ fn a_new_connection_has_a_second_to_begin_and_keeps_its_place_once_it_has() {
     }
     speaks.write_all(b"request").unwrap();
     speaks.set_nonblocking(true).unwrap();
-    let _busy = reception.serve();
+    let _busy = reception.serve(1, 1);
     let mut lookout = Lookout::default();
     for look in 0..3 {
         reception.look(&mut lookout, now + look * 2 * TICK);
@@ -164,4 +176,57 @@ fn a_new_connection_has_a_second_to_begin_and_keeps_its_place_once_it_has() {
     reception.look(&mut lookout, now + 10 * PATIENCE);
     assert_eq!(end(&mut silent), Ok(0));
     assert_eq!(end(&mut speaks), Err(io::ErrorKind::WouldBlock));
+}
+
+#[test]
+fn what_one_thread_was_woken_for_another_may_pick() {
+    let (reception, connect) = open(2);
+    let mut child = kept(&reception, &connect);
+    child.write_all(b"request").unwrap();
+    while !reception.wait().unwrap() {}
+    assert!(matches!(reception.pick(), Next::Known(_)));
+    assert!(matches!(reception.pick(), Next::Nothing));
+}
+
+#[test]
+fn a_request_that_threads_wait_with_for_the_lock_is_sent_away_where_others_share_the_listener() {
+    for (shared, seen) in [
+        (false, io::ErrorKind::WouldBlock),
+        (true, io::ErrorKind::ConnectionReset),
+    ] {
+        let (reception, connect) = open_as(2, shared);
+        let mut child = kept(&reception, &connect);
+        child.write_all(b"request").unwrap();
+        child.set_nonblocking(true).unwrap();
+        let (_busy, wake) = reception.serve(1, 1);
+        assert!(!wake, "another thread is free");
+        while !reception.wait().unwrap() {}
+        let (contending, wake) = reception.contend();
+        assert!(wake);
+        let mut lookout = Lookout::default();
+        reception.look(&mut lookout, 1000);
+        reception.look(&mut lookout, 1000 + LOCKED_OUT - 1);
+        assert_eq!(end(&mut child), Err(io::ErrorKind::WouldBlock));
+        reception.look(&mut lookout, 1000 + LOCKED_OUT);
+        assert_eq!(end(&mut child), Err(seen));
+        drop(contending);
+    }
+}
+
+#[test]
+fn what_is_attended_to_is_attended_to_once_more_after_it_was_said_that_it_is_not() {
+    let (reception, connect) = open(1);
+    let _child = kept(&reception, &connect);
+    let mut lookout = Lookout::default();
+    assert!(!reception.is_attending(&mut lookout));
+    let (busy, wake) = reception.serve(1, 1);
+    assert!(wake && reception.is_attending(&mut lookout));
+    reception.look(&mut lookout, 1000);
+    drop(busy);
+    reception.look(&mut lookout, 1000 + VIGIL - 1);
+    assert!(reception.is_attending(&mut lookout));
+    reception.look(&mut lookout, 1000 + VIGIL);
+    assert!(!reception.attended().load(Ordering::SeqCst));
+    assert!(reception.is_attending(&mut lookout));
+    assert!(!reception.is_attending(&mut lookout));
 }

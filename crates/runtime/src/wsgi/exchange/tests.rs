@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use wire::frame::Kind;
 use wire::response::Log;
 
@@ -6,8 +8,13 @@ use super::super::outlet::Frames;
 use super::*;
 
 fn exchange(facts: Facts) -> (Exchange, Arc<Sink>) {
+    sized_exchange(facts, 7)
+}
+
+/// An exchange on a stream that takes `step` bytes at a time.
+fn sized_exchange(facts: Facts, step: usize) -> (Exchange, Arc<Sink>) {
     let sink = Arc::new(Sink {
-        step: 7,
+        step,
         ..Sink::default()
     });
     let stream: Arc<dyn Stream> = Arc::clone(&sink) as _;
@@ -160,4 +167,87 @@ fn interim_responses_have_a_bound() {
     let mut output = exchange.wait_output();
     let taken = (0..2000).filter(|_| output.interim(&Head::interim(102, "")).is_ok());
     assert_eq!(taken.count(), 1000);
+}
+
+#[test]
+fn an_answer_is_finished_without_waiting_where_the_stream_takes_it_and_else_afterwards() {
+    for full in [false, true] {
+        let (exchange, sink) = exchange(Facts::default());
+        sink.full.store(full, Ordering::SeqCst);
+        let mut output = exchange.wait_output();
+        output.set_head(head(&[])).unwrap();
+        output.begin(false).unwrap();
+        output.data(b"body");
+        drop(output);
+        let end = End {
+            kept: true,
+            ..End::default()
+        };
+        let mut last = Some(Last::End(end));
+        // The stream takes a few bytes at a time, as a socket does that is almost full.
+        assert!(exchange.finish_at_once(&mut last).is_none());
+        assert!(!sink.kept.load(Ordering::SeqCst));
+        let (_, input) = exchange.finish(last);
+        assert_eq!(input.len(), 4, "memory of the input is had back");
+        assert!(sink.kept.load(Ordering::SeqCst));
+        let kinds: Vec<_> = sent(&sink).iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(kinds, [Kind::Head, Kind::Data, Kind::End], "full: {full}");
+    }
+}
+
+#[test]
+fn an_answer_that_goes_out_in_one_piece_is_finished_at_once() {
+    let (exchange, sink) = sized_exchange(Facts::default(), 1 << 20);
+    let mut output = exchange.wait_output();
+    output.set_head(head(&[])).unwrap();
+    output.begin(false).unwrap();
+    // Another thread is at the answer.
+    assert!(exchange.finish_at_once(&mut None).is_none());
+    drop(output);
+    let mut last = Some(Last::End(End {
+        kept: true,
+        ..End::default()
+    }));
+    assert!(exchange.finish_at_once(&mut last).is_some());
+    assert_eq!(last, None);
+    assert!(sink.kept.load(Ordering::SeqCst));
+    assert!(exchange.wait_output().over());
+    assert_eq!(sent(&sink).len(), 2);
+}
+
+#[test]
+fn what_is_held_goes_with_what_comes_next_or_when_it_is_asked_for() {
+    let (exchange, sink) = sized_exchange(Facts::default(), 1 << 20);
+    let mut output = exchange.wait_output();
+    output.set_head(head(&[])).unwrap();
+    output.begin(false).unwrap();
+    assert!(output.hold(b"one"));
+    drop(output);
+    assert!(sent(&sink).is_empty());
+    exchange.send_held();
+    assert_eq!(sent(&sink).len(), 2);
+    let mut output = exchange.wait_output();
+    assert!(output.hold(b"two"));
+    assert!(!output.hold(&[b'x'; COPY_LIMIT]), "enough for a message");
+    drop(output);
+    // Nothing is held any more: who has collected it sends it.
+    exchange.send_held();
+    assert_eq!(sent(&sink).len(), 2);
+    exchange.wait_output().flush();
+    assert_eq!(sent(&sink).len(), 4);
+}
+
+#[test]
+fn what_a_full_stream_has_not_taken_stays_held() {
+    let (exchange, sink) = sized_exchange(Facts::default(), 1 << 20);
+    let mut output = exchange.wait_output();
+    output.set_head(head(&[])).unwrap();
+    output.begin(false).unwrap();
+    assert!(output.hold(b"one"));
+    drop(output);
+    for (full, seen) in [(true, 0), (true, 0), (false, 2)] {
+        sink.full.store(full, Ordering::SeqCst);
+        exchange.send_held();
+        assert_eq!(sent(&sink).len(), seen);
+    }
 }

@@ -1,0 +1,271 @@
+//! Which of the idle threads wait for requests, and when one that has served a request takes the
+//! next without giving Python's global lock back.
+//!
+//! Runs in: request threads. Only one of them runs Python at a time. If every request that comes
+//! woke a thread for itself, that thread would next wait for the lock, and have it handed over: two
+//! switches more than the request needs. So the threads are leaders and followers. At most
+//! [`READY`] idle ones wait at the reception; the others sit by until all of those are at work. A
+//! thread that sees something come contends for the lock before it takes anything up, and for as
+//! long as it has to wait for it, the thread that has the lock serves one request after the other.
+//! As soon as that one waits for anything, or Python's switch interval is over, the lock comes to
+//! the contender, which then is the next to serve.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Most idle threads that wait for something to come. With two of them the one that served last
+/// usually serves next, and nobody has to be called while it is at work.
+const READY: usize = 2;
+/// Age of a request, in microseconds, up to which others make way for it: its thread may be waiting
+/// for the lock. One that takes longer gets it at Python's switch interval.
+const YOUNG: u64 = 100_000;
+
+/// The threads of one process.
+pub struct Roster {
+    idle: Mutex<Idle>,
+    called: Condvar,
+    /// Threads that serve a request.
+    busy: AtomicUsize,
+    /// Since when each of them does, in microseconds of the monotonic clock; 0 for one that does not.
+    since: Vec<AtomicU64>,
+    /// Threads that wait for the lock and have not taken anything up.
+    contending: AtomicUsize,
+}
+
+/// Threads that serve nothing.
+#[derive(Default)]
+struct Idle {
+    /// Waiting for something to come, or for the lock to take it up.
+    ready: usize,
+    sitting: usize,
+    /// Those of the sitting that have been called and have not stood up yet.
+    called: usize,
+    dismissed: bool,
+}
+
+/// A thread that serves something, as long as this lives.
+pub struct Busy<'a> {
+    roster: &'a Roster,
+    since: Option<&'a AtomicU64>,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        if let Some(since) = self.since {
+            since.store(0, Ordering::Relaxed);
+        }
+        self.roster.busy.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A thread that contends for the lock, as long as this lives.
+pub struct Contending<'a>(&'a Roster);
+
+impl Drop for Contending<'_> {
+    fn drop(&mut self) {
+        self.0.contending.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Roster {
+    pub fn new(threads: usize) -> Self {
+        Self {
+            idle: Mutex::default(),
+            called: Condvar::new(),
+            busy: AtomicUsize::new(0),
+            since: (0..threads).map(|_| AtomicU64::new(0)).collect(),
+            contending: AtomicUsize::new(0),
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The calling thread serves nothing and wants to be ready. Returns when it is.
+    pub fn stand_by(&self) {
+        let mut idle = self.idle();
+        if idle.ready < READY || idle.dismissed {
+            idle.ready += 1;
+            return;
+        }
+        idle.sitting += 1;
+        while idle.called == 0 && !idle.dismissed {
+            idle = self
+                .called
+                .wait(idle)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        idle.sitting -= 1;
+        // Whoever calls has counted it as ready.
+        match idle.called {
+            0 => idle.ready += 1,
+            _ => idle.called -= 1,
+        }
+    }
+
+    /// A thread that was ready has taken something up. Somebody is to be ready in its place.
+    pub fn step_forward(&self) {
+        let mut idle = self.idle();
+        idle.ready -= 1;
+        if idle.ready == 0 && idle.sitting > idle.called {
+            idle.ready += 1;
+            idle.called += 1;
+            self.called.notify_one();
+        }
+    }
+
+    /// Nobody sits by from here on.
+    pub fn dismiss(&self) {
+        self.idle().dismissed = true;
+        self.called.notify_all();
+    }
+
+    /// Thread `number`, counted from 1, serves something since `now`.
+    #[must_use]
+    pub fn serve(&self, number: u32, now: u64) -> Busy<'_> {
+        let since = self.since.get((number as usize).wrapping_sub(1));
+        if let Some(since) = since {
+            since.store(now.max(1), Ordering::Relaxed);
+        }
+        self.busy.fetch_add(1, Ordering::SeqCst);
+        Busy {
+            roster: self,
+            since,
+        }
+    }
+
+    /// Some thread serves something.
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::SeqCst) > 0
+    }
+
+    /// All threads serve something.
+    pub fn all_busy(&self) -> bool {
+        self.busy.load(Ordering::SeqCst) >= self.since.len()
+    }
+
+    /// The calling thread waits for the lock, to take something up.
+    #[must_use]
+    pub fn contend(&self) -> Contending<'_> {
+        self.contending.fetch_add(1, Ordering::SeqCst);
+        Contending(self)
+    }
+
+    /// Somebody waits for the lock, to take something up.
+    pub fn is_contended(&self) -> bool {
+        self.contending.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether a thread that has the lock, and has served a request, is to take up the next. `now` is
+    /// only asked for where it matters.
+    pub fn goes_on(&self, now: impl FnOnce() -> u64) -> bool {
+        if !self.is_contended() {
+            return false;
+        }
+        if !self.is_busy() {
+            return true;
+        }
+        let young = now().saturating_sub(YOUNG);
+        let is_young = |since: &AtomicU64| {
+            let since = since.load(Ordering::Relaxed);
+            since != 0 && since >= young
+        };
+        !self.since.iter().any(is_young)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// Threads that are ready, that sit by, and that have been called.
+    fn counts(roster: &Roster) -> (usize, usize, usize) {
+        let idle = roster.idle();
+        (idle.ready, idle.sitting, idle.called)
+    }
+
+    #[test]
+    fn a_third_thread_sits_by_until_the_others_are_at_work() {
+        let roster = Roster::new(4);
+        roster.stand_by();
+        roster.stand_by();
+        let (stood_up, seen) = channel();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                let (roster, stood_up) = (&roster, stood_up.clone());
+                scope.spawn(move || {
+                    roster.stand_by();
+                    stood_up.send(()).unwrap();
+                });
+            }
+            while counts(&roster).1 < 2 {
+                std::thread::yield_now();
+            }
+            roster.step_forward();
+            assert_eq!(counts(&roster), (1, 2, 0));
+            roster.step_forward();
+            seen.recv_timeout(LONG).unwrap();
+            assert_eq!(counts(&roster), (1, 1, 0));
+            roster.dismiss();
+            seen.recv_timeout(LONG).unwrap();
+        });
+        assert_eq!(counts(&roster).1, 0);
+        // Nobody has to wait after that.
+        for _ in 0..9 {
+            roster.stand_by();
+        }
+    }
+
+    #[test]
+    fn those_called_at_once_are_as_many_as_were_called() {
+        let roster = Roster::new(8);
+        roster.stand_by();
+        roster.stand_by();
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    roster.stand_by();
+                    roster.step_forward();
+                });
+            }
+            while counts(&roster).1 < 6 {
+                std::thread::yield_now();
+            }
+            roster.step_forward();
+            roster.step_forward();
+        });
+        assert_eq!(counts(&roster), (0, 0, 0));
+    }
+
+    #[test]
+    fn who_has_the_lock_goes_on_only_where_another_waits_for_it_and_makes_way_for_young_requests() {
+        let roster = Roster::new(3);
+        assert!(!roster.goes_on(|| 1), "nobody waits");
+        let contending = roster.contend();
+        assert!(roster.goes_on(|| unreachable!()));
+        let busy = roster.serve(2, 1_000);
+        assert!(!roster.goes_on(|| 1_000 + YOUNG));
+        assert!(roster.goes_on(|| 1_001 + YOUNG));
+        drop(busy);
+        assert!(roster.goes_on(|| 1_000));
+        drop(contending);
+        assert!(!roster.goes_on(|| 1));
+    }
+
+    #[test]
+    fn all_are_busy_when_each_is() {
+        let roster = Roster::new(2);
+        let first = roster.serve(1, 5);
+        assert!(!roster.all_busy());
+        let second = roster.serve(2, 5);
+        assert!(roster.all_busy());
+        drop((first, second));
+        assert!(!roster.all_busy());
+    }
+}
