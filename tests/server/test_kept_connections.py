@@ -12,13 +12,17 @@ import waiting
 
 # Requests for /wait are held until the file of that name is there.
 HOLDING = """
-import os, time
+import ctypes, os, time
 def application(environ, start_response):
     name = environ["QUERY_STRING"]
     if environ["PATH_INFO"] == "/wait":
         open(name + ".begun", "w").close()
         while not os.path.exists(name):
             time.sleep(0.002)
+    if environ["PATH_INFO"] == "/lock":
+        open(name + ".begun", "w").close()
+        # Called so, a function keeps Python's lock. This one waits for who opens the other end.
+        ctypes.PyDLL(None).open(name.encode(), os.O_RDONLY)
     if environ["PATH_INFO"] == "/fork":
         pid = os.fork()
         if pid == 0:
@@ -80,6 +84,35 @@ def test_no_request_waits_behind_a_busy_process_while_another_idles(httpd, folde
         answers.add(connection.response().text)
         connection.close()
     assert len(answers) == processes - 1 and {int(pid) for pid in answers} < workers
+
+
+@ours
+@pytest.mark.parametrize("processes", [2, 4])
+def test_no_request_waits_behind_a_process_whose_lock_is_held(httpd, folder, processes):
+    httpd.app("holding.wsgi", HOLDING)
+    httpd.serve("holding.wsgi", options=f"processes={processes} threads=3 deadlock-timeout=0")
+    httpd.workers(count=processes)
+    with httpd.load(clients=4 * processes) as load:
+        load.more(200)
+    assert not load.failures
+    locked = []
+    for number in range(processes - 1):
+        name = folder / f"locked{number}"
+        os.mkfifo(name, 0o666)
+        connection = httpd.connect(timeout=60)
+        connection.send_request("GET", f"/lock?{name}")
+        waiting.until(Path(f"{name}.begun").exists, what="a request that keeps the lock to begin")
+        locked.append((name, connection))
+    # Their other threads are idle and of no use.
+    with httpd.load(clients=2) as load:
+        load.more(300, within=30)
+    assert not load.failures, load.failures[:3]
+    answers = set()
+    for name, connection in locked:
+        os.close(os.open(name, os.O_WRONLY))
+        answers.add(connection.response().text)
+        connection.close()
+    assert len(answers) == processes - 1
 
 
 @ours

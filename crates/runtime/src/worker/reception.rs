@@ -43,8 +43,13 @@ const LOCKED_OUT: u64 = 20_000;
 /// How long it is looked often after a moment in which all threads were busy or one waited for
 /// Python's lock, in microseconds: to begin it takes waking the main thread.
 const VIGIL: u64 = 100_000;
-/// How often it is looked for connections whose event another process has got and not attended to.
-const ROUND: Duration = Duration::from_secs(1);
+/// How often it is looked for connections whose event another process has got and does not attend
+/// to, because it is stopped or something in it keeps Python's lock: as long as there is something to
+/// do in this one now and then, and afterwards.
+const ROUND: Duration = Duration::from_millis(100);
+const LONG_ROUND: Duration = Duration::from_secs(1);
+/// How long it is looked often after something was taken up, in microseconds.
+const NOW_AND_THEN: u64 = 10_000_000;
 /// For how long requests on kept connections may be passed over for those at the listener, in
 /// microseconds.
 const PASSED_OVER: u64 = 50_000;
@@ -164,6 +169,10 @@ pub struct Lookout {
     taken: Still,
     /// Of [`Reception::taken_kept`].
     kept: Still,
+    /// Of [`Reception::taken`], also while threads are free.
+    ever: Still,
+    /// Something was taken up lately.
+    lately: bool,
     /// Until when to go on looking often.
     until: u64,
     /// The last time it was said that this goes on.
@@ -407,6 +416,8 @@ impl Reception {
     /// Looks after the visitors in the room. Called by the main thread between its waits.
     pub fn look(&self, lookout: &mut Lookout, now: u64) {
         self.drop_silent(now);
+        let ever = lookout.ever.stands(self.taken.load(Ordering::Relaxed), now);
+        lookout.lately = ever < NOW_AND_THEN;
         if now >= lookout.until {
             // Before the threads are counted: one that sees it set afterwards has been counted.
             self.attended.store(false, Ordering::SeqCst);
@@ -452,7 +463,10 @@ impl Reception {
         if self.room().new > 0 {
             return Some(Duration::from_micros(PATIENCE / 10));
         }
-        self.is_shared.then_some(ROUND)
+        self.is_shared.then_some(match lookout.lately {
+            true => ROUND,
+            false => LONG_ROUND,
+        })
     }
 
     /// Closes the connections on which requests wait. New ones stay: their children have done what is

@@ -230,3 +230,18 @@ fn what_is_attended_to_is_attended_to_once_more_after_it_was_said_that_it_is_not
     assert!(reception.is_attending(&mut lookout));
     assert!(!reception.is_attending(&mut lookout));
 }
+
+#[test]
+fn where_others_share_the_listener_it_is_looked_after_more_often_while_there_is_something_to_do() {
+    let (reception, _connect) = open_as(1, true);
+    let mut lookout = Lookout::default();
+    let mut next = |now| {
+        reception.look(&mut lookout, now);
+        reception.next_look(&lookout, now)
+    };
+    assert_eq!(next(1), Some(ROUND));
+    assert_eq!(next(1 + NOW_AND_THEN), Some(LONG_ROUND));
+    drop(reception.serve(1, 1));
+    assert_eq!(next(2 + NOW_AND_THEN), Some(ROUND));
+    assert_eq!(next(2 + 2 * NOW_AND_THEN), Some(LONG_ROUND));
+}
