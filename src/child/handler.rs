@@ -1,6 +1,8 @@
 //! The handler: one request from the checks to the end of its response.
 //!
-//! Runs in: an Apache child, on the thread that serves the request.
+//! Runs in: an Apache child, on the thread that serves the request. A thread keeps for life what it has
+//! once used of its stack, and a child has many: so what is needed to prepare a request is not on the
+//! stack any more while its response goes through httpd's filters.
 
 use wire::request::{Builder, Flags, Prologue};
 use wire::response::{End, Level};
@@ -41,8 +43,9 @@ pub fn handle(
     if name != HANDLER.to_bytes() && name != OLD_HANDLER {
         return Outcome::DECLINED;
     }
-    match answer(request, dir, server, serving) {
-        Ok(outcome) => outcome,
+    match prepare(request, dir, server, serving) {
+        Ok(Ok(prepared)) => converse(request, serving, prepared),
+        Ok(Err(outcome)) => outcome,
         Err(refusal) => {
             write_log(request, Level::Error, refusal.to_string().as_bytes());
             Outcome::status(refusal.status())
@@ -50,12 +53,26 @@ pub fn handle(
     }
 }
 
-fn answer(
-    request: Request<'_>,
+/// A request that is ready to be carried to a worker.
+struct Prepared<'r> {
+    group: &'r ProcessGroup,
+    entrance: &'r Entrance,
+    message: Vec<u8>,
+    taken: Taken<'r>,
+    error_override: bool,
+    may_redirect: bool,
+    enable_sendfile: Option<bool>,
+}
+
+/// Finds out what the request is to be answered by, and writes the message for it. Httpd has its own
+/// reasons to end a request: an outcome.
+#[inline(never)]
+fn prepare<'r>(
+    request: Request<'r>,
     dir: &DirGiven,
     server: &ServerGiven,
-    serving: &Serving,
-) -> Result<Outcome, Refusal> {
+    serving: &'r Serving,
+) -> Result<Result<Prepared<'r>, Outcome>, Refusal> {
     let asked = Asked::of(request, serving.globals.case_sensitive);
     let overrides = match alias_of(request, server) {
         Some(alias) => Overrides::from(&alias.options),
@@ -75,13 +92,19 @@ fn answer(
     };
     let taken = match take_body(request, length, group.transport.request_buffer) {
         Ok(taken) => taken,
-        Err(outcome) => return Ok(outcome),
+        Err(outcome) => return Ok(Err(outcome)),
     };
     let chroot = group.surroundings.chroot.as_deref();
     let message = message(request, &settings, entrance, chroot, length, &taken)?;
-    Ok(converse(
-        request, serving, &settings, group, entrance, &message, taken,
-    ))
+    Ok(Ok(Prepared {
+        group,
+        entrance,
+        message,
+        taken,
+        error_override: settings.error_override,
+        may_redirect: settings.local_redirect && !was_redirected(request),
+        enable_sendfile: settings.enable_sendfile,
+    }))
 }
 
 fn checked<'r>(request: Request<'r>, settings: &Settings<'_>) -> Checked<'r> {
@@ -217,33 +240,35 @@ fn message(
     }
 }
 
-fn converse(
-    request: Request<'_>,
-    serving: &Serving,
-    settings: &Settings<'_>,
-    group: &ProcessGroup,
-    entrance: &Entrance,
-    message: &[u8],
-    taken: Taken<'_>,
-) -> Outcome {
+#[inline(never)]
+fn converse(request: Request<'_>, serving: &Serving, prepared: Prepared<'_>) -> Outcome {
+    let Prepared {
+        group,
+        entrance,
+        message,
+        taken,
+        error_override,
+        may_redirect,
+        enable_sendfile,
+    } = prepared;
     let order = Order {
         group: &group.name,
-        message,
+        message: &message,
         upload: if taken.whole {
             Upload::whole()
         } else {
             Upload::open(taken.expects_continue)
         },
         head_only: request.is_header_only(),
-        error_override: settings.error_override,
-        may_redirect: settings.local_redirect && !was_redirected(request),
+        error_override,
+        may_redirect,
         limits: limits(group, request.server().timeout()),
     };
     let mut door = Door {
         path: &entrance.path,
         kept: &entrance.kept,
     };
-    let mut client = HttpdClient::new(request, taken.body, settings.enable_sendfile)
+    let mut client = HttpdClient::new(request, taken.body, enable_sendfile)
         .with_witness(serving.status.as_deref(), &group.name);
     match carry::carry(&mut door, &mut client, order) {
         carry::Outcome::Complete(end) => {

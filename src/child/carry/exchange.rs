@@ -59,7 +59,7 @@ enum Phase {
 
 /// One conversation.
 pub struct Exchange<'x, 'o, P, C> {
-    peer: P,
+    peer: &'x mut P,
     client: &'x mut C,
     order: &'x mut Order<'o>,
     frames: Frames,
@@ -105,7 +105,7 @@ enum Leaving {
 
 impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     /// A conversation over `peer`, a connection on which no other is under way.
-    pub fn new(mut peer: P, client: &'x mut C, order: &'x mut Order<'o>) -> Self {
+    pub fn new(peer: &'x mut P, client: &'x mut C, order: &'x mut Order<'o>) -> Self {
         let credit = client.socket().map_or(0, |_| delivery::SIP);
         let dry = !peer.is_kept();
         let frames = Frames::new(peer.take_memory());
@@ -132,20 +132,15 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
         }
     }
 
-    /// Has the conversation. The connection is closed at its end, unless it can carry another request:
-    /// then it comes back.
-    pub fn run(mut self) -> (Turn, Option<P>) {
-        let turn = self.converse();
-        if !self.can_be_kept(&turn) {
-            return (turn, None);
-        }
-        let mut peer = self.peer;
-        peer.give_memory(self.frames.into_memory());
-        (turn, Some(peer))
+    /// Leaves with the connection, which can carry another request, what was received into.
+    pub fn leave_memory(&mut self) {
+        let memory = self.frames.take_memory();
+        self.peer.give_memory(memory);
     }
 
-    /// Whether both sides are through with the request, and nothing of it is under way.
-    fn can_be_kept(&self, turn: &Turn) -> bool {
+    /// Whether both sides are through with the request, after a conversation that ended with `turn`, and
+    /// nothing of it is under way.
+    pub fn can_be_kept(&self, turn: &Turn) -> bool {
         matches!(turn, Turn::Over(Outcome::Complete(end)) if end.kept)
             && self.frames.are_over()
             && !self.awaited
@@ -153,7 +148,8 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             && self.order.upload.leaves_nothing()
     }
 
-    fn converse(&mut self) -> Turn {
+    /// Has the conversation.
+    pub fn converse(&mut self) -> Turn {
         let stop = match self.send_request() {
             Err(stop) => stop,
             Ok(()) => loop {
@@ -270,7 +266,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
         if !has_all {
             return Ok(());
         }
-        match self.frames.fill(&mut self.peer) {
+        match self.frames.fill(self.peer) {
             Ok(Filled::Some { dry }) => self.dry = dry,
             Ok(Filled::Nothing) => self.dry = true,
             // Its end was there before the request.
@@ -415,7 +411,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
 
     /// Sends the worker of the body what it takes. Whether it took anything.
     fn push_body(&mut self) -> Result<bool, Stop> {
-        match self.order.upload.push(&mut self.peer) {
+        match self.order.upload.push(self.peer) {
             Ok(taken) => {
                 if taken {
                     self.waited_for = Instant::now();

@@ -109,7 +109,7 @@ impl Default for Frames {
 }
 
 impl Frames {
-    /// Nothing has come. `memory` is what [`Frames::into_memory`] gave, or empty; what is in it is
+    /// Nothing has come. `memory` is what [`Frames::take_memory`] gave, or empty; what is in it is
     /// never looked at.
     pub fn new(mut memory: Vec<u8>) -> Frames {
         if memory.len() < FIRST {
@@ -130,10 +130,11 @@ impl Frames {
         }
     }
 
-    /// The memory, for the next conversation; what a large response took is let go.
-    pub fn into_memory(self) -> Vec<u8> {
+    /// The memory, for the next conversation; none where a large response took more. Nothing can be
+    /// received afterwards.
+    pub fn take_memory(&mut self) -> Vec<u8> {
         match self.buf.len() {
-            FIRST => self.buf,
+            FIRST => std::mem::take(&mut self.buf),
             _ => Vec::new(),
         }
     }
@@ -564,13 +565,13 @@ mod tests {
 
     #[test]
     fn memory_is_had_back_unless_a_response_has_made_it_large() {
-        let memory = Frames::new(Vec::new()).into_memory();
+        let memory = Frames::new(Vec::new()).take_memory();
         assert_eq!(memory.len(), FIRST);
         let before = memory.as_ptr();
-        let again = Frames::new(memory).into_memory();
+        let again = Frames::new(memory).take_memory();
         assert_eq!(again.as_ptr(), before);
         let mut frames = Frames::new(again);
         frames.buf.resize(STREAM, 0);
-        assert!(frames.into_memory().is_empty());
+        assert!(frames.take_memory().is_empty());
     }
 }

@@ -98,21 +98,29 @@ pub fn carry<D: Dial, C: Client>(dial: &mut D, client: &mut C, mut order: Order<
     let mut handed_back = HandedBack::default();
     let mut way = Way::Any;
     loop {
-        let peer = match connect(dial, &order, way) {
+        let mut peer = match connect(dial, &order, way) {
             Ok(peer) => peer,
             Err(trouble) => return refuse(client, &trouble),
         };
         let is_kept = peer.is_kept();
-        let (turn, left) = Exchange::new(peer, client, &mut order).run();
+        let mut exchange = Exchange::new(&mut peer, client, &mut order);
+        let turn = exchange.converse();
+        let is_left = exchange.can_be_kept(&turn);
+        if is_left {
+            exchange.leave_memory();
+        }
         let why = match turn {
-            Turn::Over(outcome) => {
-                if let (Outcome::Complete(end), Some(peer)) = (&outcome, left) {
+            Turn::Over(Outcome::Complete(end)) => {
+                if is_left {
                     dial.keep(peer, end.pid);
                 }
-                return outcome;
+                return Outcome::Complete(end);
             }
+            Turn::Over(outcome) => return outcome,
             Turn::Again(why) => why,
         };
+        // Closed before another is made.
+        drop(peer);
         way = Way::New;
         if is_kept && why == Again::Lost {
             // That is how workers say that they have no thread to spare, or had closed it before.
