@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 
-use super::pool;
+use super::pool::{self, Pool};
 use super::sys;
 
 /// A connection record, lent for `'c`.
@@ -28,6 +28,12 @@ impl<'c> Connection<'c> {
 
     pub(super) fn raw(self) -> *mut sys::conn_rec {
         self.raw.as_ptr()
+    }
+
+    /// Lives as long as the connection.
+    pub fn pool(self) -> Pool<'c> {
+        // SAFETY: a live record has a pool, which lives as long as it; never NULL.
+        unsafe { Pool::lent((*self.raw()).pool).unwrap_unchecked() }
     }
 
     /// The server's address of this connection, without port.

@@ -11,6 +11,7 @@ use std::ptr;
 
 use super::boundary;
 use super::directives::{self, Commands, Position, Spec, Target};
+use super::follow_up;
 use super::pool::Pool;
 use super::request::Request;
 use super::server::Server;
@@ -218,6 +219,7 @@ unsafe extern "C" fn register<M: Module>(pool: *mut sys::apr_pool_t) {
             sys::ap_hook_handler(Some(handle::<M>), none, none, middle);
             sys::shim_hook_status(Some(write_status::<M>));
         }
+        follow_up::register();
     });
 }
 
@@ -280,6 +282,7 @@ unsafe extern "C" fn begin_child<M: Module>(
     server: *mut sys::server_rec,
 ) {
     boundary::enter("the start of a child", || {
+        follow_up::begin_child();
         // SAFETY: the child's pool and the main server, both live as long as the child.
         if let (Some(pool), Some(main)) = unsafe { (Pool::lent(pool), Server::lent(server)) } {
             M::begin_child(main, pool);

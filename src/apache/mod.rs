@@ -11,6 +11,7 @@ pub mod body;
 mod boundary;
 pub mod connection;
 pub mod directives;
+pub mod follow_up;
 pub mod hooks;
 pub mod log;
 pub mod output;

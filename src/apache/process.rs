@@ -80,6 +80,8 @@ pub struct Mpm {
     pub max_processes: u32,
     /// Threads of each that serve requests; 0 where the MPM has none.
     pub max_threads: u32,
+    /// Between two requests a connection has no thread.
+    pub is_async: bool,
 }
 
 /// The MPM in use. Known after the configuration was read.
@@ -99,6 +101,7 @@ pub fn mpm() -> Mpm {
         name: unsafe { pool::bytes(sys::ap_show_mpm()).unwrap_or_default() },
         max_processes: ask(sys::AP_MPMQ_MAX_DAEMONS),
         max_threads: ask(sys::AP_MPMQ_MAX_THREADS),
+        is_async: ask(sys::AP_MPMQ_IS_ASYNC) != 0,
     }
 }
 

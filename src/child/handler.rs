@@ -8,6 +8,7 @@ use wire::request::{Builder, Flags, Prologue};
 use wire::response::{End, Level};
 
 use crate::apache::body::{Body, Read, Wait};
+use crate::apache::follow_up;
 use crate::apache::hooks::Outcome;
 use crate::apache::request::{FileKind, Request};
 use crate::config::given::{DirGiven, ServerGiven};
@@ -273,6 +274,7 @@ fn converse(request: Request<'_>, serving: &Serving, prepared: Prepared<'_>) -> 
     match carry::carry(&mut door, &mut client, order) {
         carry::Outcome::Complete(end) => {
             note(request, &end);
+            follow_up::expect(request.connection());
             Outcome::OK
         }
         carry::Outcome::Broken | carry::Outcome::Gone => Outcome::OK,
