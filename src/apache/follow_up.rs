@@ -22,8 +22,9 @@ use super::sys;
 
 /// How long a client is waited for: longer than a local network takes for a round trip.
 const MOMENT: Duration = Duration::from_millis(2);
-/// One of so many threads may wait.
-const SHARE: usize = 4;
+/// One of so many threads may wait. With more, what comes wakes a thread each time instead of being
+/// found by one that is awake.
+const SHARE: usize = 8;
 /// Most requests of a connection that are not followed up before it is tried again.
 const LONGEST_PAUSE: u32 = 64;
 
