@@ -7,12 +7,15 @@
 //! within the moment in which that happens. So the look waits for [`MOMENT`], as an input filter.
 //!
 //! What it may cost has a bound: only a part of a child's threads waits at a time, and the client of a
-//! connection that did not ask again in time is waited for less and less often.
+//! connection that did not ask again in time is waited for less and less often. Where more would wait
+//! than may, nobody does for a while: with many clients the listener finds several that have asked each
+//! time it looks, and that costs less than to wake a thread for each.
 
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use os::clock;
 use os::poll::{poll_uninterrupted, Wanted};
 
 use super::boundary;
@@ -22,9 +25,10 @@ use super::sys;
 
 /// How long a client is waited for: longer than a local network takes for a round trip.
 const MOMENT: Duration = Duration::from_millis(2);
-/// One of so many threads may wait. With more, what comes wakes a thread each time instead of being
-/// found by one that is awake.
-const SHARE: usize = 8;
+/// One of so many threads may wait.
+const SHARE: usize = 4;
+/// For how long nobody waits after more would have, in milliseconds.
+const CROWDED: u64 = 100;
 /// Most requests of a connection that are not followed up before it is tried again.
 const LONGEST_PAUSE: u32 = 64;
 
@@ -35,6 +39,8 @@ static FILTER: AtomicPtr<sys::ap_filter_rec_t> = AtomicPtr::new(ptr::null_mut())
 static MOST: AtomicUsize = AtomicUsize::new(0);
 /// Those that do.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
+/// Until when nobody waits, in milliseconds of the monotonic clock.
+static CROWDED_UNTIL: AtomicU64 = AtomicU64::new(0);
 
 /// What is remembered of a connection.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -163,12 +169,19 @@ unsafe extern "C" fn look(
 /// Waits for something to come. `None` where no thread can be spared for that.
 fn wait(connection: Connection<'_>) -> Option<bool> {
     let socket = connection.socket()?;
+    let now = clock::monotonic_ms();
+    if now < CROWDED_UNTIL.load(Ordering::Relaxed) {
+        return None;
+    }
     let place = WAITING.fetch_add(1, Ordering::Relaxed);
     let came = (place < MOST.load(Ordering::Relaxed)).then(|| {
         let mut wanted = [Wanted::readable(socket)];
         matches!(poll_uninterrupted(&mut wanted, Some(MOMENT)), Ok(ready) if ready > 0)
     });
     WAITING.fetch_sub(1, Ordering::Relaxed);
+    if came.is_none() {
+        CROWDED_UNTIL.store(now + CROWDED, Ordering::Relaxed);
+    }
     came
 }
 
