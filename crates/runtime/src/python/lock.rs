@@ -1,8 +1,9 @@
 //! How long threads wait for Python's global lock, for whoever subscribed to events.
 //!
 //! Runs in: request threads. Counted are the waits at the places where this crate takes the lock;
-//! those between, where Python passes it on by itself, nobody sees. Until somebody has subscribed in
-//! the process a wait costs one look at a flag.
+//! those between, where Python passes it on by itself, nobody sees, and what a request waits before
+//! a thread takes it up is time in the queue. Until somebody has subscribed in the process a wait
+//! costs one look at a flag.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
