@@ -25,6 +25,16 @@ fn sized_exchange(facts: Facts, step: usize) -> (Exchange, Arc<Sink>) {
     (exchange, sink)
 }
 
+/// One whose head stands in line.
+fn begun(step: usize) -> (Exchange, Arc<Sink>) {
+    let (exchange, sink) = sized_exchange(Facts::default(), step);
+    let mut output = exchange.wait_output();
+    output.set_head(head(&[])).unwrap();
+    output.begin(false).unwrap();
+    drop(output);
+    (exchange, sink)
+}
+
 fn sent(sink: &Sink) -> Vec<(Kind, Vec<u8>)> {
     frames(&sink.taken.lock().unwrap().0)
 }
@@ -172,19 +182,15 @@ fn interim_responses_have_a_bound() {
 #[test]
 fn an_answer_is_finished_without_waiting_where_the_stream_takes_it_and_else_afterwards() {
     for full in [false, true] {
-        let (exchange, sink) = exchange(Facts::default());
+        // The stream takes a few bytes at a time, as a socket does that is almost full.
+        let (exchange, sink) = begun(7);
         sink.full.store(full, Ordering::SeqCst);
-        let mut output = exchange.wait_output();
-        output.set_head(head(&[])).unwrap();
-        output.begin(false).unwrap();
-        output.data(b"body");
-        drop(output);
+        exchange.wait_output().data(b"body");
         let end = End {
             kept: true,
             ..End::default()
         };
         let mut last = Some(Last::End(end));
-        // The stream takes a few bytes at a time, as a socket does that is almost full.
         assert!(exchange.finish_at_once(&mut last).is_none());
         assert!(!sink.kept.load(Ordering::SeqCst));
         let (_, input) = exchange.finish(last);
@@ -197,10 +203,8 @@ fn an_answer_is_finished_without_waiting_where_the_stream_takes_it_and_else_afte
 
 #[test]
 fn an_answer_that_goes_out_in_one_piece_is_finished_at_once() {
-    let (exchange, sink) = sized_exchange(Facts::default(), 1 << 20);
-    let mut output = exchange.wait_output();
-    output.set_head(head(&[])).unwrap();
-    output.begin(false).unwrap();
+    let (exchange, sink) = begun(1 << 20);
+    let output = exchange.wait_output();
     // Another thread is at the answer.
     assert!(exchange.finish_at_once(&mut None).is_none());
     drop(output);
@@ -217,10 +221,8 @@ fn an_answer_that_goes_out_in_one_piece_is_finished_at_once() {
 
 #[test]
 fn what_is_held_goes_with_what_comes_next_or_when_it_is_asked_for() {
-    let (exchange, sink) = sized_exchange(Facts::default(), 1 << 20);
+    let (exchange, sink) = begun(1 << 20);
     let mut output = exchange.wait_output();
-    output.set_head(head(&[])).unwrap();
-    output.begin(false).unwrap();
     assert!(output.hold(b"one"));
     drop(output);
     assert!(sent(&sink).is_empty());
@@ -239,10 +241,8 @@ fn what_is_held_goes_with_what_comes_next_or_when_it_is_asked_for() {
 
 #[test]
 fn what_a_full_stream_has_not_taken_stays_held() {
-    let (exchange, sink) = sized_exchange(Facts::default(), 1 << 20);
+    let (exchange, sink) = begun(1 << 20);
     let mut output = exchange.wait_output();
-    output.set_head(head(&[])).unwrap();
-    output.begin(false).unwrap();
     assert!(output.hold(b"one"));
     drop(output);
     for (full, seen) in [(true, 0), (true, 0), (false, 2)] {
