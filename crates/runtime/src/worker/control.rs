@@ -157,7 +157,7 @@ pub fn watch(worker: &Arc<Worker>, signals: &mut signal::Arrivals, mut limits: W
             .next(now)
             .map(|at| Duration::from_micros(at.saturating_sub(now)));
         let reception = worker.reception.next_look(&lookout, now);
-        let tick = [tick, look, reception].into_iter().flatten().min();
+        let tick = [tick, look, Some(reception)].into_iter().flatten().min();
         if poll(&mut wanted, tick).is_err() {
             std::thread::sleep(Duration::from_millis(1));
             continue;

@@ -44,8 +44,8 @@ const LOCKED_OUT: u64 = 20_000;
 /// Python's lock, in microseconds: to begin it takes waking the main thread.
 const VIGIL: u64 = 100_000;
 /// How often it is looked for connections whose event another process has got and does not attend
-/// to, because it is stopped or something in it keeps Python's lock: as long as there is something to
-/// do in this one now and then, and afterwards.
+/// to, because it is stopped, has died, or something in it keeps Python's lock: where several share
+/// the listener and there is something to do now and then, and otherwise.
 const ROUND: Duration = Duration::from_millis(100);
 const LONG_ROUND: Duration = Duration::from_secs(1);
 /// How long it is looked often after something was taken up, in microseconds.
@@ -253,13 +253,10 @@ impl Reception {
     }
 
     /// Takes somebody who has come in. Does not wait.
+    ///
+    /// Those found come first: so whoever has found one takes one, and none is left whose finder has
+    /// gone to serve somebody else.
     pub fn pick(&self) -> Next {
-        if self.others_wait.load(Ordering::Relaxed) {
-            match self.accept() {
-                Next::Nothing => {}
-                next => return next,
-            }
-        }
         let mut room = self.room();
         while let Some(token) = room.found.pop_front() {
             if let Some(visitor) = room.take(token) {
@@ -267,6 +264,12 @@ impl Reception {
             }
         }
         drop(room);
+        if self.others_wait.load(Ordering::Relaxed) {
+            match self.accept() {
+                Next::Nothing => {}
+                next => return next,
+            }
+        }
         match self.set.wait(Some(Duration::ZERO)) {
             Ok(Some(LISTENER)) => self.accept(),
             Ok(Some(CLOSING) | None) => Next::Nothing,
@@ -308,8 +311,15 @@ impl Reception {
     /// a listener in the order in which they came to it.
     fn step_back(&self) {
         if self.is_shared {
-            // Threads that do this at once meet what the other has done; the last one adds.
-            let _ = self.set.remove(self.listener.as_fd());
+            self.listen_anew();
+        }
+    }
+
+    /// Has the threads told of whoever waits at the listener, as if it had just come.
+    fn listen_anew(&self) {
+        // Threads that do this at once meet what the other has done; the last one adds.
+        let _ = self.set.remove(self.listener.as_fd());
+        if !self.room().closed {
             let _ = self.set.add_shared(self.listener.as_fd(), LISTENER);
         }
     }
@@ -382,19 +392,22 @@ impl Reception {
     /// Nobody comes in any more: wakes all threads that wait here, now and later, and closes what was
     /// kept, so that what waits there goes elsewhere.
     pub fn close(&self) {
-        drop(
-            self.closer
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
-        self.roster.dismiss();
         let mut room = self.room();
-        room.closed = true;
+        if std::mem::replace(&mut room.closed, true) {
+            return;
+        }
         let visitors = std::mem::take(&mut room.visitors);
         (room.count, room.new) = (0, 0);
         drop(room);
         drop(visitors);
+        let mut closer = self.closer.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(closer.take());
+        self.roster.dismiss();
+        // A thread may have been told of a connection at the listener that it takes no more, and no
+        // other process is told of it. One that is closed unread comes again, and that is told.
+        let _ = self.set.remove(self.listener.as_fd());
+        self.others_wait.store(false, Ordering::Relaxed);
+        drop(socket::accept(self.listener.as_fd()));
     }
 
     fn forks(&self) -> usize {
@@ -425,9 +438,9 @@ impl Reception {
         let all_busy = self.roster.all_busy();
         if !all_busy && !self.roster.is_contended() {
             (lookout.taken, lookout.kept) = Default::default();
-            // The event of a connection may have gone to a process that was stopped.
-            if self.is_shared && is_readable(self.listener.as_fd()) {
-                self.step_back();
+            // The event of a connection may have gone to a process that does not attend to it.
+            if is_readable(self.listener.as_fd()) {
+                self.listen_anew();
             }
         } else if self.room().count > 0 {
             lookout.until = now + VIGIL;
@@ -455,18 +468,18 @@ impl Reception {
         std::mem::replace(&mut lookout.attended, attended) || attended
     }
 
-    /// How soon to look again; `None` where nothing is to be looked after.
-    pub fn next_look(&self, lookout: &Lookout, now: u64) -> Option<Duration> {
+    /// How soon to look again.
+    pub fn next_look(&self, lookout: &Lookout, now: u64) -> Duration {
         if now < lookout.until {
-            return Some(GLANCE);
+            return GLANCE;
         }
         if self.room().new > 0 {
-            return Some(Duration::from_micros(PATIENCE / 10));
+            return Duration::from_micros(PATIENCE / 10);
         }
-        self.is_shared.then_some(match lookout.lately {
+        match self.is_shared && lookout.lately {
             true => ROUND,
             false => LONG_ROUND,
-        })
+        }
     }
 
     /// Closes the connections on which requests wait. New ones stay: their children have done what is

@@ -130,7 +130,7 @@ fn a_request_is_sent_away_unread_where_all_are_busy_and_nothing_moves() {
     assert!(wake);
     let mut lookout = Lookout::default();
     reception.look(&mut lookout, 1000);
-    assert_eq!(reception.next_look(&lookout, 1000), Some(GLANCE));
+    assert_eq!(reception.next_look(&lookout, 1000), GLANCE);
     reception.look(&mut lookout, 1000 + TICK);
     assert_eq!(end(&mut child), Err(io::ErrorKind::ConnectionReset));
     // One without a request stays.
@@ -239,9 +239,39 @@ fn where_others_share_the_listener_it_is_looked_after_more_often_while_there_is_
         reception.look(&mut lookout, now);
         reception.next_look(&lookout, now)
     };
-    assert_eq!(next(1), Some(ROUND));
-    assert_eq!(next(1 + NOW_AND_THEN), Some(LONG_ROUND));
+    assert_eq!(next(1), ROUND);
+    assert_eq!(next(1 + NOW_AND_THEN), LONG_ROUND);
     drop(reception.serve(1, 1));
-    assert_eq!(next(2 + NOW_AND_THEN), Some(ROUND));
-    assert_eq!(next(2 + 2 * NOW_AND_THEN), Some(LONG_ROUND));
+    assert_eq!(next(2 + NOW_AND_THEN), ROUND);
+    assert_eq!(next(2 + 2 * NOW_AND_THEN), LONG_ROUND);
+}
+
+#[test]
+fn who_has_found_somebody_takes_somebody_found() {
+    let (reception, connect) = open(2);
+    let mut kept_one = kept(&reception, &connect);
+    // Nobody is at the listener when the thread looks, and somebody when it has the lock.
+    assert!(matches!(reception.pick(), Next::Nothing));
+    kept_one.write_all(b"request").unwrap();
+    assert!(reception.wait().unwrap());
+    let _other = connect();
+    reception.others_wait.store(true, Ordering::Relaxed);
+    assert!(matches!(reception.pick(), Next::Known(_)));
+    assert!(matches!(reception.pick(), Next::New(_)));
+}
+
+#[test]
+fn a_connection_that_nobody_takes_any_more_comes_again() {
+    let (reception, connect) = open(1);
+    let mut told = connect();
+    told.write_all(b"request").unwrap();
+    assert!(reception.wait().unwrap());
+    let mut behind = connect();
+    behind.set_nonblocking(true).unwrap();
+    reception.close();
+    reception.close();
+    assert_eq!(end(&mut told), Err(io::ErrorKind::ConnectionReset));
+    // In the queue still, for others.
+    assert_eq!(end(&mut behind), Err(io::ErrorKind::WouldBlock));
+    assert!(!reception.wait().unwrap());
 }
