@@ -277,3 +277,18 @@ def test_the_supervisor_s_progress_is_in_the_log_as_loglevel_says(httpd):
     httpd.graceful()
     waiting.until(lambda: httpd.get("/").status == 200, 5, "an answer")
     assert not httpd.error_log.records(r"\[wsgi:info\]")
+
+
+@pytest.mark.parametrize("options", ["threads=2", "processes=2 threads=1"])
+def test_a_request_that_meets_a_change_of_processes_is_not_left_waiting(httpd, options):
+    """The event of a connection may have gone to a thread of a process that leaves."""
+    httpd.serve("hello.wsgi", options=options)
+    slowest = 0
+    for _ in range(150):
+        for worker in httpd.workers():
+            os.kill(worker.pid, signal.SIGUSR1)
+        for _ in range(25):
+            begin = time.monotonic()
+            assert httpd.get("/").status == 200
+            slowest = max(slowest, time.monotonic() - begin)
+    assert slowest < 5
