@@ -424,11 +424,11 @@ impl Output {
     }
 
     /// Collects bytes of the body, [`Output::begin`] came before, and leaves them in line where they
-    /// are few. False where it is time to send them.
+    /// are few. False where it is time to send them, or to see that nobody takes them.
     pub fn hold(&mut self, bytes: &[u8]) -> bool {
         self.data(bytes);
         let waiting = self.outlet.as_ref().map_or(0, |outlet| outlet.waiting());
-        self.held = waiting <= COPY_LIMIT;
+        self.held = waiting <= COPY_LIMIT && self.lost.is_none();
         self.held
     }
 

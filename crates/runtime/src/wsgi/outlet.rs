@@ -239,6 +239,8 @@ pub(crate) mod tests {
         pub(crate) kept: std::sync::atomic::AtomicBool,
         /// Nothing is taken at once.
         pub(crate) full: std::sync::atomic::AtomicBool,
+        /// Nobody is at the other end.
+        pub(crate) gone: std::sync::atomic::AtomicBool,
     }
 
     impl Stream for Sink {
@@ -260,6 +262,9 @@ pub(crate) mod tests {
         }
 
         fn send_at_once(&self, bytes: &[u8]) -> io::Result<usize> {
+            if self.gone.load(std::sync::atomic::Ordering::SeqCst) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
             match self.full.load(std::sync::atomic::Ordering::SeqCst) {
                 true => Err(io::ErrorKind::WouldBlock.into()),
                 false => self.send(bytes, b"", None),

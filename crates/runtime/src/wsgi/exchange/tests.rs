@@ -251,3 +251,14 @@ fn what_a_full_stream_has_not_taken_stays_held() {
         assert_eq!(sent(&sink).len(), seen);
     }
 }
+
+#[test]
+fn nothing_is_held_for_somebody_who_has_left() {
+    let (exchange, sink) = begun(1 << 20);
+    assert!(exchange.wait_output().hold(b"one"));
+    sink.gone.store(true, Ordering::SeqCst);
+    exchange.send_held();
+    let mut output = exchange.wait_output();
+    assert!(!output.hold(b"two"));
+    assert_eq!(output.sent(), Err(Refusal::Gone));
+}
