@@ -2,7 +2,7 @@
 //!
 //! Runs in: the Apache children, on the thread that has served a request. httpd looks then whether the
 //! connection's next request is here already, and where it is not, an MPM such as event gives the
-//! connection to its listener, which gives it to another thread when something comes: that is a fifth
+//! connection to its listener, which gives it to another thread when something comes: that is a sixth
 //! of all that a small request costs. A client that has a next request, such as a proxy, sends it
 //! within the moment in which that happens. So the look waits for [`MOMENT`], as an input filter.
 //!

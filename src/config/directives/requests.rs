@@ -115,8 +115,8 @@ pub const ENABLE_SENDFILE: Directive = Directive {
     help: "Let the kernel copy files of wsgi.file_wrapper.",
     doc: "Whether files that the application returns with `wsgi.file_wrapper` are sent with \
           sendfile(2), which takes a third off the processor time of a large file. Network file \
-          systems and folders shared with the host of a virtual machine may send what was in a file before it \
-          was changed, so there it takes an `On`.",
+          systems and folders shared with the host of a virtual machine may send what was in a \
+          file before it was changed, so there it takes an `On`.",
     example: "WSGIEnableSendfile Off",
     setter: Setter::Directory(|dir, line| {
         dir.enable_sendfile = Some(line.on_off()?);

@@ -238,14 +238,11 @@ unsafe extern "C" fn write(
                 return Err(gil.raise(Exception::Type, &text));
             };
             let exchange = &call.exchange;
-            let written = match bytes.is_empty() {
-                true => match with_output(gil, exchange, |output| output.over()) {
-                    true => Err(Refusal::Over),
-                    false => Ok(()),
-                },
-                false => send_data(gil, exchange, bytes),
-            };
-            written.map_err(|refusal| refuse(gil, "write()", refusal))?;
+            // No bytes send no head either, but after the end that is said.
+            if !bytes.is_empty() || with_output(gil, exchange, |output| output.over()) {
+                send_data(gil, exchange, bytes)
+                    .map_err(|refusal| refuse(gil, "write()", refusal))?;
+            }
             Ok(gil.none())
         })
     }

@@ -235,9 +235,11 @@ input_method!(
             if output.over() {
                 return None;
             }
-            let wanted = facts.expects_continue && facts.interim;
+            if !facts.expects_continue || !facts.interim {
+                return Some(false);
+            }
             let head = output.continue_head();
-            Some(wanted && output.send_continue(&head))
+            Some(output.send_continue(&head))
         });
         sent.map(|sent| gil.boolean(sent)).ok_or_else(|| over(gil))
     }

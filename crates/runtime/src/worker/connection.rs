@@ -1,9 +1,9 @@
 //! The connection that carries a request.
 //!
-//! Runs in: request threads, without the GIL but for [`Connection::look`] and [`Connection::consume`],
-//! which never wait. The request is read without being taken from the socket, where it stays until the application
-//! is about to run: should this process end before that, the Apache child sees the connection
-//! reset and knows that the request may go to another worker.
+//! Runs in: request threads, without the GIL but for what says that it never waits. The request is
+//! read without being taken from the socket, where it stays until the application is about to run:
+//! should this process end before that, the Apache child sees the connection reset and knows that
+//! the request may go to another worker.
 
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
@@ -25,6 +25,9 @@ const BEHIND: Duration = Duration::from_secs(5);
 
 /// Requests up to this long, frame head included, are left in the socket until they run.
 pub const PEEK: usize = 128 * 1024;
+/// How often it is looked for the rest of one that is here in part, with ever longer pauses: 5 ms
+/// in all.
+const MOST_PAUSES: u32 = 10;
 /// How long a peer may take for each further piece of a request that it has begun.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long the whole of a request may take that comes in pieces.
@@ -126,24 +129,25 @@ impl Connection {
     /// Waits for the rest of a request that has begun, and reads it into `memory`, which grows for
     /// one that is longer than [`PEEK`].
     pub fn take_request(&self, memory: &mut Vec<u8>) -> Taken {
-        // The sender's call is cut into pieces by the kernel; the rest is a moment away. A socket
-        // that holds something is readable, so that can't be waited for.
-        for pause in 1..=10 {
+        let mut pauses = 0;
+        loop {
+            let is_last = pauses == MOST_PAUSES;
             match self.look(memory) {
                 Look::Whole(total) => return Taken::Peeked(total),
-                Look::Begun(Some(total)) if total > PEEK => return self.take_out(memory, total),
+                Look::Begun(Some(total)) if total > PEEK || is_last => {
+                    return self.take_out(memory, total);
+                }
+                Look::Begun(None) if is_last => {
+                    return Taken::Nothing(Some("it sent part of a request"));
+                }
                 Look::Begun(_) => {}
                 Look::NotYet => return Taken::Nothing(None),
                 Look::Nothing(why) => return Taken::Nothing(why),
             }
-            std::thread::sleep(Duration::from_micros(50 << (pause / 2)));
-        }
-        match self.look(memory) {
-            Look::Whole(total) => Taken::Peeked(total),
-            Look::Begun(Some(total)) => self.take_out(memory, total),
-            Look::Begun(None) => Taken::Nothing(Some("it sent part of a request")),
-            Look::NotYet => Taken::Nothing(None),
-            Look::Nothing(why) => Taken::Nothing(why),
+            // The sender's call is cut into pieces by the kernel; the rest is a moment away. A
+            // socket that holds something is readable, so that can't be waited for.
+            pauses += 1;
+            std::thread::sleep(Duration::from_micros(50 << (pauses / 2)));
         }
     }
 

@@ -1,11 +1,10 @@
 //! Which interpreter an application group has.
 //!
 //! Runs in: request threads and the main thread. Nothing is waited for here but, without the GIL,
-//! [`Sub::interpreter`]. The first group with a name
-//! takes the main interpreter, so that an application alone in its process, as most are, has the
-//! one in which every extension module works. `%{GLOBAL}`, the empty name, always is the main one;
-//! where the configuration can send such requests here too, all groups with a name get
-//! sub-interpreters, so that nobody shares by accident.
+//! [`Sub::interpreter`]. The first group with a name takes the main interpreter, so that an
+//! application alone in its process, as most are, has the one in which every extension module works.
+//! `%{GLOBAL}`, the empty name, always is the main one; where the configuration can send such
+//! requests here too, all groups with a name get sub-interpreters, so that nobody shares by accident.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

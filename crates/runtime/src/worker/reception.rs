@@ -126,7 +126,7 @@ impl Room {
     }
 }
 
-/// What a thread is to do next.
+/// Who has been picked.
 pub enum Next {
     /// One that was here before, and most likely brings a request.
     Known(Visitor),
@@ -151,6 +151,7 @@ pub struct Reception {
     others_wait: AtomicBool,
     /// Several processes share the listener.
     is_shared: bool,
+    /// Which threads wait here.
     pub roster: Roster,
     /// Counts what was taken up, and of it what came over kept connections.
     taken: AtomicUsize,
@@ -162,7 +163,8 @@ pub struct Reception {
     forks: AtomicUsize,
 }
 
-/// What the main thread remembers from one look to the next, while no thread is free.
+/// What the main thread remembers from one look to the next. The first two only while no thread is
+/// free.
 #[derive(Default)]
 pub struct Lookout {
     /// Of [`Reception::taken`].
@@ -317,9 +319,10 @@ impl Reception {
 
     /// Has the threads told of whoever waits at the listener, as if it had just come.
     fn listen_anew(&self) {
-        // Threads that do this at once meet what the other has done; the last one adds.
-        let _ = self.set.remove(self.listener.as_fd());
-        if !self.room().closed {
+        // One at a time, and never after the reception was closed.
+        let room = self.room();
+        if !room.closed {
+            let _ = self.set.remove(self.listener.as_fd());
             let _ = self.set.add_shared(self.listener.as_fd(), LISTENER);
         }
     }

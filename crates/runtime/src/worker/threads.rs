@@ -151,8 +151,8 @@ impl Server {
             roster.stand_by();
             loop {
                 let served = match worker.reception.wait() {
-                    Ok(true) if worker.groups.are_several() => self.serve_one(&mut seat),
-                    Ok(true) => self.serve_some(&mut seat),
+                    Ok(true) if worker.groups.are_several() => self.serve_one(&worker, &mut seat),
+                    Ok(true) => self.serve_some(&worker, &mut seat),
                     Ok(false) => false,
                     Err(error) => {
                         has_failed(&error);
@@ -172,21 +172,19 @@ impl Server {
 
     /// Serves whoever is here, and takes Python's lock only when the request is known to need it.
     /// False where nobody was.
-    fn serve_one(&mut self, seat: &mut Seat) -> bool {
+    fn serve_one(&mut self, worker: &Worker, seat: &mut Seat) -> bool {
         let mut access = Access::From(seat);
         let Some(visitor) = self.pick(&mut access) else {
             return false;
         };
-        let worker = Arc::clone(&self.worker);
         worker.reception.roster.step_forward();
-        self.receive(&mut access, visitor);
+        self.receive(worker, &mut access, visitor);
         true
     }
 
     /// Serves whoever is here once the thread has Python's lock, and then others as long as it is to
     /// go on.
-    fn serve_some(&mut self, seat: &mut Seat) -> bool {
-        let worker = Arc::clone(&self.worker);
+    fn serve_some(&mut self, worker: &Worker, seat: &mut Seat) -> bool {
         let reception = &worker.reception;
         let (contending, wake) = reception.contend();
         if wake {
@@ -204,7 +202,7 @@ impl Server {
                     served = true;
                     reception.roster.step_forward();
                 }
-                self.receive(&mut access, visitor);
+                self.receive(worker, &mut access, visitor);
                 if !reception.roster.goes_on(clock::monotonic_us) || worker.groups.are_several() {
                     break;
                 }
@@ -232,14 +230,12 @@ impl Server {
         }
     }
 
-    fn receive(&mut self, access: &mut Access<'_, '_>, visitor: Visitor) {
-        let worker = Arc::clone(&self.worker);
-        let now = clock::monotonic_us();
-        let (busy, wake) = worker.reception.serve(self.number, now);
+    fn receive(&mut self, worker: &Worker, access: &mut Access<'_, '_>, visitor: Visitor) {
+        let (busy, wake) = worker.reception.serve(self.number, clock::monotonic_us());
         if wake {
             worker.control.wake();
         }
-        self.take_up(access, visitor, now);
+        self.take_up(worker, access, visitor);
         if fork::happened() {
             // The application returned in a process it had forked.
             os::process::exit_now(0);
@@ -265,8 +261,7 @@ impl Server {
         }
     }
 
-    fn take_up(&mut self, access: &mut Access<'_, '_>, visitor: Visitor, now: u64) {
-        let worker = Arc::clone(&self.worker);
+    fn take_up(&mut self, worker: &Worker, access: &mut Access<'_, '_>, visitor: Visitor) {
         let connection = Connection::new(visitor, self.limit);
         let message = &mut self.memory.message;
         let taken = match connection.look(message) {
@@ -295,7 +290,7 @@ impl Server {
                 return;
             }
         };
-        let running = Running::begin(&worker);
+        let running = Running::begin(worker);
         if worker.draining.load(Ordering::SeqCst) {
             // Unread, it is reset by closing, and goes elsewhere.
             if !peeked {
@@ -311,7 +306,7 @@ impl Server {
             len,
             peeked,
             taken_up: clock::epoch_us(),
-            taken_up_at: now,
+            taken_up_at: clock::monotonic_us(),
         };
         let desk = Desk {
             interpreter: worker.groups.main(),
@@ -319,7 +314,7 @@ impl Server {
             thread: self.number,
             place: &self.place,
         };
-        match handle(&worker, access, desk, &mut self.memory, &accepted) {
+        match handle(worker, access, desk, &mut self.memory, &accepted) {
             Handled::Elsewhere(sub) => access.without_gil(|| self.pass_on(sub, accepted)),
             Handled::Done => drop(accepted),
         }
