@@ -26,7 +26,8 @@ use super::state::State;
 use crate::board;
 use crate::process_log;
 use crate::worker::posts::Watched;
-use crate::wsgi::exchange::{Delivery, Exchange, Last, Output, Refusal, COPY_LIMIT};
+use crate::wsgi::exchange::{Delivery, Exchange};
+use crate::wsgi::output::{Last, Output, Refusal, COPY_LIMIT};
 
 /// Bytes of a list's items that are put together before they are sent.
 const GATHER: usize = 64 * 1024;

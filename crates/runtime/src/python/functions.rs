@@ -15,8 +15,9 @@ use super::types::{self, Arguments, Table};
 use crate::fork::{self, Moment};
 use crate::process_log;
 use crate::worker::service;
-use crate::wsgi::exchange::{Exchange, Output, Refusal, COPY_LIMIT};
+use crate::wsgi::exchange::Exchange;
 use crate::wsgi::lines::Lines;
+use crate::wsgi::output::{Output, Refusal, COPY_LIMIT};
 
 /// The request that a thread serves.
 struct Current {

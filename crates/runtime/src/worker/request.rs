@@ -26,8 +26,9 @@ use crate::python::lock;
 use crate::python::object::Gil;
 use crate::python::scripts::{self, Resolution, Version, Wanted};
 use crate::wsgi::body::Body;
-use crate::wsgi::exchange::{Exchange, Facts, Last};
+use crate::wsgi::exchange::{Exchange, Facts};
 use crate::wsgi::outlet::{Frames, Stream};
+use crate::wsgi::output::Last;
 
 /// Memory of a thread that serves one request after the other.
 pub struct Memory {

@@ -11,3 +11,4 @@ pub mod exchange;
 pub mod head;
 pub mod lines;
 pub mod outlet;
+pub mod output;

@@ -3,8 +3,10 @@ use std::sync::atomic::Ordering;
 use wire::frame::Kind;
 use wire::response::Log;
 
+use super::super::head::Head;
 use super::super::outlet::tests::{frames, Sink};
 use super::super::outlet::Frames;
+use super::super::output::{Refusal, COPY_LIMIT};
 use super::*;
 
 fn exchange(facts: Facts) -> (Exchange, Arc<Sink>) {
