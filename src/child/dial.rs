@@ -14,7 +14,7 @@ use os::poll::{poll_uninterrupted, Wanted};
 use os::socket::{self, Direction, Wait};
 
 use super::carry::peer::{Dial, DialError, Interest, Peer, Received, Way};
-use super::kept::{Claim, Idle, Kept};
+use super::kept::{Claim, Kept};
 
 /// The door of one group.
 #[derive(Debug)]
@@ -30,10 +30,9 @@ impl<'a> Dial for Door<'a> {
 
     fn dial(&mut self, _limit: Duration, way: Way) -> Result<Connection<'a>, DialError> {
         if way == Way::Any {
-            if let Some((idle, claim)) = self.kept.take() {
+            if let Some((socket, claim)) = self.kept.take() {
                 return Ok(Connection {
-                    socket: idle.socket,
-                    memory: idle.memory,
+                    socket,
                     claim: Some(claim),
                     waits: true,
                 });
@@ -42,7 +41,6 @@ impl<'a> Dial for Door<'a> {
         match socket::connect_unix(self.path, false) {
             Ok(socket) => Ok(Connection {
                 socket,
-                memory: Vec::new(),
                 claim: None,
                 waits: false,
             }),
@@ -56,12 +54,7 @@ impl<'a> Dial for Door<'a> {
     }
 
     fn keep(&mut self, peer: Connection<'a>, pid: u32) {
-        let Connection {
-            socket,
-            memory,
-            claim,
-            ..
-        } = peer;
+        let Connection { socket, claim, .. } = peer;
         let is_new = claim.is_none();
         // The claim counts a request that is over.
         drop(claim);
@@ -72,7 +65,7 @@ impl<'a> Dial for Door<'a> {
         };
         // One that can't be prepared is closed.
         if prepared.is_ok() {
-            self.kept.keep(pid, Idle { socket, memory });
+            self.kept.keep(pid, socket);
         }
     }
 
@@ -88,8 +81,6 @@ const FIRST: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Connection<'a> {
     socket: OwnedFd,
-    /// While no conversation has it.
-    memory: Vec<u8>,
     /// For one that was kept.
     claim: Option<Claim<'a>>,
     /// The next receive waits, by the socket's own time limit: that saves a `poll`.
@@ -169,14 +160,6 @@ impl Peer for Connection<'_> {
         if let Some(claim) = &self.claim {
             claim.forget();
         }
-    }
-
-    fn take_memory(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.memory)
-    }
-
-    fn give_memory(&mut self, memory: Vec<u8>) {
-        self.memory = memory;
     }
 
     fn unread(&self) -> Option<bool> {

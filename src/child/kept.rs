@@ -13,22 +13,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// not asked again, which may be more than the process has threads.
 const MOST_IDLE: usize = 64;
 
-/// A connection over which nothing is under way.
-#[derive(Debug)]
-pub struct Idle {
-    pub socket: OwnedFd,
-    /// What the conversations over it receive into, one after the other. It stays with the connection,
-    /// since it would otherwise stay with each of httpd's threads.
-    pub memory: Vec<u8>,
-}
-
 /// A worker process, as far as this child has to do with it.
 #[derive(Debug)]
 struct Process {
     pid: u32,
     /// Requests that are under way over its kept connections.
     busy: usize,
-    idle: Vec<Idle>,
+    idle: Vec<OwnedFd>,
 }
 
 /// What is kept for one process group.
@@ -75,7 +66,7 @@ impl Kept {
     }
 
     /// A connection for a request; `None` where a new one is to be made.
-    pub fn take(&self) -> Option<(Idle, Claim<'_>)> {
+    pub fn take(&self) -> Option<(OwnedFd, Claim<'_>)> {
         let mut known = self.known();
         known.retain(|process| process.busy > 0 || !process.idle.is_empty());
         let least = match known.len() < self.processes {
@@ -91,18 +82,18 @@ impl Kept {
         if self.processes > 1 && process.busy > least {
             return None;
         }
-        let idle = process.idle.pop()?;
+        let fd = process.idle.pop()?;
         process.busy += 1;
         let pid = process.pid;
-        Some((idle, Claim { kept: self, pid }))
+        Some((fd, Claim { kept: self, pid }))
     }
 
-    /// Keeps a connection to the process `pid`.
-    pub fn keep(&self, pid: u32, idle: Idle) {
+    /// Keeps a connection to the process `pid`, over which nothing is under way.
+    pub fn keep(&self, pid: u32, fd: OwnedFd) {
         let mut known = self.known();
         if let Some(process) = known.iter_mut().find(|process| process.pid == pid) {
             if process.idle.len() < MOST_IDLE {
-                process.idle.push(idle);
+                process.idle.push(fd);
             }
             return;
         }
@@ -113,7 +104,7 @@ impl Kept {
         known.push(Process {
             pid,
             busy: 0,
-            idle: vec![idle],
+            idle: vec![fd],
         });
     }
 }
@@ -124,26 +115,20 @@ mod tests {
 
     use super::*;
 
-    fn idle() -> Idle {
-        Idle {
-            socket: std::fs::File::open("/dev/null").unwrap().into(),
-            memory: Vec::new(),
-        }
+    fn fd() -> OwnedFd {
+        std::fs::File::open("/dev/null").unwrap().into()
     }
 
     #[test]
     fn what_was_kept_last_is_taken_first() {
         let kept = Kept::new(1);
         assert!(kept.take().is_none());
-        let (one, two) = (idle(), idle());
-        let numbers = [&two, &one].map(|idle| idle.socket.as_raw_fd());
+        let (one, two) = (fd(), fd());
+        let numbers = [two.as_raw_fd(), one.as_raw_fd()];
         kept.keep(7, one);
         kept.keep(7, two);
         let taken = [(); 2].map(|()| kept.take().unwrap());
-        assert_eq!(
-            taken.each_ref().map(|(idle, _)| idle.socket.as_raw_fd()),
-            numbers
-        );
+        assert_eq!(taken.each_ref().map(|(fd, _)| fd.as_raw_fd()), numbers);
         assert!(kept.take().is_none());
     }
 
@@ -151,7 +136,7 @@ mod tests {
     fn of_several_processes_the_one_with_fewest_requests_is_taken() {
         let kept = Kept::new(2);
         for pid in [7, 8, 7, 8] {
-            kept.keep(pid, idle());
+            kept.keep(pid, fd());
         }
         let taken: Vec<_> = std::iter::from_fn(|| kept.take()).collect();
         let pids: Vec<_> = taken.iter().map(|(_, claim)| claim.pid).collect();
@@ -162,11 +147,11 @@ mod tests {
     #[test]
     fn a_process_that_is_not_connected_to_is_given_its_chance() {
         let kept = Kept::new(2);
-        kept.keep(7, idle());
-        kept.keep(7, idle());
+        kept.keep(7, fd());
+        kept.keep(7, fd());
         let _first = kept.take().unwrap();
         assert!(kept.take().is_none());
-        kept.keep(8, idle());
+        kept.keep(8, fd());
         let (_, claim) = kept.take().unwrap();
         assert_eq!(claim.pid, 8);
         // Both have one now.
@@ -176,9 +161,9 @@ mod tests {
     #[test]
     fn a_process_that_is_forgotten_is_sent_nothing_more() {
         let kept = Kept::new(1);
-        kept.keep(7, idle());
-        kept.keep(7, idle());
-        let (_idle, claim) = kept.take().unwrap();
+        kept.keep(7, fd());
+        kept.keep(7, fd());
+        let (_fd, claim) = kept.take().unwrap();
         claim.forget();
         drop(claim);
         assert!(kept.take().is_none());
@@ -189,11 +174,11 @@ mod tests {
         let kept = Kept::new(2);
         for pid in 0..100 {
             for _ in 0..3 {
-                kept.keep(pid, idle());
+                kept.keep(pid, fd());
             }
         }
         for _ in 0..2 * MOST_IDLE {
-            kept.keep(99, idle());
+            kept.keep(99, fd());
         }
         let known = kept.known();
         assert_eq!(known.len(), 5);

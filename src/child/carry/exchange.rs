@@ -108,12 +108,11 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     pub fn new(peer: &'x mut P, client: &'x mut C, order: &'x mut Order<'o>) -> Self {
         let credit = client.socket().map_or(0, |_| delivery::SIP);
         let dry = !peer.is_kept();
-        let frames = Frames::new(peer.take_memory());
         Exchange {
             peer,
             client,
             order,
-            frames,
+            frames: Frames::default(),
             phase: Phase::Waiting,
             begun: false,
             interims: 0,
@@ -130,12 +129,6 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             leaving: Leaving::No,
             read_since: None,
         }
-    }
-
-    /// Leaves with the connection, which can carry another request, what was received into.
-    pub fn leave_memory(&mut self) {
-        let memory = self.frames.take_memory();
-        self.peer.give_memory(memory);
     }
 
     /// Whether both sides are through with the request, after a conversation that ended with `turn`, and

@@ -104,19 +104,8 @@ pub struct Frames {
 
 impl Default for Frames {
     fn default() -> Frames {
-        Frames::new(Vec::new())
-    }
-}
-
-impl Frames {
-    /// Nothing has come. `memory` is what [`Frames::take_memory`] gave, or empty; what is in it is
-    /// never looked at.
-    pub fn new(mut memory: Vec<u8>) -> Frames {
-        if memory.len() < FIRST {
-            memory.resize(FIRST, 0);
-        }
         Frames {
-            buf: memory,
+            buf: vec![0; FIRST],
             start: 0,
             end: 0,
             data_left: 0,
@@ -129,16 +118,9 @@ impl Frames {
             received: false,
         }
     }
+}
 
-    /// The memory, for the next conversation; none where a large response took more. Nothing can be
-    /// received afterwards.
-    pub fn take_memory(&mut self) -> Vec<u8> {
-        match self.buf.len() {
-            FIRST => std::mem::take(&mut self.buf),
-            _ => Vec::new(),
-        }
-    }
-
+impl Frames {
     /// Whether a single byte has come.
     pub fn have_begun(&self) -> bool {
         self.received
@@ -561,17 +543,5 @@ mod tests {
             frames.fill(&mut Script::sending(&head)).unwrap();
             assert_eq!(frames.next_piece(), Err(Malformed::Unknown(kind as u8)));
         }
-    }
-
-    #[test]
-    fn memory_is_had_back_unless_a_response_has_made_it_large() {
-        let memory = Frames::new(Vec::new()).take_memory();
-        assert_eq!(memory.len(), FIRST);
-        let before = memory.as_ptr();
-        let again = Frames::new(memory).take_memory();
-        assert_eq!(again.as_ptr(), before);
-        let mut frames = Frames::new(again);
-        frames.buf.resize(STREAM, 0);
-        assert!(frames.take_memory().is_empty());
     }
 }

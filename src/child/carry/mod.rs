@@ -106,9 +106,6 @@ pub fn carry<D: Dial, C: Client>(dial: &mut D, client: &mut C, mut order: Order<
         let mut exchange = Exchange::new(&mut peer, client, &mut order);
         let turn = exchange.converse();
         let is_left = exchange.can_be_kept(&turn);
-        if is_left {
-            exchange.leave_memory();
-        }
         let why = match turn {
             Turn::Over(Outcome::Complete(end)) => {
                 if is_left {

@@ -71,15 +71,6 @@ pub trait Peer {
     /// The process at its other end is not to be sent anything more over connections that are kept.
     fn forget(&self) {}
 
-    /// Memory to receive into, as the conversation before has left it: what is kept is not had anew for
-    /// each request.
-    fn take_memory(&mut self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    /// Takes it back for the next one.
-    fn give_memory(&mut self, _memory: Vec<u8>) {}
-
     /// Whether something that was sent is still in the socket, not taken by the worker; `None` where
     /// the system does not tell.
     fn unread(&self) -> Option<bool> {

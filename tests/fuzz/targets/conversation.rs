@@ -61,13 +61,6 @@ impl Peer for Worker<'_> {
             ..interest
         })
     }
-
-    /// What other conversations have left there: it would be taken for frames of this one.
-    fn take_memory(&mut self) -> Vec<u8> {
-        let mut memory = self.lines.to_vec();
-        memory.resize(8 << 10, 1);
-        memory
-    }
 }
 
 /// A regular file that is always there.
