@@ -116,6 +116,15 @@ def httpd(request):
     _close(server, judge=not has_failed(request.node))
 
 
+@pytest.fixture
+def folder(httpd):
+    """A directory of the test's server that every application may write to."""
+    made = httpd.root / "shared"
+    made.mkdir()
+    made.chmod(0o777)
+    return made
+
+
 @pytest.fixture(scope="module")
 def servers(request):
     """Makes servers that live as long as the module of tests."""

@@ -388,6 +388,14 @@ class Server:
         """A connection for raw bytes or several requests."""
         return client.Connection(self.port, timeout=timeout)
 
+    def begin(self, path, name):
+        """Ask for `path?name`, whose application makes the file `name`.begun as soon as it runs; return the
+        connection when it does."""
+        connection = self.connect(timeout=60)
+        connection.send_request("GET", f"{path}?{name}")
+        waiting.until(Path(f"{name}.begun").exists, what=f"the application to run for {path}?{name}")
+        return connection
+
     def request(self, method, target="/", headers=(), body=None, **options):
         return client.request(self.port, method, target, headers, body, **options)
 

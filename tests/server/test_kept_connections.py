@@ -4,7 +4,6 @@ nobody a place in the queue, and whatever becomes of the worker at their other e
 import os
 import signal
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -36,14 +35,6 @@ def application(environ, start_response):
 ours = pytest.mark.differs("connections-are-kept", run=False)
 
 
-@pytest.fixture
-def folder(httpd):
-    made = httpd.root / "shared"
-    made.mkdir()
-    made.chmod(0o777)
-    return made
-
-
 @ours
 def test_requests_follow_each_other_over_one_connection(httpd):
     httpd.serve("hello.wsgi", options="threads=5")
@@ -70,10 +61,7 @@ def test_no_request_waits_behind_a_busy_process_while_another_idles(httpd, folde
     slow = []
     for number in range(processes - 1):
         name = folder / f"slow{number}"
-        connection = httpd.connect(timeout=60)
-        connection.send_request("GET", f"/wait?{name}")
-        waiting.until(Path(f"{name}.begun").exists, what="a slow request to begin")
-        slow.append((name, connection))
+        slow.append((name, httpd.begin("/wait", name)))
     # One process is left: with kept connections to all of them, each of these finds it.
     with httpd.load(clients=2) as load:
         load.more(300, within=30)
@@ -99,10 +87,7 @@ def test_no_request_waits_behind_a_process_whose_lock_is_held(httpd, folder, pro
     for number in range(processes - 1):
         name = folder / f"locked{number}"
         os.mkfifo(name, 0o666)
-        connection = httpd.connect(timeout=60)
-        connection.send_request("GET", f"/lock?{name}")
-        waiting.until(Path(f"{name}.begun").exists, what="a request that keeps the lock to begin")
-        locked.append((name, connection))
+        locked.append((name, httpd.begin("/lock", name)))
     # Their other threads are idle and of no use.
     with httpd.load(clients=2) as load:
         load.more(300, within=30)
@@ -122,9 +107,7 @@ def test_many_requests_wait_for_one_thread_and_are_served(httpd, folder):
     name = folder / "slow"
     with httpd.load(clients=4) as load:
         load.more(20)
-    held = httpd.connect(timeout=60)
-    held.send_request("GET", f"/wait?{name}")
-    waiting.until(Path(f"{name}.begun").exists, what="the slow request to begin")
+    held = httpd.begin("/wait", name)
     statuses = []
 
     def ask():

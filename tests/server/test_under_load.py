@@ -4,11 +4,8 @@ Python's lock goes on from one request to the next, and others come to it when t
 import http.client
 import socket
 import time
-from pathlib import Path
 
 import pytest
-
-import waiting
 
 # Times out by itself, so that a fault does not leave the processor busy.
 BUSY = """
@@ -23,6 +20,12 @@ def application(environ, start_response):
             yield b"two"
         start_response("200 OK", [("Content-Length", "6")])
         return pieces()
+    if path == "/endless":
+        def more():
+            while not os.path.exists(name):
+                yield b"x" * 65536
+        start_response("200 OK", [])
+        return more()
     if path == "/wait":
         open(name + ".begun", "w").close()
         while not os.path.exists(name):
@@ -37,14 +40,6 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Length", "2")])
     return iter([b"o", b"k"])
 """
-
-
-@pytest.fixture
-def folder(httpd):
-    made = httpd.root / "shared"
-    made.mkdir()
-    made.chmod(0o777)
-    return made
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -71,10 +66,7 @@ def test_requests_that_wait_hold_nobody_up(httpd, folder):
     held = []
     for number in range(3):
         name = folder / str(number)
-        connection = httpd.connect(timeout=60)
-        connection.send_request("GET", f"/wait?{name}")
-        waiting.until(Path(f"{name}.begun").exists, what="a request to begin")
-        held.append((name, connection))
+        held.append((name, httpd.begin("/wait", name)))
     with httpd.load(path="/short", clients=8) as load:
         load.more(300, within=30)
     assert not load.failures, load.failures[:3]
@@ -88,9 +80,7 @@ def test_one_that_computes_for_long_shares_the_lock_with_short_ones(httpd, folde
     httpd.app("busy.wsgi", BUSY)
     httpd.serve("busy.wsgi", options="threads=3")
     name = folder / "long"
-    with httpd.connect(timeout=60) as connection:
-        connection.send_request("GET", f"/compute?{name}")
-        waiting.until(Path(f"{name}.begun").exists, what="the long request to begin")
+    with httpd.begin("/compute", name) as connection:
         with httpd.load(path="/short", clients=6) as load:
             load.more(100, within=30)
             # It is seen to end while there is more to do than ever.
@@ -100,3 +90,20 @@ def test_one_that_computes_for_long_shares_the_lock_with_short_ones(httpd, folde
             assert time.monotonic() - began < 10
             load.more(50, within=30)
     assert not load.failures, load.failures[:3]
+
+
+def test_as_many_as_there_are_threads_are_served_at_once(httpd, folder):
+    """Also where one's request comes a moment after its connection was taken by the busier process."""
+    httpd.app("busy.wsgi", BUSY)
+    httpd.serve("busy.wsgi", options="processes=2 threads=5")
+    httpd.workers(count=2)
+    for number in range(20):
+        name = folder / str(number)
+        connections = [httpd.connect(timeout=5) for _ in range(10)]
+        for connection in connections:
+            connection.send_request("GET", f"/endless?{name}")
+        for connection in connections:
+            assert connection.head().status == 200
+        name.touch()
+        for connection in connections:
+            connection.close()

@@ -485,9 +485,11 @@ impl Reception {
         }
     }
 
-    /// Closes the connections on which requests wait. New ones stay: their children have done what is
-    /// asked of them here.
+    /// Closes the connections on which requests wait. New ones stay where nobody else could take them:
+    /// their children have asked at the listener already. A thread may have taken one there before its
+    /// request came, and have found something else to do by then.
     fn send_away(&self) {
+        let stays = |visitor: &Visitor| visitor.is_new() && !self.is_shared;
         let mut room = self.room();
         let found = std::mem::take(&mut room.found);
         let found: Vec<_> = found
@@ -495,7 +497,7 @@ impl Reception {
             .filter_map(|token| room.take(token))
             .collect();
         drop(room);
-        let mut new: Vec<_> = found.into_iter().filter(Visitor::is_new).collect();
+        let mut staying: Vec<_> = found.into_iter().filter(stays).collect();
         // The listener is told of again and again, behind all others.
         let mut others = 0;
         for _ in 0..2 * MOST_VISITORS {
@@ -504,11 +506,11 @@ impl Reception {
                 Ok(Some(LISTENER | CLOSING) | None) | Err(_) => break,
                 Ok(Some(token)) => {
                     others = 0;
-                    new.extend(self.room().take(token).filter(Visitor::is_new));
+                    staying.extend(self.room().take(token).filter(stays));
                 }
             }
         }
-        for visitor in new {
+        for visitor in staying {
             self.put_back(visitor);
         }
     }

@@ -275,3 +275,23 @@ fn a_connection_that_nobody_takes_any_more_comes_again() {
     assert_eq!(end(&mut behind), Err(io::ErrorKind::WouldBlock));
     assert!(!reception.wait().unwrap());
 }
+
+#[test]
+fn a_new_connection_whose_request_comes_late_is_sent_away_where_others_may_take_it() {
+    for (shared, seen) in [
+        (false, io::ErrorKind::WouldBlock),
+        (true, io::ErrorKind::ConnectionReset),
+    ] {
+        let (reception, connect) = open_as(1, shared);
+        let mut late = connect();
+        reception.put_back(new(&reception));
+        late.write_all(b"request").unwrap();
+        late.set_nonblocking(true).unwrap();
+        let (_busy, wake) = reception.serve(1, 1);
+        assert!(wake);
+        let mut lookout = Lookout::default();
+        reception.look(&mut lookout, 1000);
+        reception.look(&mut lookout, 1000 + TICK);
+        assert_eq!(end(&mut late), Err(seen));
+    }
+}
