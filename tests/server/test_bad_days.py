@@ -228,22 +228,27 @@ def test_a_supervisor_without_descriptors_recovers(httpd):
     assert httpd.supervisor.pid == supervisor.pid
 
 
-def test_a_worker_without_descriptors_waits_for_some_and_lives(httpd):
-    gate = httpd.root / "gate"
-    httpd.app("gate.wsgi", f"""
+def test_a_worker_without_descriptors_waits_for_some_and_lives(httpd, folder):
+    httpd.app("gate.wsgi", """
 import os, time
 def application(environ, start_response):
-    while environ["PATH_INFO"] == "/wait" and not os.path.exists({str(gate)!r}):
-        time.sleep(0.01)
+    name = environ["QUERY_STRING"]
+    if environ["PATH_INFO"] == "/wait":
+        open(name + ".begun", "w").close()
+        while not os.path.exists(name):
+            time.sleep(0.01)
     start_response("200 OK", [])
     return [str(os.getpid()).encode()]
 """)
-    httpd.serve("gate.wsgi", options="threads=2")
+    httpd.serve("gate.wsgi", options="threads=4")
     pid = int(httpd.get("/").text)
     worker = processes.Process(pid)
-    # It holds the connection that is there already: another request needs another.
-    held = httpd.connect()
-    held.send_request("GET", "/wait")
+    # The request before it may have left a connection, or leave it a moment later. With all of them
+    # in use another request needs another.
+    held = []
+    while len(held) < max(len(worker.kept_connections), 1):
+        name = folder / str(len(held))
+        held.append((name, httpd.begin("/wait", name)))
     limit(worker, resource.RLIMIT_NOFILE, max(worker.descriptors) + 1)
     answers = []
     client = threading.Thread(target=lambda: answers.append(httpd.get("/", timeout=30)))
@@ -253,9 +258,10 @@ def application(environ, start_response):
     limit(worker, resource.RLIMIT_NOFILE)
     client.join(30)
     assert answers[0].status == 200 and time.monotonic() - begun < 1 + waiting.SLACK
-    gate.touch()
-    assert held.response().text == str(pid)
-    held.close()
+    for name, connection in held:
+        name.touch()
+        assert connection.response().text == str(pid)
+        connection.close()
     assert httpd.get("/").text == str(pid)
     # Once a second, not more often.
     assert len(httpd.error_log.records("WSGI0309")) <= 3
