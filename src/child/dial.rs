@@ -9,7 +9,6 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use os::descriptor;
 use os::poll::{poll_uninterrupted, Wanted};
 use os::socket::{self, Direction, Wait};
 
@@ -31,18 +30,14 @@ impl<'a> Dial for Door<'a> {
     fn dial(&mut self, _limit: Duration, way: Way) -> Result<Connection<'a>, DialError> {
         if way == Way::Any {
             if let Some((socket, claim)) = self.kept.take() {
-                return Ok(Connection {
-                    socket,
-                    claim: Some(claim),
-                    waits: true,
-                });
+                let claim = Some(claim);
+                return Ok(Connection { socket, claim });
             }
         }
         match socket::connect_unix(self.path, false) {
             Ok(socket) => Ok(Connection {
                 socket,
                 claim: None,
-                waits: false,
             }),
             Err(error) => Err(match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionRefused => {
@@ -54,19 +49,10 @@ impl<'a> Dial for Door<'a> {
     }
 
     fn keep(&mut self, peer: Connection<'a>, pid: u32) {
-        let Connection { socket, claim, .. } = peer;
-        let is_new = claim.is_none();
+        let Connection { socket, claim } = peer;
         // The claim counts a request that is over.
         drop(claim);
-        let prepared = match is_new {
-            true => descriptor::set_blocking(socket.as_fd(), true)
-                .and_then(|()| socket::set_receive_timeout(socket.as_fd(), Some(FIRST))),
-            false => Ok(()),
-        };
-        // One that can't be prepared is closed.
-        if prepared.is_ok() {
-            self.kept.keep(pid, socket);
-        }
+        self.kept.keep(pid, socket);
     }
 
     fn place(&self) -> String {
@@ -74,17 +60,12 @@ impl<'a> Dial for Door<'a> {
     }
 }
 
-/// How long the first receive over a kept connection waits.
-const FIRST: Duration = Duration::from_millis(100);
-
-/// A connection to one worker; it is closed when this is dropped.
+/// A connection to one worker. Its socket does not block; it is closed when this is dropped.
 #[derive(Debug)]
 pub struct Connection<'a> {
     socket: OwnedFd,
     /// For one that was kept.
     claim: Option<Claim<'a>>,
-    /// The next receive waits, by the socket's own time limit: that saves a `poll`.
-    waits: bool,
 }
 
 impl Peer for Connection<'_> {
@@ -93,16 +74,12 @@ impl Peer for Connection<'_> {
             self.socket.as_fd(),
             &[IoSlice::new(bytes)],
             None,
-            Wait::Never,
+            Wait::AsSet,
         )
     }
 
     fn receive(&mut self, into: &mut [u8]) -> io::Result<Received> {
-        let wait = match std::mem::take(&mut self.waits) {
-            true => Wait::AsSet,
-            false => Wait::Never,
-        };
-        let got = socket::recv_with_fd(self.socket.as_fd(), into, wait)?;
+        let got = socket::recv_with_fd(self.socket.as_fd(), into, Wait::AsSet)?;
         Ok(Received {
             len: got.len,
             file: got.fd,

@@ -5,10 +5,10 @@
 //! body is moved on, the socket is read until it is dry, and only then something is waited for.
 //! Nothing in it blocks but that wait, and the client's own filters once the worker is done.
 //!
-//! System calls of a small request over a kept connection: `sendmsg`, and a `recvmsg` that waits, for
-//! the time set when the connection was kept. Over a new one a `poll` comes between them, because an
-//! answer can't be there yet: to set a time costs as much, and pays from the second request on. Later
-//! the socket is read first, and waited for where it is dry.
+//! System calls of a small request over a kept connection: `sendmsg`, `poll`, `recvmsg`. A receive that
+//! waits would do without the `poll`, and cost more: the kernel wakes it also when the worker takes the
+//! request, because there is room for another then. The first `poll` comes before the first receive,
+//! since an answer cannot be there yet; later the socket is read first.
 
 mod delivery;
 mod waiting;
@@ -107,7 +107,6 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     /// A conversation over `peer`, a connection on which no other is under way.
     pub fn new(peer: &'x mut P, client: &'x mut C, order: &'x mut Order<'o>) -> Self {
         let credit = client.socket().map_or(0, |_| delivery::SIP);
-        let dry = !peer.is_kept();
         Exchange {
             peer,
             client,
@@ -122,7 +121,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             took: Instant::now(),
             unflushed: 0,
             flush_is_due: false,
-            dry,
+            dry: true,
             waited_for: Instant::now(),
             nap: Duration::from_millis(1),
             awaited: false,

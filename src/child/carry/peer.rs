@@ -40,8 +40,7 @@ pub struct Received {
     pub file: Option<OwnedFd>,
 }
 
-/// A connection to a worker. No operation waits but [`Peer::wait`], and the first [`Peer::receive`]
-/// over a connection that was kept, for a moment.
+/// A connection to a worker. No operation waits but [`Peer::wait`].
 pub trait Peer {
     /// Sends from the front of `bytes`; [`io::ErrorKind::WouldBlock`] where nothing fits.
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
