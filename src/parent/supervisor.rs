@@ -107,7 +107,7 @@ fn spawn(program: &Path, log: &ErrorLog) -> Result<(Child, OwnedFd), String> {
         .collect();
     command.fds = vec![null.as_fd(), log, log, theirs.as_fd()];
     // Ctrl-C in a terminal is for Apache, which then ends the supervisor in good order.
-    command.new_session = true;
+    command.detached = true;
     command.cwd = Some(b"/".to_vec());
     // The control socket tells it of our end, too, unless another process holds a copy of it.
     command.parent_death_signal = Some(signal::SIGTERM);

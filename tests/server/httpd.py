@@ -9,6 +9,7 @@ When it is closed its log must hold nothing the test has not declared, and no pr
 file or shared segment of it may be left. See CONTRIBUTING.md for how to write a test.
 """
 
+import fcntl
 import functools
 import json
 import os
@@ -18,6 +19,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import termios
 from pathlib import Path
 
 import client
@@ -241,8 +243,9 @@ class Server:
         assert code != 0, f"accepted: {said}"
         return said
 
-    def start(self, *arguments):
-        """Start in the foreground of this process; return when Apache is ready."""
+    def start(self, *arguments, terminal=None):
+        """Start in the foreground of this process; return when Apache is ready. `terminal` is a descriptor
+        of the one it is started from."""
         assert self._process is None, "already started"
         before = self._ready_lines()
         self._process = subprocess.Popen(
@@ -252,6 +255,7 @@ class Server:
             stdout=open(self.root / "logs" / "stdout", "wb"),
             stderr=open(self.root / "logs" / "stderr", "wb"),
             start_new_session=True,
+            preexec_fn=terminal and (lambda: fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)),
         )
         self._until_ready(before)
         return self

@@ -69,6 +69,20 @@ class Process:
         return self._read("stat").rpartition(b")")[2].decode().split()
 
     @property
+    def process_group(self):
+        return int(self._stat()[2])
+
+    @property
+    def has_terminal(self):
+        """It has a controlling terminal, which it can open as /dev/tty and type into."""
+        return self._stat()[4] != "0"
+
+    @property
+    def autogroup(self):
+        """Those it shares the processor with as one, where the kernel groups by sessions: see sched(7)."""
+        return self._read("autogroup")
+
+    @property
     def title(self):
         """What `ps` shows: the argument vector, or the kernel's name for a zombie."""
         line = self._read("cmdline").replace(b"\0", b" ").decode(errors="replace").strip()

@@ -2,6 +2,7 @@
 
 import grp
 import os
+import pty
 import pwd
 
 import pytest
@@ -182,3 +183,25 @@ def test_a_home_that_is_missing_stops_the_group_and_nothing_else(httpd):
     if not httpd.is_reference:  # there the client waits for as long as Timeout says
         answer = httpd.get("/broken")
         assert answer.status == 503 and answer.elapsed < 1 + SLACK
+
+
+@pytest.mark.differs("workers-leave-the-terminal", run=False)
+def test_processes_leave_apache_s_terminal_and_share_the_processor_like_its_children(httpd):
+    """In a session of their own they would do so, too, but the kernel would then weigh them against all
+    of Apache's children together."""
+    httpd.configure("WSGIDaemonProcess app processes=2 threads=2", "WSGIProcessGroup app", "WSGIScriptAlias / {apps}/hello.wsgi")
+    own, terminal = pty.openpty()
+    try:
+        httpd.start(terminal=terminal)
+        child, = httpd.children()
+        assert httpd.parent.has_terminal and child.has_terminal
+        theirs = [httpd.supervisor, *httpd.workers(count=2)]
+        assert not any(process.has_terminal for process in theirs)
+        # Ctrl-C reaches Apache, which stops them in order.
+        assert [process.process_group for process in theirs] == [process.pid for process in theirs]
+        assert {process.autogroup for process in theirs} == {child.autogroup}
+        os.write(own, b"\x03")
+        until(lambda: not httpd.is_running and not httpd.family(), 10, "Apache to stop at Ctrl-C")
+    finally:
+        os.close(own)
+        os.close(terminal)

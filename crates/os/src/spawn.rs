@@ -40,8 +40,11 @@ pub struct Command<'fd> {
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
     /// Become 0, 1, 2 and so on; everything else is closed.
     pub fds: Vec<BorrowedFd<'fd>>,
-    /// A session of its own, so that signals to the caller's process group don't reach it.
-    pub new_session: bool,
+    /// A process group of its own, so that signals to the caller's don't reach it, and no terminal,
+    /// into which it could type. No session of its own: the scheduler would set it as a whole against
+    /// all processes of the caller's session (autogroup, sched(7)), and the longer it computes the
+    /// sooner each of them would interrupt it.
+    pub detached: bool,
     pub chroot: Option<Vec<u8>>,
     pub limits: Vec<Limit>,
     /// Scheduling priority, -20 to 19.
@@ -82,7 +85,7 @@ macro_rules! steps {
 
 steps! {
     Descriptors => "arrange its descriptors",
-    NewSession => "begin a session",
+    Detach => "leave its process group and terminal",
     Root => "change its root directory",
     Limits => "set its resource limits",
     Priority => "set its priority",
@@ -141,7 +144,7 @@ impl<'fd> Command<'fd> {
             args: args.iter().map(|arg| arg.to_vec()).collect(),
             env: Vec::new(),
             fds: Vec::new(),
-            new_session: false,
+            detached: false,
             chroot: None,
             limits: Vec::new(),
             priority: None,
@@ -188,7 +191,7 @@ struct Plan {
 enum Action {
     /// The descriptors that become 0 and up; scratch space for them.
     Descriptors(Vec<RawFd>),
-    NewSession,
+    Detach,
     Root(CString),
     Limits(Vec<Limit>),
     Priority(i32),
@@ -240,8 +243,8 @@ impl Plan {
             Step::Descriptors,
             Action::Descriptors(command.fds.iter().map(AsRawFd::as_raw_fd).collect()),
         )];
-        if command.new_session {
-            steps.push((Step::NewSession, Action::NewSession));
+        if command.detached {
+            steps.push((Step::Detach, Action::Detach));
         }
         if let Some(root) = &command.chroot {
             steps.push((Step::Root, Action::Root(c_string(root)?)));
@@ -342,9 +345,10 @@ impl Action {
     fn run(&mut self, report: &mut RawFd) -> io::Result<()> {
         match self {
             Self::Descriptors(fds) => arrange(fds, report),
-            Self::NewSession => {
+            Self::Detach => {
                 // SAFETY: touches no memory.
-                checked(unsafe { libc::setsid() }).map(drop)
+                checked(unsafe { libc::setpgid(0, 0) })?;
+                leave_terminal()
             }
             Self::Root(path) => {
                 // The directory first, so that the working directory never lies outside the root.
@@ -458,6 +462,23 @@ impl Action {
                 Err(io::Error::last_os_error())
             }
         }
+    }
+}
+
+fn leave_terminal() -> io::Result<()> {
+    // SAFETY: a C string.
+    let opened = unsafe { libc::open(c"/dev/tty".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+    match checked(opened) {
+        Ok(terminal) => {
+            // SAFETY: touches no memory. Who leads no session leaves the terminal alone.
+            let left = checked(unsafe { libc::ioctl(terminal, libc::TIOCNOTTY) });
+            // SAFETY: opened above, and used no more.
+            unsafe { libc::close(terminal) };
+            left.map(drop)
+        }
+        // There is none, or a folder of devices that has none.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENOENT)) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

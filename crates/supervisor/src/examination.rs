@@ -155,7 +155,7 @@ impl Examination {
         let mut command = Command::new(b"/proc/self/exe", &[]);
         command.args = question.to_arguments();
         command.fds = vec![null.as_fd(), writer.as_fd(), null.as_fd()];
-        command.new_session = true;
+        command.detached = true;
         command.identity = identity;
         command.parent_death_signal = Some(SIGKILL);
         Ok(Self {

@@ -73,7 +73,7 @@ pub fn worker<'fd>(
     command.args = args;
     command.env = env;
     command.fds = fds.to_vec();
-    command.new_session = true;
+    command.detached = true;
     command.chroot = group.place.chroot.as_ref().map(|path| path.0.clone());
     command.limits = limits(group);
     command.priority = match group.limits.cpu_priority {

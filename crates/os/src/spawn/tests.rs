@@ -101,20 +101,23 @@ fn descriptors_may_trade_places() {
 }
 
 #[test]
-fn place_environment_and_session_are_as_asked() {
+fn place_environment_and_process_group_are_as_asked() {
     let text = output(
         |c| {
             c.cwd = Some(b"/usr".to_vec());
             c.umask = Some(0o027);
             c.env = vec![(b"NAME".to_vec(), b"a=b".to_vec())];
-            c.new_session = true;
+            c.detached = true;
             c.priority = Some(7);
         },
-        "pwd; umask; echo $NAME; nice; cut -d' ' -f6 /proc/$$/stat; echo $$",
+        "pwd; umask; echo $NAME; nice; cut -d' ' -f5 /proc/$$/stat; echo $$; cut -d' ' -f6 /proc/$$/stat",
     );
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[..4], ["/usr", "0027", "a=b", "7"]);
     assert_eq!(lines[4], lines[5]);
+    // SAFETY: touches no memory.
+    let session = unsafe { libc::getsid(0) };
+    assert_eq!(lines[6], session.to_string());
 }
 
 #[test]
@@ -158,7 +161,7 @@ fn the_identity_is_the_one_asked_for_and_root_is_gone() {
 #[test]
 fn whichever_step_fails_the_program_does_not_run() {
     let everything = |c: &mut Command<'_>| {
-        c.new_session = true;
+        c.detached = true;
         c.limits = vec![crate::rlimit::Resource::Core.limit().unwrap()];
         c.priority = Some(0);
         c.umask = Some(0o22);

@@ -66,7 +66,7 @@ impl Supervisor {
             (b"INHERITED".to_vec(), b"yes".to_vec()),
         ];
         command.fds = vec![null.as_fd(), null.as_fd(), stderr.as_fd(), theirs.as_fd()];
-        command.new_session = true;
+        command.detached = true;
         let mut process = command.spawn().unwrap();
         assert_eq!(process.wait_started(PATIENCE), Some(Ok(())));
         socket::set_receive_timeout(own.as_fd(), Some(PATIENCE)).unwrap();
