@@ -23,6 +23,7 @@ from client import Connection
 from httpd import Server
 
 MAY_GROW = 1 << 20
+WORKERS, THREADS = 2, 5
 GROUPS = ("app",)
 APPLICATION = """
 def application(environ, start_response):
@@ -90,6 +91,18 @@ def abort(port, count):
                 connection.send(POSTED * 7)
 
 
+def leave_together(port, count):
+    """Each time as many clients as workers have threads leave at once in the middle of a response."""
+    for _ in range(count):
+        connections = [Connection(port) for _ in range(WORKERS * THREADS)]
+        for connection in connections:
+            connection.send_request("GET", "/endless")
+        for connection in connections:
+            connection.head()
+        for connection in connections:
+            connection.close()
+
+
 def with_clients(work, port, count, clients):
     """`work` by so many clients at once. What one of them finds ends the run."""
     faults = []
@@ -110,10 +123,10 @@ def with_clients(work, port, count, clients):
         raise faults[0]
 
 
-def at_rest(server, workers, before=None):
+def at_rest(server, before=None):
     """Figures when nobody asks any more and no process is leaving."""
-    server.workers("app", count=workers, within=60)
-    waiting.until(lambda: len(server.family()) == 2 + workers + len(server.children()), 60, server.described)
+    server.workers("app", count=WORKERS, within=60)
+    waiting.until(lambda: len(server.family()) == 2 + WORKERS + len(server.children()), 60, server.described)
     return growth.take_again(server, GROUPS, before) if before else growth.take(server, GROUPS)
 
 
@@ -146,14 +159,14 @@ def soak(requests, clients, mpm, say, restarts=None):
 
 
 def run(server, requests, posts, aborts, restarts, clients, say):
-    workers = 2
     server.app("soak.wsgi", APPLICATION)
     # glibc keeps a heap for every two or three threads, and each comes to hold the largest burst it
-    # has seen (1.5 MB): that ends, but late. With one heap, what still grows is a leak.
+    # has seen (1.5 MB): that ends, but late. With one heap, which has seen the largest of all before
+    # anything is measured, what still grows is a leak.
     server.environ = {"MALLOC_ARENA_MAX": "1"}
     # The children stay as they are: one that came late would be young at the end.
     server.serve("soak.wsgi", "MaxConnectionsPerChild 0", "KeepAlive On", "MaxKeepAliveRequests 1000",
-                 options=f"processes={workers} threads=5",
+                 options=f"processes={WORKERS} threads={THREADS}",
                  size="StartServers 1\nServerLimit 1\nThreadsPerChild 25\nMaxRequestWorkers 25\nMinSpareThreads 1\nMaxSpareThreads 25"
                  if server.mpm != "prefork" else None)
 
@@ -164,25 +177,26 @@ def run(server, requests, posts, aborts, restarts, clients, say):
         say(f"{work.__name__:8} {count:9} in {seconds:7.1f} s, {count / max(seconds, 0.001):7.0f}/s")
 
     say("to warm up:")
+    leave_together(server.port, 20)
     # Long enough for every thread of a child to have had the largest of each.
     for work, count in ((ask, requests // 20 + 2000), (post, posts // 20 + 1000), (abort, aborts // 20 + 4000)):
         phase(work, count)
-    before = at_rest(server, workers)
+    before = at_rest(server)
     say("measured:")
     for work, count in ((ask, requests), (post, posts), (abort, aborts)):
         phase(work, count)
-    after = at_rest(server, workers, before)
+    after = at_rest(server, before)
     grown = judge(before, after, True)
     say(growth.table(before, after))
 
     for _ in range(3):
         server.graceful()
-    first = at_rest(server, workers)
+    first = at_rest(server)
     start = time.monotonic()
     for _ in range(restarts):
         server.graceful()
         with_clients(ask, server.port, 4, 2)
-    last = at_rest(server, workers, first)
+    last = at_rest(server, first)
     say(f"{restarts} graceful restarts in {time.monotonic() - start:.1f} s")
     say(growth.table(first, last))
     grown += judge(first, last, False)
