@@ -47,9 +47,10 @@ pub struct ScriptAlias {
 }
 
 impl ScriptAlias {
-    /// The file `uri` leads to if this alias is a prefix and matches. `None` for no match and
-    /// for a regular expression, which goes through [`ScriptAlias::substitute`].
-    pub fn translate(&self, uri: &[u8]) -> Option<Vec<u8>> {
+    /// Where `uri` leads to if this alias is a prefix and matches: the target, and what follows it.
+    /// `None` for no match and for a regular expression, which goes through
+    /// [`ScriptAlias::substitute`].
+    pub fn translate<'a>(&'a self, uri: &'a [u8]) -> Option<[&'a [u8]; 2]> {
         let Location::Prefix(prefix) = &self.location else {
             return None;
         };
@@ -60,7 +61,7 @@ impl ScriptAlias {
         } else {
             &uri[matched..]
         };
-        Some([&self.target, rest].concat())
+        Some([&self.target, rest])
     }
 
     /// The file `uri` leads to when the regular expression matched with `captures`: the whole
@@ -192,7 +193,8 @@ mod tests {
                 Some("/srv/c.wsgi/x"),
             ),
         ] {
-            let found = prefix(location, target).translate(uri.as_bytes());
+            let alias = prefix(location, target);
+            let found = alias.translate(uri.as_bytes()).map(|both| both.concat());
             let expected = file.map(|file| file.as_bytes().to_vec());
             assert_eq!(found, expected, "{location} against {uri}");
         }

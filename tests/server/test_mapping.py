@@ -1,5 +1,7 @@
 """Which script answers which URL, and what is refused before any script runs (issue 2, point 3)."""
 
+import os
+
 import pytest
 
 ENVIRON = "{apps}/environ.wsgi"
@@ -225,7 +227,7 @@ def test_an_htaccess_may_name_the_callable(httpd):
               "    start_response('200 OK', [])\n    return [b'first']\n")
     (httpd.apps / ".htaccess").write_text("WSGICallableObject first\n")
     httpd.serve("two.wsgi", "<Directory {apps}>", "  AllowOverride FileInfo", "</Directory>")
-    assert httpd.get("/").text == "first"
+    assert httpd.get("/").text == httpd.get("/and/more").text == "first"
 
 
 def test_a_process_group_is_not_allowed_in_htaccess(httpd):
@@ -248,3 +250,34 @@ def test_a_group_that_is_not_listed_may_not_be_used(httpd):
     httpd.error_log.expect("WSGI0149", count=1)
     # An inner list replaces an outer one.
     assert httpd.get("/other/open").status == 200
+
+
+@pytest.mark.parametrize("options, status", [("FollowSymLinks", 200), ("SymLinksIfOwnerMatch", 403), ("None", 403)])
+@pytest.mark.parametrize("path", ["/", "/shop", "/shop/of/many/segments"])
+def test_links_are_followed_where_apache_follows_them(httpd, options, status, path):
+    (httpd.apps / "link.wsgi").symlink_to(httpd.apps / "environ.wsgi")
+    os.lchown(httpd.apps / "link.wsgi", 12345, 12345)
+    httpd.configure(
+        "WSGIDaemonProcess app threads=2", "WSGIProcessGroup app", "WSGIScriptAlias / {apps}/link.wsgi",
+        "<Directory {apps}>", f"  Options {options}", "</Directory>",
+    )
+    httpd.start()
+    httpd.error_log.allow("AH00037: Symbolic link not allowed" if status == 403 else "(?!)")
+    assert httpd.get(path).status == status
+    if status == 200:
+        assert names(httpd.ask(path)) == ("", path)
+
+
+@pytest.mark.parametrize("merge", ["On", "Off"])
+@pytest.mark.parametrize("path", ["/a//b", "//a", "/a/./b", "/a/../b", "/a/..%2fb", "/.a/b", "/a/.", "/a%2e", "/a//", "/%2e%2e/a"])
+def test_a_path_that_apache_shortens_is_shortened(httpd, merge, path):
+    httpd.configure(
+        "WSGIDaemonProcess app threads=2", "WSGIProcessGroup app", f"MergeSlashes {merge}", "AllowEncodedSlashes On",
+        f"WSGIScriptAlias /shop {ENVIRON}", f"WSGIScriptAliasMatch ^/match {ENVIRON}",
+    )
+    httpd.start()
+    answers = [httpd.get("/shop" + path), httpd.get("/match" + path)]
+    assert answers[0].status == answers[1].status
+    if answers[0].status == 200:
+        # Whichever alias it is: that of a regular expression leaves it to httpd where the script ends.
+        assert names(answers[0].json)[1] == names(answers[1].json)[1]
