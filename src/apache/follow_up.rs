@@ -23,8 +23,10 @@ use super::connection::Connection;
 use super::process;
 use super::sys;
 
-/// How long a client is waited for: longer than a local network takes for a round trip.
-const MOMENT: Duration = Duration::from_millis(2);
+/// How long a client is waited for: longer than a local network takes for a round trip. And longer than
+/// a tick of most kernels: a timer that is due before it is set in hardware at each wait, which takes a
+/// virtual machine two microseconds.
+const MOMENT: Duration = Duration::from_millis(5);
 /// One of so many threads may wait.
 const SHARE: usize = 4;
 /// For how long nobody waits after more would have, in milliseconds.

@@ -43,7 +43,7 @@ def test_one_that_takes_its_time_is_served_as_well(httpd):
             connection.send_request("GET", "/")
             assert connection.response().status == 200
             # Shorter than a moment, about as long, and longer.
-            time.sleep(number % 6 * 0.001)
+            time.sleep(number % 6 * 0.002)
     requests(httpd, 30)
 
 
