@@ -65,8 +65,8 @@ def test_requests_sent_together_are_all_answered(httpd):
     assert [answer.status for answer in answers] == [200] * 21
 
 
-def test_time_limits_of_requests_begin_with_their_first_byte(httpd):
-    """mod_reqtimeout counts from its second look at a connection, so it must not be made to look twice."""
+def test_a_client_may_pause_for_longer_than_it_may_take_for_a_request(httpd):
+    """What the wait does on a connection must not look like the beginning of a request to mod_reqtimeout."""
     httpd.serve("hello.wsgi", "RequestReadTimeout handshake=0 header=1 body=1", "KeepAliveTimeout 20")
     with httpd.connect() as connection:
         for _ in range(3):
