@@ -16,6 +16,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 /// Most idle threads that wait for something to come. With two of them the one that served last
 /// usually serves next, and nobody has to be called while it is at work.
 const READY: usize = 2;
+/// For how long a thread takes up one request after the other while others wait for the lock, in
+/// microseconds. Python would take the lock away from it after its switch interval, 5 ms, and then in
+/// the middle of a request, or just when one has been taken up.
+const TURN: u64 = 4_000;
 /// Age of a request, in microseconds, up to which others make way for it: its thread may be waiting
 /// for the lock. One that takes longer gets it at Python's switch interval.
 const YOUNG: u64 = 100_000;
@@ -28,8 +32,11 @@ pub struct Roster {
     busy: AtomicUsize,
     /// Since when each of them does, in microseconds of the monotonic clock; 0 for one that does not.
     since: Vec<AtomicU64>,
-    /// Threads that wait for the lock and have not taken anything up.
+    /// Threads that wait for the lock and have not taken anything up, or wait to do so.
     contending: AtomicUsize,
+    /// One of them at a time waits for the lock itself. So a thread whose turn is over does not take it
+    /// again before the one that it was given up for has woken.
+    turnstile: Mutex<()>,
 }
 
 /// Threads that serve nothing.
@@ -59,11 +66,22 @@ impl Drop for Busy<'_> {
 }
 
 /// A thread that contends for the lock, as long as this lives.
-pub struct Contending<'a>(&'a Roster);
+pub struct Contending<'a> {
+    roster: &'a Roster,
+    turnstile: Option<MutexGuard<'a, ()>>,
+}
+
+impl Contending<'_> {
+    /// Returns when it is for the calling thread to wait for the lock: one after the other does.
+    pub fn come_to_the_front(&mut self) {
+        let turnstile = self.roster.turnstile.lock();
+        self.turnstile = Some(turnstile.unwrap_or_else(PoisonError::into_inner));
+    }
+}
 
 impl Drop for Contending<'_> {
     fn drop(&mut self) {
-        self.0.contending.fetch_sub(1, Ordering::SeqCst);
+        self.roster.contending.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -75,6 +93,7 @@ impl Roster {
             busy: AtomicUsize::new(0),
             since: (0..threads).map(|_| AtomicU64::new(0)).collect(),
             contending: AtomicUsize::new(0),
+            turnstile: Mutex::default(),
         }
     }
 
@@ -145,11 +164,14 @@ impl Roster {
         self.busy.load(Ordering::SeqCst) >= self.since.len()
     }
 
-    /// The calling thread waits for the lock, to take something up.
+    /// The calling thread is to wait for the lock, to take something up.
     #[must_use]
     pub fn contend(&self) -> Contending<'_> {
         self.contending.fetch_add(1, Ordering::SeqCst);
-        Contending(self)
+        Contending {
+            roster: self,
+            turnstile: None,
+        }
     }
 
     /// Somebody waits for the lock, to take something up.
@@ -157,16 +179,20 @@ impl Roster {
         self.contending.load(Ordering::SeqCst) > 0
     }
 
-    /// Whether a thread that has the lock, and has served a request, is to take up the next. `now` is
-    /// only asked for where it matters.
-    pub fn goes_on(&self, now: impl FnOnce() -> u64) -> bool {
+    /// Whether a thread that has the lock since `since`, and has served a request, is to take up the
+    /// next. `now` is only asked for where it matters.
+    pub fn goes_on(&self, since: u64, now: impl FnOnce() -> u64) -> bool {
         if !self.is_contended() {
+            return false;
+        }
+        let now = now();
+        if now.saturating_sub(since) >= TURN {
             return false;
         }
         if !self.is_busy() {
             return true;
         }
-        let young = now().saturating_sub(YOUNG);
+        let young = now.saturating_sub(YOUNG);
         let is_young = |since: &AtomicU64| {
             let since = since.load(Ordering::Relaxed);
             since != 0 && since >= young
@@ -246,16 +272,47 @@ mod tests {
     #[test]
     fn who_has_the_lock_goes_on_only_where_another_waits_for_it_and_makes_way_for_young_requests() {
         let roster = Roster::new(3);
-        assert!(!roster.goes_on(|| 1), "nobody waits");
+        assert!(!roster.goes_on(1, || unreachable!()), "nobody waits");
         let contending = roster.contend();
-        assert!(roster.goes_on(|| unreachable!()));
+        assert!(roster.goes_on(1, || 2));
         let busy = roster.serve(2, 1_000);
-        assert!(!roster.goes_on(|| 1_000 + YOUNG));
-        assert!(roster.goes_on(|| 1_001 + YOUNG));
+        let then = 1_000 + YOUNG;
+        assert!(!roster.goes_on(then, || then));
+        assert!(roster.goes_on(then, || then + 1));
         drop(busy);
-        assert!(roster.goes_on(|| 1_000));
+        assert!(roster.goes_on(then, || then));
         drop(contending);
-        assert!(!roster.goes_on(|| 1));
+        assert!(!roster.goes_on(then, || unreachable!()));
+    }
+
+    #[test]
+    fn its_turn_is_over_before_python_would_end_it() {
+        let roster = Roster::new(3);
+        let _contending = roster.contend();
+        assert!(roster.goes_on(1_000, || 1_000 + TURN - 1));
+        assert!(!roster.goes_on(1_000, || 1_000 + TURN));
+    }
+
+    #[test]
+    fn one_at_a_time_waits_for_the_lock_itself() {
+        let roster = Roster::new(3);
+        let mut first = roster.contend();
+        first.come_to_the_front();
+        let (came, seen) = channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut second = roster.contend();
+                came.send("waits").unwrap();
+                second.come_to_the_front();
+                came.send("is next").unwrap();
+            });
+            assert_eq!(seen.recv_timeout(LONG), Ok("waits"));
+            assert!(seen.recv_timeout(Duration::from_millis(20)).is_err());
+            drop(first);
+            // The other one waits still, and so whoever has the lock goes on.
+            assert_eq!(seen.recv_timeout(LONG), Ok("is next"));
+        });
+        assert!(!roster.is_contended());
     }
 
     #[test]

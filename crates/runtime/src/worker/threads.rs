@@ -186,12 +186,14 @@ impl Server {
     /// go on.
     fn serve_some(&mut self, worker: &Worker, seat: &mut Seat) -> bool {
         let reception = &worker.reception;
-        let (contending, wake) = reception.contend();
+        let (mut contending, wake) = reception.contend();
         if wake {
             worker.control.wake();
         }
+        contending.come_to_the_front();
         seat.enter(|gil| {
             drop(contending);
+            let since = clock::monotonic_us();
             let mut access = Access::Held(gil);
             let mut served = false;
             while !worker.draining.load(Ordering::SeqCst) {
@@ -203,7 +205,9 @@ impl Server {
                     reception.roster.step_forward();
                 }
                 self.receive(worker, &mut access, visitor);
-                if !reception.roster.goes_on(clock::monotonic_us) || worker.groups.are_several() {
+                if !reception.roster.goes_on(since, clock::monotonic_us)
+                    || worker.groups.are_several()
+                {
                     break;
                 }
             }
