@@ -212,38 +212,55 @@ def test_maximum_requests_asks_once_and_goes_on(worker, script):
     assert 2 <= count <= 22
 
 
-def test_a_worker_killed_before_the_application_began_resets_the_connection(worker, script):
-    path = script(HELLO)
-    w = worker(threads=1)
-    with w.send(path, environ={"QUERY_STRING": "30"}), w.send(path) as waiting:
-        time.sleep(0.3)
-        w.process.kill()
-        w.wait()
-        w.listener.close()
-        assert w.answer(waiting).ending == "reset"
+@pytest.fixture
+def endless(script, tmp_path):
+    """A script whose application does not return, and what is true as soon as it runs."""
+    runs = tmp_path / "runs"
+
+    def write(statement):
+        return script(f"""
+        import ctypes, time
+        holding_the_gil = ctypes.PyDLL(None)
+        def application(environ, start_response):
+            holding_the_gil.creat({os.fsencode(runs)!r}, 0o666)
+            {statement}
+        """)
+
+    return write, runs.exists
 
 
-def test_a_worker_killed_while_the_application_runs_ends_the_connection(worker, script):
-    path = script(HELLO)
+def test_a_worker_killed_before_the_application_began_resets_the_connection(worker, endless):
+    write, runs = endless
+    path = write("time.sleep(30)")
     w = worker(threads=1)
-    with w.send(path, environ={"QUERY_STRING": "30"}) as running:
-        time.sleep(0.3)
+    with w.send(path):
+        eventually(runs)
+        with w.send(path) as waiting:
+            w.process.kill()
+            w.wait()
+            w.listener.close()
+            assert w.answer(waiting).ending == "reset"
+
+
+def test_a_worker_killed_while_the_application_runs_ends_the_connection(worker, endless):
+    write, runs = endless
+    w = worker(threads=1)
+    with w.send(write("time.sleep(30)")) as running:
+        eventually(runs)
         w.process.kill()
         answer = w.answer(running)
         assert (answer.ending, answer.frames) == ("eof", [])
 
 
-def test_a_request_that_waits_for_the_gil_has_not_begun(worker, script):
-    path = script("""
-    import ctypes
-    def application(environ, start_response):
-        ctypes.PyDLL(None).sleep(30)
-    """)
+def test_a_request_that_waits_for_the_gil_has_not_begun(worker, endless):
+    write, runs = endless
+    path = write("holding_the_gil.sleep(30)")
     w = worker(threads=2)
     with w.send(path) as one, w.send(path) as other:
-        time.sleep(0.4)
+        eventually(runs)
         w.process.kill()
-        # The other one was taken or waits at the listener still, and which has the GIL is not ours to say.
+        w.wait()
+        # Which of them has the GIL is not ours to say. The other was taken or waits at the listener still.
         w.listener.close()
         assert sorted([w.answer(one).ending, w.answer(other).ending]) == ["eof", "reset"]
 
