@@ -476,9 +476,11 @@ fn leave_terminal() -> io::Result<()> {
             unsafe { libc::close(terminal) };
             left.map(drop)
         }
-        // There is none, or a folder of devices that has none.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENOENT)) => Ok(()),
-        Err(error) => Err(error),
+        Err(error) => match error.raw_os_error() {
+            // There is none, or a policy such as SELinux's keeps all of Apache from it.
+            Some(libc::ENXIO | libc::ENOENT | libc::EACCES | libc::EPERM) => Ok(()),
+            _ => Err(error),
+        },
     }
 }
 
