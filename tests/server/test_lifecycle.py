@@ -262,7 +262,7 @@ def test_a_killed_supervisor_is_back_within_a_second_and_the_group_serves(httpd)
     httpd.error_log.allow(r"WSGI0\d+", "supervisor", "exit signal")
     before = httpd.supervisor.pid
     os.kill(before, signal.SIGKILL)
-    waiting.until(lambda: httpd.supervisor and httpd.supervisor.pid != before, 3, "a new supervisor")
+    waiting.until(lambda: (found := httpd.supervisor) and found.pid != before, 3, "a new supervisor")
     waiting.until(lambda: httpd.get("/").status == 200, 3, "the group to serve")
 
 
