@@ -168,6 +168,8 @@ def test_what_is_held_for_a_client_has_a_bound(serve, option, held):
     # Beside the buffer there is what the kernel takes: of the client's socket and of the worker's.
     size = held + 16 * MEGABYTE
     child = httpd.children()[0]
+    # One that has just begun has next to no memory of its own.
+    quick(httpd)
     before = child.private_memory
     with readers(httpd, 1, f"/down/length?{size}"):
         settled = [0.0]
