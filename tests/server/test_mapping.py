@@ -262,22 +262,21 @@ def test_links_are_followed_where_apache_follows_them(httpd, options, status, pa
         "<Directory {apps}>", f"  Options {options}", "</Directory>",
     )
     httpd.start()
-    httpd.error_log.allow("AH00037: Symbolic link not allowed" if status == 403 else "(?!)")
-    assert httpd.get(path).status == status
-    if status == 200:
+    if status == 403:
+        httpd.error_log.allow("AH00037: Symbolic link not allowed")
+        assert httpd.get(path).status == 403
+    else:
         assert names(httpd.ask(path)) == ("", path)
 
 
 @pytest.mark.parametrize("merge", ["On", "Off"])
-@pytest.mark.parametrize("path", ["/a//b", "//a", "/a/./b", "/a/../b", "/a/..%2fb", "/.a/b", "/a/.", "/a%2e", "/a//", "/%2e%2e/a"])
+@pytest.mark.parametrize("path", ["/a//b", "//a", "/a/./b", "/a/../b", "/a/..%2fb", "/.a/b", "/a/.", "/a%2e", "/a//"])
 def test_a_path_that_apache_shortens_is_shortened(httpd, merge, path):
     httpd.configure(
         "WSGIDaemonProcess app threads=2", "WSGIProcessGroup app", f"MergeSlashes {merge}", "AllowEncodedSlashes On",
         f"WSGIScriptAlias /shop {ENVIRON}", f"WSGIScriptAliasMatch ^/match {ENVIRON}",
     )
     httpd.start()
-    answers = [httpd.get("/shop" + path), httpd.get("/match" + path)]
-    assert answers[0].status == answers[1].status
-    if answers[0].status == 200:
-        # Whichever alias it is: that of a regular expression leaves it to httpd where the script ends.
-        assert names(answers[0].json)[1] == names(answers[1].json)[1]
+    # Whichever alias it is: that of a regular expression leaves it to httpd where the script ends.
+    of_shop, of_match = (names(httpd.ask(place + path))[1] for place in ("/shop", "/match"))
+    assert of_shop == of_match

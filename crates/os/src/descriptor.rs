@@ -117,18 +117,13 @@ pub fn write_to_standard_error(bytes: &[u8]) -> io::Result<usize> {
     .map(|written| written as usize)
 }
 
-/// Whether calls on `fd`, and on all that share its open file description, may block.
-pub fn set_blocking(fd: BorrowedFd<'_>, blocking: bool) -> io::Result<()> {
+/// Has no call on `fd`, and on all that share its open file description, block any more.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: F_GETFL reads flags and touches no memory.
     let flags = checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
-    let wanted = if blocking {
-        flags & !libc::O_NONBLOCK
-    } else {
-        flags | libc::O_NONBLOCK
-    };
-    if wanted != flags {
+    if flags & libc::O_NONBLOCK == 0 {
         // SAFETY: F_SETFL sets flags and touches no memory.
-        checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, wanted) })?;
+        checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
     }
     Ok(())
 }
@@ -213,7 +208,7 @@ mod tests {
     #[test]
     fn a_descriptor_can_be_made_non_blocking() {
         let (reader, _writer) = pipe().unwrap();
-        set_blocking(reader.as_fd(), false).unwrap();
+        set_nonblocking(reader.as_fd()).unwrap();
         let mut reader = std::fs::File::from(reader);
         let nothing = reader.read(&mut [0]).unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);

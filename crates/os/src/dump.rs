@@ -67,8 +67,8 @@ impl Dumps {
     /// `AlreadyExists` the second time.
     pub fn install() -> io::Result<Self> {
         let (reader, writer) = descriptor::pipe()?;
-        descriptor::set_blocking(reader.as_fd(), false)?;
-        descriptor::set_blocking(writer.as_fd(), false)?;
+        descriptor::set_nonblocking(reader.as_fd())?;
+        descriptor::set_nonblocking(writer.as_fd())?;
         PIPE.compare_exchange(-1, writer.as_raw_fd(), Ordering::Relaxed, Ordering::Relaxed)
             .map_err(|_| io::ErrorKind::AlreadyExists)?;
         for scope in [Scope::Own, Scope::All] {

@@ -230,7 +230,7 @@ impl Listener {
     pub fn accept_now(&self) -> io::Result<Option<OwnedFd>> {
         match socket::accept(self.socket.as_fd()) {
             Ok(connection) => {
-                descriptor::set_blocking(connection.as_fd(), false)?;
+                descriptor::set_nonblocking(connection.as_fd())?;
                 Ok(Some(connection))
             }
             Err(error) => match error.kind() {

@@ -41,9 +41,8 @@ pub struct Command<'fd> {
     /// Become 0, 1, 2 and so on; everything else is closed.
     pub fds: Vec<BorrowedFd<'fd>>,
     /// A process group of its own, so that signals to the caller's don't reach it, and no terminal,
-    /// into which it could type. No session of its own: the scheduler would set it as a whole against
-    /// all processes of the caller's session (autogroup, sched(7)), and the longer it computes the
-    /// sooner each of them would interrupt it.
+    /// into which it could type. No session of its own: the scheduler would weigh it as a whole against
+    /// all processes of the caller's session (autogroup, sched(7)).
     pub detached: bool,
     pub chroot: Option<Vec<u8>>,
     pub limits: Vec<Limit>,
@@ -165,7 +164,7 @@ impl<'fd> Command<'fd> {
     /// user's table; `InvalidInput` for a NUL byte in a path, argument or variable.
     pub fn spawn(&self) -> io::Result<Child> {
         let (report_reader, report_writer) = descriptor::pipe()?;
-        descriptor::set_blocking(report_reader.as_fd(), false)?;
+        descriptor::set_nonblocking(report_reader.as_fd())?;
         let mut plan = Plan::new(self, report_writer.as_raw_fd())?;
         // No handler of the caller's may run in the child.
         let blocked = Blocked::all()?;
@@ -465,6 +464,7 @@ impl Action {
     }
 }
 
+/// Gives up the controlling terminal, if there is one, for this process and those it starts.
 fn leave_terminal() -> io::Result<()> {
     // SAFETY: a C string.
     let opened = unsafe { libc::open(c"/dev/tty".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };

@@ -150,7 +150,7 @@ impl Examination {
     /// Begins one, as `identity`.
     pub fn begin(question: &Question, identity: Option<Identity>) -> io::Result<Self> {
         let (reader, writer) = os::descriptor::pipe()?;
-        os::descriptor::set_blocking(reader.as_fd(), false)?;
+        os::descriptor::set_nonblocking(reader.as_fd())?;
         let null = os::descriptor::null()?;
         let mut command = Command::new(b"/proc/self/exe", &[]);
         command.args = question.to_arguments();

@@ -337,7 +337,7 @@ mod tests {
         }
         assert!(journal.waits_for().is_some());
         let mut reader = File::from(reader);
-        os::descriptor::set_blocking(reader.as_fd(), false).unwrap();
+        os::descriptor::set_nonblocking(reader.as_fd()).unwrap();
         let mut text = Vec::new();
         let mut drain = |text: &mut Vec<u8>| {
             for _ in 0..100 {

@@ -36,7 +36,7 @@ pub enum Pipe {
 
 impl Relay {
     pub fn new(pipe: OwnedFd, pid: u32) -> io::Result<Self> {
-        os::descriptor::set_blocking(pipe.as_fd(), false)?;
+        os::descriptor::set_nonblocking(pipe.as_fd())?;
         Ok(Self {
             pipe: pipe.into(),
             pid,

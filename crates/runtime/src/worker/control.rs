@@ -54,8 +54,8 @@ pub struct Leave {
 impl Control {
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         let (bell, ring) = descriptor::pipe()?;
-        descriptor::set_blocking(bell.as_fd(), false)?;
-        descriptor::set_blocking(ring.as_fd(), false)?;
+        descriptor::set_nonblocking(bell.as_fd())?;
+        descriptor::set_nonblocking(ring.as_fd())?;
         Ok(Self {
             socket,
             bell: bell.into(),
