@@ -7,8 +7,8 @@
 //! [`READY`] idle ones wait at the reception; the others sit by until all of those are at work. A
 //! thread that sees something come contends for the lock before it takes anything up, and for as
 //! long as it has to wait for it, the thread that has the lock serves one request after the other.
-//! As soon as that one waits for anything, or Python's switch interval is over, the lock comes to
-//! the contender, which then is the next to serve.
+//! As soon as that one waits for anything, or its [`TURN`] is over, the lock comes to the contender,
+//! which then is the next to serve.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
