@@ -1,4 +1,4 @@
-//! Makes `src/apache` able to talk to the httpd that is installed here.
+//! The build script of `crates/httpd`: makes it able to talk to the httpd that is installed here.
 //!
 //! Two products: Rust declarations generated from httpd's own headers, so that a change of a
 //! structure between httpd versions is a change of ours at the next build, and a few lines of C for
@@ -20,10 +20,10 @@ const VARIABLES: &str = "ap_.*|AP_.*|APR_.*|APLOG_.*|HTTP_.*|OK|DECLINED|DONE|MO
 
 fn main() {
     for watched in [
-        "build.rs",
-        "src/apache/headers.h",
-        "src/apache/shim.c",
-        "src/apache/shim.h",
+        "../../build.rs",
+        "src/headers.h",
+        "src/shim.c",
+        "src/shim.h",
     ] {
         println!("cargo:rerun-if-changed={watched}");
     }
@@ -35,7 +35,7 @@ fn main() {
 
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let builder = bindgen::Builder::default()
-        .header("src/apache/headers.h")
+        .header("src/headers.h")
         .clang_args(&flags)
         .allowlist_function(FUNCTIONS)
         .allowlist_type(TYPES)
@@ -68,14 +68,12 @@ fn main() {
     for flag in &flags {
         shim.flag(flag);
     }
-    shim.file("src/apache/shim.c")
-        .warnings(true)
-        .extra_warnings(true);
+    shim.file("src/shim.c").warnings(true).extra_warnings(true);
     // httpd's own headers leave hook parameters unused.
     shim.flag_if_supported("-Wno-unused-parameter");
     if let Err(error) = shim.try_compile("wsgi_shim") {
         stop(&format!(
-            "cannot compile src/apache/shim.c ({error}). A C compiler is needed, on Debian: \
+            "cannot compile crates/httpd/src/shim.c ({error}). A C compiler is needed, on Debian: \
              apt-get install gcc libc6-dev"
         ));
     }

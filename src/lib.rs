@@ -1,14 +1,13 @@
 //! The Apache module, `mod_wsgi.so`.
 //!
-//! Runs in: the Apache parent and its children. Floors, each importing only those above it in this
-//! list: [`apache`] (the safe layer over httpd, the only unsafe code), [`config`] (directives and
-//! what they mean), the roles by the process that plays them ([`parent`], [`child`]), and [`module`],
-//! which joins them to httpd's hooks.
+//! Runs in: the Apache parent and its children. The roles by the process that plays them ([`parent`],
+//! [`child`]) do not know each other; [`module`] joins them to httpd's hooks. Below them are the crates
+//! `httpd` (the safe layer over httpd) and `config` (directives and what they mean).
 
-pub mod apache;
+#![forbid(unsafe_code)]
+
 pub mod child;
-pub mod config;
 pub mod module;
 pub mod parent;
 
-apache::hooks::module_record!(module::Wsgi);
+httpd::module_record!(module::Wsgi);

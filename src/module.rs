@@ -1,27 +1,27 @@
 //! The module as httpd sees it: its directives, its hooks, and which role answers each of them.
 //!
 //! Runs in: the Apache parent (configuration, start) and its children (requests), on whatever thread
-//! httpd calls. Nothing is decided here: this joins [`crate::config`] and the roles to the hooks.
+//! httpd calls. Nothing is decided here: this joins [`config`] and the roles to the hooks.
 
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 use std::ffi::CStr;
 
-use crate::apache::directives::{Position, Scope, Spec, Target};
-use crate::apache::hooks::{Configured, Module, Outcome, Refused, StatusPage};
-use crate::apache::pool::Pool;
-use crate::apache::regex::Regex;
-use crate::apache::request::Request;
-use crate::apache::server::Server;
 use crate::child;
-use crate::child::kept::Kept;
+use crate::child::connection_pool::Kept;
 use crate::child::serving::{Entrance, Serving};
-use crate::config::alias::Location;
-use crate::config::given::Text;
-use crate::config::{self, DirGiven, Globals, Place, ServerGiven, VirtualHost};
 use crate::parent;
 use crate::parent::machine::Machine;
+use config::alias::Location;
+use config::given::Text;
+use config::{self, DirGiven, Globals, Place, ServerGiven, VirtualHost};
+use httpd::directives::{Position, Scope, Spec, Target};
+use httpd::hooks::{Configured, Module, Outcome, Refused, StatusPage};
+use httpd::pool::Pool;
+use httpd::regex::Regex;
+use httpd::request::Request;
+use httpd::server::Server;
 
 /// The module.
 pub struct Wsgi;

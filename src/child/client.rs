@@ -11,17 +11,17 @@ use std::time::Duration;
 use wire::log_id::EARLY_HINTS;
 use wire::response::{BodyFailure, Head, Level};
 
-use crate::apache::body::{Body, Broken, Read, Wait};
-use crate::apache::hooks::Outcome;
-use crate::apache::log::{self, Log};
-use crate::apache::output::{self, Output};
-use crate::apache::request::Request;
-use crate::config::error::show;
+use config::error::show;
+use httpd::hooks::Outcome;
+use httpd::log::{self, Log};
+use httpd::request::Request;
+use httpd::request_body::{Body, Broken, Read, Wait};
+use httpd::response_writer::{self, Output};
 
-use super::carry::client::{BodyRead, Client, FileSent, Gone, Then};
-use super::carry::head::{interim_fields, Placed, ResponseHead};
-use super::carry::trouble::Trouble;
 use super::death;
+use super::relay::client::{BodyRead, Client, FileSent, Gone, Then};
+use super::relay::failure::Trouble;
+use super::relay::response_head::{interim_fields, Placed, ResponseHead};
 
 /// Bytes of text in one line of the error log; httpd cuts at about 8 KiB, our prefix included.
 const LINE: usize = 7000;
@@ -96,8 +96,8 @@ impl<'r> HttpdClient<'r> {
         }
     }
 
-    fn send(&mut self, pieces: &[&[u8]], then: output::Then) -> Result<(), Gone> {
-        self.has_ended |= then == output::Then::End;
+    fn send(&mut self, pieces: &[&[u8]], then: response_writer::Then) -> Result<(), Gone> {
+        self.has_ended |= then == response_writer::Then::End;
         let pieces = if self.is_muted { &[] } else { pieces };
         self.output.send(pieces, then).map_err(|_| Gone)
     }
@@ -229,9 +229,12 @@ impl Client for HttpdClient<'_> {
         let at_once = then == Then::End && self.request.headers_in().get(c"Range").is_some();
         let witness = file.try_clone().ok();
         let (first, rest) = match then {
-            Then::More => (output::Then::More, None),
-            Then::End if at_once => (output::Then::End, None),
-            Then::End => (output::Then::Flush, Some(output::Then::End)),
+            Then::More => (response_writer::Then::More, None),
+            Then::End if at_once => (response_writer::Then::End, None),
+            Then::End => (
+                response_writer::Then::Flush,
+                Some(response_writer::Then::End),
+            ),
         };
         self.has_ended |= at_once;
         let sendfile = self.sendfile.or_else(|| self.request.enable_sendfile());
@@ -253,7 +256,7 @@ impl Client for HttpdClient<'_> {
 
     fn flush(&mut self) -> Result<(), Gone> {
         self.begin()?;
-        self.send(&[], output::Then::Flush)
+        self.send(&[], response_writer::Then::Flush)
     }
 
     fn break_off(&mut self) {
@@ -302,10 +305,10 @@ fn explain_early_hints(request: Request<'_>) {
     }
 }
 
-fn next(then: Then) -> output::Then {
+fn next(then: Then) -> response_writer::Then {
     match then {
-        Then::More => output::Then::More,
-        Then::End => output::Then::End,
+        Then::More => response_writer::Then::More,
+        Then::End => response_writer::Then::End,
     }
 }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 use os::poll::{poll_uninterrupted, Wanted};
 use os::socket::{self, Direction, Wait};
 
-use super::carry::peer::{Dial, DialError, Interest, Peer, Received, Way};
-use super::kept::{Claim, Kept};
+use super::connection_pool::{Claim, Kept};
+use super::relay::worker::{Dial, DialError, Interest, Peer, Received, Way};
 
 /// The door of one group.
 #[derive(Debug)]

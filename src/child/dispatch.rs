@@ -2,8 +2,8 @@
 //!
 //! Runs in: an Apache child, in the handler, after the checks.
 
-use crate::config::process_group::ProcessGroup;
-use crate::config::{Groups, Settings};
+use config::process_group::ProcessGroup;
+use config::{Groups, Settings};
 
 use super::refusal::Refusal;
 
@@ -47,8 +47,8 @@ pub fn process_group<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::resolved::Overrides;
-    use crate::config::tests::Configuration;
+    use config::resolved::Overrides;
+    use config::testing::Configuration;
     use std::borrow::Cow;
     use wire::log_id::{
         LogId, GROUP_OF_OTHER_HOST, GROUP_RESTRICTED, GROUP_SERVES_NOTHING, GROUP_UNKNOWN, NO_GROUP,
@@ -57,7 +57,7 @@ mod tests {
     /// A request about which nothing is known: the groups of these tests are fixed names.
     struct Nothing;
 
-    impl crate::config::expand::RequestFacts for Nothing {
+    impl config::expand::RequestFacts for Nothing {
         fn server_hostname(&self) -> Cow<'_, [u8]> {
             Cow::Borrowed(b"shop.example.com")
         }

@@ -1,17 +1,17 @@
 //! A request of httpd's, as the configuration and the environ ask about it.
 //!
 //! Runs in: an Apache child. Reads only; what httpd says is put into the words of
-//! [`crate::config::expand`] and [`super::environ`] here, and nowhere else.
+//! [`config::expand`] and [`super::environ`] here, and nowhere else.
 
 use std::borrow::Cow;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::apache::request::Request;
-use crate::apache::server;
-use crate::config::expand::RequestFacts;
-use crate::config::Settings;
+use config::expand::RequestFacts;
+use config::Settings;
+use httpd::request::Request;
+use httpd::server;
 
 use super::environ::{self, Facts, Redirected};
 use super::forwarded::{self, Trust};

@@ -7,19 +7,16 @@
 use wire::request::{Builder, Flags, Prologue};
 use wire::response::{End, Level};
 
-use crate::apache::body::{Body, Read, Wait};
-use crate::apache::follow_up;
-use crate::apache::hooks::Outcome;
-use crate::apache::request::{FileKind, Request};
-use crate::config::given::{DirGiven, ServerGiven};
-use crate::config::jail;
-use crate::config::process_group::ProcessGroup;
-use crate::config::resolved::Overrides;
-use crate::config::Settings;
+use config::given::{DirGiven, ServerGiven};
+use config::jail;
+use config::process_group::ProcessGroup;
+use config::resolved::Overrides;
+use config::Settings;
+use httpd::hooks::Outcome;
+use httpd::keep_alive_wait;
+use httpd::request::{FileKind, Request};
+use httpd::request_body::{Body, Read, Wait};
 
-use super::carry::trouble::Trouble;
-use super::carry::upload::Upload;
-use super::carry::{self, Order};
 use super::checks::{self, BodyLength, Checked, Script};
 use super::client::{failure, write_log, HttpdClient};
 use super::dial::Door;
@@ -28,6 +25,9 @@ use super::environ;
 use super::facts::{self, Asked, Made};
 use super::mapping::{alias_of, is_aliased, HANDLER, OLD_HANDLER};
 use super::refusal::Refusal;
+use super::relay::failure::Trouble;
+use super::relay::upload::Upload;
+use super::relay::{self, Order};
 use super::serving::{limits, Entrance, Serving};
 
 /// The note of a request whose answer was taken from another URL.
@@ -271,14 +271,14 @@ fn converse(request: Request<'_>, serving: &Serving, prepared: Prepared<'_>) -> 
     };
     let mut client = HttpdClient::new(request, taken.body, enable_sendfile)
         .with_witness(serving.status.as_deref(), &group.name);
-    match carry::carry(&mut door, &mut client, order) {
-        carry::Outcome::Complete(end) => {
+    match relay::carry(&mut door, &mut client, order) {
+        relay::Outcome::Complete(end) => {
             note(request, &end);
-            follow_up::expect(request.connection());
+            keep_alive_wait::expect(request.connection());
             Outcome::OK
         }
-        carry::Outcome::Broken | carry::Outcome::Gone => Outcome::OK,
-        carry::Outcome::Status(status) => {
+        relay::Outcome::Broken | relay::Outcome::Gone => Outcome::OK,
+        relay::Outcome::Status(status) => {
             if let Some(outcome) = client.body_outcome() {
                 return outcome;
             }
@@ -288,7 +288,7 @@ fn converse(request: Request<'_>, serving: &Serving, prepared: Prepared<'_>) -> 
             }
             Outcome::status(status)
         }
-        carry::Outcome::Redirect(location) => redirect(request, &location),
+        relay::Outcome::Redirect(location) => redirect(request, &location),
     }
 }
 

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use crate::apache::hooks::Outcome;
-use crate::apache::pool::InteriorNul;
-use crate::apache::regex::Matches;
-use crate::apache::request::Request;
-use crate::config::alias::{Location, ScriptAlias};
-use crate::config::given::ServerGiven;
+use config::alias::{Location, ScriptAlias};
+use config::given::ServerGiven;
+use httpd::hooks::Outcome;
+use httpd::pool::InteriorNul;
+use httpd::regex::Matches;
+use httpd::request::Request;
 
 use super::serving::Serving;
 
@@ -124,8 +124,8 @@ pub fn is_aliased(request: Request<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::alias::AliasOptions;
-    use crate::config::Place;
+    use config::alias::AliasOptions;
+    use config::Place;
 
     fn alias(location: Location, target: &str) -> Arc<ScriptAlias> {
         Arc::new(ScriptAlias {

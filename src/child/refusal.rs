@@ -11,7 +11,7 @@ use wire::log_id::{
     PATH_INFO, SCRIPT_IS_DIRECTORY, SCRIPT_MISSING, TRANSFER_CODING,
 };
 
-use crate::config::error::show;
+use config::error::show;
 
 /// Why a request is refused: it knows its status, its number and its sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]

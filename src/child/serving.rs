@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::apache::regex::Regex;
-use crate::config::given::Text;
-use crate::config::process_group::ProcessGroup;
-use crate::config::{Globals, Groups};
+use config::given::Text;
+use config::process_group::ProcessGroup;
+use config::{Globals, Groups};
+use httpd::regex::Regex;
 
-use super::carry::Limits;
-use super::kept::Kept;
+use super::connection_pool::Kept;
+use super::relay::Limits;
 
 /// How a child reaches the workers of one group.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::path::Path;
 use wire::codec::Bytes;
 use wire::log_id::ENV_FILE_UNUSABLE;
 
-use crate::config::process_group::ProcessGroup;
+use config::process_group::ProcessGroup;
 
 /// Largest file, in bytes.
 const MAX_FILE: u64 = 64 * 1024;

@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 
 use wire::control::Syslog;
 
-use crate::apache::process;
-use crate::apache::server::Server;
+use httpd::process;
+use httpd::server::Server;
 
 /// httpd's own list, in its order: a beginning of a name is as good as the whole.
 const FACILITIES: [(&str, u32); 20] = [

@@ -6,11 +6,11 @@ use std::ffi::CString;
 
 use os::accounts;
 
-use crate::apache::pool::Pool;
-use crate::apache::process;
-use crate::apache::regex::Regex;
-use crate::apache::server;
-use crate::config::{Account, AccountGroup, ApacheIdentity, System};
+use config::{Account, AccountGroup, ApacheIdentity, System};
+use httpd::pool::Pool;
+use httpd::process;
+use httpd::regex::Regex;
+use httpd::server;
 
 /// This machine. Paths it makes live as long as the pool, then are copied.
 pub struct Machine<'p> {

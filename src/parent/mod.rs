@@ -24,15 +24,15 @@ use wire::log_id::{
     CONFIGURATION_REFUSED, GROUP_OUT_OF_REACH, NOT_IN_FORCE, NOT_STARTED, NO_SECRET, WITHOUT_EFFECT,
 };
 
-use crate::apache::hooks::{Configured, Refused};
-use crate::apache::log::Log;
-use crate::apache::process::{self, Purpose, State};
-use crate::apache::server::{self, Server};
-use crate::config::process_group::Reach;
-use crate::config::{self, Globals, ProcessGroup, Reading, ServerGiven, Settled};
+use config::process_group::Reach;
+use config::{self, Globals, ProcessGroup, Reading, ServerGiven, Settled};
 use conversation::Configuration;
 use error_log::ErrorLog;
 use files::Files;
+use httpd::hooks::{Configured, Refused};
+use httpd::log::Log;
+use httpd::process::{self, Purpose, State};
+use httpd::server::{self, Server};
 use machine::Machine;
 use plan::SocketNames;
 

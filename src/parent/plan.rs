@@ -8,8 +8,8 @@ use wire::codec::Bytes;
 use wire::group::{self, Group};
 use wire::log_id::{SOCKET_DIRECTORY_UNUSABLE, SOCKET_PATH_TOO_LONG};
 
-use crate::config::jail;
-use crate::config::process_group::ProcessGroup;
+use config::jail;
+use config::process_group::ProcessGroup;
 
 /// Beginning of the names of all sockets of this Apache, and of nobody else's.
 #[derive(Clone, Debug, PartialEq, Eq)]

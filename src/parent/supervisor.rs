@@ -23,9 +23,9 @@ use wire::log_id::{
 
 use super::conversation::{self, Configuration, Trouble};
 use super::error_log::ErrorLog;
-use crate::apache::log::{Level, Log, MainLog};
-use crate::apache::pool::Pool;
-use crate::apache::process::{self, Fate, State};
+use httpd::log::{Level, Log, MainLog};
+use httpd::pool::Pool;
+use httpd::process::{self, Fate, State};
 
 /// Longest time from fork to exec.
 const EXEC_LIMIT: Duration = Duration::from_secs(10);

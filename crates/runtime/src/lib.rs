@@ -5,16 +5,16 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`wsgi`] | one request and its answer, without Python: what may be said when |
+//! | [`exchange`] | one request and its answer, without Python: what may be said when |
 //! | [`python`] | the door to Python, the only unsafe code |
 //! | [`worker`] | the process: threads, the connections they take, coming up and leaving |
 //! | [`process_log`] | descriptor 2 |
-//! | [`board`] | what the supervisor can see of it |
+//! | [`scoreboard`] | what the supervisor can see of it |
 //! | [`fork`] | what a process forked by the application must leave alone |
 
-pub mod board;
+pub mod exchange;
 pub mod fork;
 pub mod process_log;
 pub mod python;
+pub mod scoreboard;
 pub mod worker;
-pub mod wsgi;

@@ -18,7 +18,7 @@ use wire::log_id::{LOG_BYTES_LOST, WORKER_DEFECT};
 use wire::log_line;
 use wire::response::Level;
 
-use crate::board;
+use crate::scoreboard;
 
 /// Bytes that a pipe takes in one piece: PIPE_BUF.
 const ATOMIC: usize = 4096;
@@ -90,7 +90,7 @@ pub fn record_at(level: Level, text: &[u8]) {
 
 /// Writes a sentence of ours.
 pub fn say(text: &str) {
-    board::error(text);
+    scoreboard::error(text);
     record(text.as_bytes());
 }
 

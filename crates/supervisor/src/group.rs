@@ -7,10 +7,10 @@
 //! looks at the state alone, so it may be called at any time, and whatever was missed or failed is
 //! made up for the next time.
 
-mod repertoire;
+mod loaded_scripts;
+mod reconcile;
+mod recycling;
 mod reporting;
-mod steering;
-mod wear;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,7 +20,6 @@ use std::time::Duration;
 use os::listener::Listener;
 use os::process::Exit;
 use os::signal::{SIGKILL, SIGTERM};
-use wire::board::Seen;
 use wire::codec::Bytes;
 use wire::control::{Leaving, WorkerSetup};
 use wire::group::ServerFacts;
@@ -29,16 +28,17 @@ use wire::log_id::{
     SOCKET_NOT_REMOVED, SUCCESSOR_CANNOT_LOAD, WORKER_DIED, WORKER_GAVE_UP, WORKER_NOT_STARTED,
 };
 use wire::response::Level;
+use wire::scoreboard::Seen;
 
 use crate::backoff::Backoff;
-use crate::door::Door;
-use crate::examination::{Examination, Interpreter};
-use crate::journal::Journal;
+use crate::error_log::Journal;
 use crate::launch::Environment;
-use crate::relay::{Pipe, Relay};
+use crate::python_check::{Examination, Interpreter};
+use crate::unavailable::Door;
 use crate::worker::{self, Event, Phase, Worker};
+use crate::worker_output::{Pipe, Relay};
 
-use repertoire::Repertoire;
+use loaded_scripts::Repertoire;
 pub use reporting::Budget;
 use reporting::{History, Memory};
 

@@ -6,7 +6,7 @@ use os::rlimit::{Limit, Resource};
 use os::spawn::{Command, Identity};
 use wire::group::{Group, ServerFacts};
 
-use crate::examination::Interpreter;
+use crate::python_check::Interpreter;
 
 /// What a worker's Python runs first: loads the runtime and hands over to it.
 ///

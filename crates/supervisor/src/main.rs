@@ -5,25 +5,25 @@
 //! the groups' listening sockets. One thread, no Python, no byte of a client. It ends when the
 //! parent says so or is gone.
 //!
-//! With `--examine` it is another, short-lived process: see [`examine`].
+//! With `--examine` it is another, short-lived process: see [`python_probe`].
 
 #![forbid(unsafe_code)]
 
 mod backoff;
-mod door;
-mod examination;
-mod examine;
+mod error_log;
 mod group;
-mod journal;
 mod launch;
 mod parent;
-mod path;
-mod relay;
+mod path_walk;
+mod python_check;
+mod python_probe;
 mod status;
 mod supervisor;
 #[cfg(test)]
 mod testing;
+mod unavailable;
 mod worker;
+mod worker_output;
 
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
@@ -36,7 +36,7 @@ const CONTROL: i32 = 3;
 fn main() -> ExitCode {
     let arguments: Vec<Vec<u8>> = std::env::args_os().map(OsStringExt::into_vec).collect();
     let done = match arguments.get(1) {
-        Some(first) if first == examination::ARGUMENT => examine::run(&arguments[2..]),
+        Some(first) if first == python_check::ARGUMENT => python_probe::run(&arguments[2..]),
         _ => supervise(),
     };
     match done {

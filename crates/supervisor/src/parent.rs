@@ -7,7 +7,7 @@ use os::socket::{self, Wait};
 use wire::control::{Door, FromSupervisor, Refusal, StatusDoor, ToSupervisor};
 use wire::group::{Group, ServerFacts};
 
-use crate::journal::Place;
+use crate::error_log::Place;
 
 /// Most groups of a configuration.
 const MAX_GROUPS: usize = 4096;

@@ -13,8 +13,8 @@ use wire::control::{Door, MAX_MESSAGE};
 use wire::log_id::{PARENT_GONE, STATUS_SOCKET_FAILED, SUPERSEDED};
 use wire::response::Level;
 
+use crate::error_log::{Journal, Place, Style};
 use crate::group::{self, Group, Turn};
-use crate::journal::{Journal, Place, Style};
 use crate::launch::{own_environment, Environment};
 use crate::parent::{Configuration, Order, Parent};
 use crate::status::{self, Desk};

@@ -9,12 +9,12 @@ use os::shared::Shared;
 use os::signal::{SIGKILL, SIGTERM};
 use os::socket::{self, Wait};
 use os::spawn::{Command, Failure};
-use wire::board::{self, Seen};
 use wire::codec::Bytes;
 use wire::control::{FromWorker, Leaving, ToWorker, WorkerSetup, MAX_MESSAGE};
+use wire::scoreboard::{self, Seen};
 
-use crate::journal::Journal;
-use crate::relay::{Pipe, Relay};
+use crate::error_log::Journal;
+use crate::worker_output::{Pipe, Relay};
 
 /// What a worker gets beyond the time it was given to leave before it is killed.
 const GRACE: Duration = Duration::from_millis(250);
@@ -115,7 +115,7 @@ impl Worker {
         socket::set_buffers(own.as_fd(), 2 * MAX_MESSAGE as u32, 0)?;
         socket::send(own.as_fd(), &[IoSlice::new(setup)], None, Wait::Never)?;
         // Without it the worker works as well, and shows nothing.
-        let board = Shared::create("wsgi-board", board::cells(threads)).ok();
+        let board = Shared::create("wsgi-board", scoreboard::cells(threads)).ok();
         let shown = board.as_ref().map_or(null.as_fd(), AsFd::as_fd);
         let command = command([null.as_fd(), log, log, listener, theirs.as_fd(), shown]);
         let child = command.spawn()?;
@@ -182,7 +182,7 @@ impl Worker {
     /// What it shows of itself. Its own word: good for people to look at, and for nothing else.
     pub fn seen(&self) -> Seen {
         let cells = self.board.as_ref().and_then(|board| board.copy().ok());
-        board::read(&cells.unwrap_or_default(), os::clock::monotonic_us())
+        scoreboard::read(&cells.unwrap_or_default(), os::clock::monotonic_us())
     }
 
     /// The descriptors to watch.

@@ -5,7 +5,7 @@
 mod harness;
 
 use harness::{eventually, kill, Supervisor};
-use wire::board;
+use wire::scoreboard;
 use wire::status::State;
 
 fn hex(bytes: &[u8]) -> String {
@@ -14,16 +14,16 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Makes the fake worker show a request that runs.
 fn show(supervisor: &Supervisor, path: &[u8]) {
-    let cells: Vec<_> = (0..board::cells(3)).map(|_| 0.into()).collect();
-    let begun = board::Begun {
+    let cells: Vec<_> = (0..scoreboard::cells(3)).map(|_| 0.into()).collect();
+    let begun = scoreboard::Begun {
         now: os::clock::monotonic_us(),
         queue_time: 7,
         method: b"GET",
         path,
         application_group: b"",
     };
-    board::Board(&cells).describe(1, begun.now);
-    board::Board(&cells).begin(2, &begun);
+    scoreboard::Board(&cells).describe(1, begun.now);
+    scoreboard::Board(&cells).begin(2, &begun);
     let bytes: Vec<u8> = cells
         .into_iter()
         .flat_map(|cell: std::sync::atomic::AtomicU64| cell.into_inner().to_ne_bytes())
@@ -116,11 +116,11 @@ fn noise_on_a_board_is_read_as_numbers() {
         while !noise.is_finished() {
             let report = supervisor.status();
             for running in &report.groups[0].workers[0].running {
-                assert!(running.line.len() <= board::MAX_LINE);
+                assert!(running.line.len() <= scoreboard::MAX_LINE);
             }
         }
         let size: usize = noise.join().unwrap().parse().unwrap();
-        assert_eq!(size, board::cells(3) * 8);
+        assert_eq!(size, scoreboard::cells(3) * 8);
     });
     supervisor.stop();
     supervisor.over();

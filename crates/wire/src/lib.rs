@@ -13,14 +13,13 @@
 //! | supervisor and worker | [`control`] | `SOCK_SEQPACKET`, inherited |
 //! | supervisor and whoever may ask | [`status`] | `SOCK_STREAM`, one report and the end |
 //!
-//! Beside them, a worker shows what it does in memory it shares with the supervisor: [`board`].
+//! Beside them, a worker shows what it does in memory it shares with the supervisor: [`scoreboard`].
 //!
 //! A peer is never trusted to be well: a decoder returns [`Malformed`] for whatever it does not
 //! understand, keeps within the bounds stated beside each message, and never panics.
 
 #![forbid(unsafe_code)]
 
-pub mod board;
 pub mod codec;
 pub mod control;
 pub mod frame;
@@ -30,6 +29,7 @@ pub mod log_id;
 pub mod log_line;
 pub mod request;
 pub mod response;
+pub mod scoreboard;
 pub mod status;
 
 pub use codec::Malformed;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::child::forwarded::{self, Trust};
-use crate::config::given::MapHead;
-use crate::config::proxies::ProxyHeader;
+use config::given::MapHead;
+use config::proxies::ProxyHeader;
 use wire::frame;
 use wire::request::{decode, Flags, Key, Prologue};
 

@@ -16,7 +16,7 @@ mod tests;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use crate::config::proxies::{Category, ProxyHeader, Subnet, KNOWN_HEADERS};
+use config::proxies::{Category, ProxyHeader, Subnet, KNOWN_HEADERS};
 
 use syntax::{Element, FromRight};
 

@@ -20,9 +20,9 @@ use wire::log_id::STATUS_UNKNOWN;
 use wire::response::Level;
 use wire::status::{Group, Report, State};
 
-use crate::apache::hooks::{Outcome, StatusPage};
-use crate::apache::output::{self, Output, Then};
-use crate::apache::request::Request;
+use httpd::hooks::{Outcome, StatusPage};
+use httpd::request::Request;
+use httpd::response_writer::{self, Output, Then};
 
 use super::client::write_log;
 use super::serving::Serving;
@@ -103,7 +103,7 @@ pub fn section(request: Request<'_>, page: StatusPage, serving: &Serving) {
     if serving.status.is_none() {
         return;
     }
-    output::print(request, section::write(&report(serving), page).as_bytes());
+    response_writer::print(request, section::write(&report(serving), page).as_bytes());
 }
 
 /// What the supervisor says; or a sentence for the log.

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use wire::status::{Group, Report};
 
-use crate::apache::hooks::StatusPage;
-use crate::config::error::show;
+use config::error::show;
+use httpd::hooks::StatusPage;
 
 use super::text::{bytes, line, span};
 use super::{micros, resident, seconds, threads};

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use wire::status::{Group, Report, Worker};
 
-use crate::config::error::show;
+use config::error::show;
 
 use super::{micros, resident, seconds, threads};
 

@@ -7,7 +7,7 @@
 #![allow(dead_code)]
 
 #[path = "../../../src/child/carry/mod.rs"]
-mod carry;
+mod relay;
 
 use std::fs::File;
 use std::io;
@@ -15,12 +15,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use carry::client::{BodyRead, Client, FileSent, Gone, Then};
-use carry::head::ResponseHead;
-use carry::peer::{Dial, DialError, Interest, Peer, Received, Way};
-use carry::trouble::Trouble;
-use carry::upload::Upload;
-use carry::{carry, Limits, Order, Outcome};
+use relay::client::{BodyRead, Client, FileSent, Gone, Then};
+use relay::response_head::ResponseHead;
+use relay::worker::{Dial, DialError, Interest, Peer, Received, Way};
+use relay::failure::Trouble;
+use relay::upload::Upload;
+use relay::{carry, Limits, Order, Outcome};
 use libfuzzer_sys::fuzz_target;
 use wire::response::{valid_name, valid_value, BodyFailure, Head, Level};
 
@@ -135,7 +135,7 @@ impl Client for Browser {
     }
 
     fn head(&mut self, head: &ResponseHead<'_>) {
-        use carry::head::Placed::*;
+        use relay::response_head::Placed::*;
         assert!(!self.headed && (200..=999).contains(&head.status()));
         self.headed = true;
         self.declared = head.content_length;

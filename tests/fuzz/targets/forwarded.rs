@@ -7,7 +7,7 @@
 
 #[path = "../../../src/child/forwarded/mod.rs"]
 mod forwarded;
-#[path = "../../../src/config/proxies.rs"]
+#[path = "../../../crates/config/src/proxies.rs"]
 mod proxies;
 
 mod config {

@@ -3,14 +3,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wire::board;
+use wire::scoreboard;
 use wire::status::Report;
 
 fuzz_target!(|input: &[u8]| {
     let (words, _) = input.as_chunks::<8>();
     let cells: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
     let (now, cells) = cells.split_first().map_or((0, &[][..]), |(now, cells)| (*now, cells));
-    let _ = board::read(cells, now);
+    let _ = scoreboard::read(cells, now);
     if let Ok(report) = Report::decode(input) {
         assert_eq!(Report::decode(&report.encode()).as_ref(), Ok(&report));
     }

@@ -23,11 +23,11 @@ use super::input::Input;
 use super::interpreter::{describe, Interpreter};
 use super::object::{Exception, Gil, Object, Raised};
 use super::state::State;
-use crate::board;
+use crate::exchange::response::{Last, Output, Refusal, COPY_LIMIT};
+use crate::exchange::{Delivery, Exchange};
 use crate::process_log;
-use crate::worker::posts::Watched;
-use crate::wsgi::exchange::{Delivery, Exchange};
-use crate::wsgi::output::{Last, Output, Refusal, COPY_LIMIT};
+use crate::scoreboard;
+use crate::worker::running_requests::Watched;
 
 /// Bytes of a list's items that are put together before they are sent.
 const GATHER: usize = 64 * 1024;
@@ -354,7 +354,7 @@ fn report(gil: Gil<'_>, task: &Task<'_>, subject: &Subject<'_>, error: &Object) 
 
 /// A record in the request's log; in the process's where nobody would get it.
 pub fn log(gil: Gil<'_>, exchange: &Exchange, level: Level, text: &str) {
-    board::error(text);
+    scoreboard::error(text);
     let taken = with_output(gil, exchange, |output| {
         // Longer ones go in pieces, none of which tears a character.
         let mut rest = text;

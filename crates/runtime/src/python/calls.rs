@@ -17,9 +17,9 @@ use super::interpreter::Interpreter;
 use super::object::{Exception, Gil, Object, Raised};
 use super::state::not_text;
 use super::types::{self, Arguments, Class, Table};
-use crate::wsgi::exchange::Exchange;
-use crate::wsgi::head::{Head, Refused};
-use crate::wsgi::output::Refusal;
+use crate::exchange::response::Refusal;
+use crate::exchange::response_head::{Head, Refused};
+use crate::exchange::Exchange;
 
 /// What the functions of one request share.
 pub struct Call {

@@ -12,7 +12,7 @@ use pyo3::ffi;
 use super::functions::{flush, print, with_output};
 use super::object::{Exception, Gil, Object, Raised};
 use super::types::{self, Arguments, Class, Table};
-use crate::wsgi::exchange::Exchange;
+use crate::exchange::Exchange;
 
 /// The error stream of one request.
 pub struct Errors {

@@ -3,7 +3,7 @@
 //! Runs in: request threads. Costs one look at a list's length where nobody did.
 
 use super::functions;
-use super::lock;
+use super::gil_wait;
 use super::object::{Gil, Object, Raised};
 use super::state::State;
 
@@ -28,7 +28,7 @@ pub fn started(
     if !wanted(gil, state) {
         return Ok(application);
     }
-    lock::want();
+    gil_wait::want();
     let thread = gil.int(subject.thread.into())?;
     let arguments = [subject.environ, &application, subject.data, &thread];
     state.parts.started.get(gil).call(gil, &arguments)
@@ -87,7 +87,7 @@ pub fn finished(
         return Ok(());
     }
     let facts = facts();
-    let waits = lock::waits();
+    let waits = gil_wait::waits();
     let dict = gil.dict()?;
     for (name, number) in [
         ("status", u64::from(facts.status)),

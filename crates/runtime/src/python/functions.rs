@@ -12,12 +12,12 @@ use wire::response::{Level, MAX_LOG_TEXT};
 use super::calls::interim;
 use super::object::{Exception, Gil, Object, Raised};
 use super::types::{self, Arguments, Table};
+use crate::exchange::log_lines::Lines;
+use crate::exchange::response::{Output, Refusal, COPY_LIMIT};
+use crate::exchange::Exchange;
 use crate::fork::{self, Moment};
 use crate::process_log;
 use crate::worker::service;
-use crate::wsgi::exchange::Exchange;
-use crate::wsgi::lines::Lines;
-use crate::wsgi::output::{Output, Refusal, COPY_LIMIT};
 
 /// The request that a thread serves.
 struct Current {

@@ -12,9 +12,9 @@ use super::calls::{add_fields, as_list};
 use super::functions::{send_output, with_output};
 use super::object::{Exception, Gil, Object, Raised};
 use super::types::{self, Arguments, Class, Table};
-use crate::wsgi::body::{Body, Lost};
-use crate::wsgi::exchange::Exchange;
-use crate::wsgi::head::Head;
+use crate::exchange::request_body::{Body, Lost};
+use crate::exchange::response_head::Head;
+use crate::exchange::Exchange;
 
 /// The input of one request.
 pub struct Input {

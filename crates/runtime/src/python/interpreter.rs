@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use pyo3::ffi;
 
-use super::lock;
+use super::gil_wait;
 use super::object::{Gil, Object, Raised};
 use super::state::{Settings, State};
 
@@ -142,7 +142,7 @@ impl Seat {
     /// Takes the GIL, runs `body` inside, and gives it back. `&mut` forbids nesting.
     pub fn enter<R>(&mut self, body: impl FnOnce(Gil<'_>) -> R) -> R {
         // SAFETY: the state belongs to this thread (a seat is not Send) and is not current.
-        unsafe { lock::take(self.state.as_ptr()) };
+        unsafe { gil_wait::take(self.state.as_ptr()) };
         let _leave = Leave;
         // SAFETY: the GIL is held until `_leave` drops, which is after `body` and all it borrowed.
         body(unsafe { Gil::assume() })

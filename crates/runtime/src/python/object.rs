@@ -9,7 +9,7 @@ use std::ptr::{self, NonNull};
 
 use pyo3::ffi;
 
-use super::lock;
+use super::gil_wait;
 
 /// The thread is inside an interpreter and holds its GIL.
 #[derive(Clone, Copy)]
@@ -48,7 +48,7 @@ struct Retake(*mut ffi::PyThreadState);
 impl Drop for Retake {
     fn drop(&mut self) {
         // SAFETY: the state is this thread's own, saved by `released`.
-        unsafe { lock::take(self.0) };
+        unsafe { gil_wait::take(self.0) };
     }
 }
 

@@ -15,9 +15,9 @@ use os::poll::{poll_uninterrupted, Wanted};
 use os::socket::{self, Direction, Wait};
 use wire::frame::{self, Kind, HEAD_LEN};
 
-use super::reception::Visitor;
+use super::accept::Visitor;
+use crate::exchange::frame_writer::Stream;
 use crate::fork;
-use crate::wsgi::outlet::Stream;
 
 /// How much longer than the limit a part of the request body is waited for. Apache keeps the same
 /// limit towards the client and says how it ended, which is to come first.

@@ -17,9 +17,9 @@ use wire::control::{FromWorker, Leaving, ToWorker, WorkerSetup, MAX_MESSAGE};
 use wire::log_id::{CPU_TIME_USED, NOT_COME_UP};
 use wire::response::Level;
 
-use super::notices::Notices;
-use super::reception::Lookout;
-use super::watch::Watch;
+use super::accept::Lookout;
+use super::signal_subscribers::Notices;
+use super::time_limits::Watch;
 use super::{limit, Worker};
 use crate::process_log;
 

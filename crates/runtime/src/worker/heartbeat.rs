@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use os::clock;
 
-use crate::board;
 use crate::python::interpreter::{Interpreter, Seat};
+use crate::scoreboard;
 
 /// Between two attempts. With the time for a second look it stays below a second.
 const PAUSE: Duration = Duration::from_millis(700);
@@ -36,7 +36,7 @@ impl Heartbeat {
                     trying.store(clock::monotonic_us().max(1), Ordering::SeqCst);
                     seat.enter(|_gil| {});
                     trying.store(0, Ordering::SeqCst);
-                    board::beat();
+                    scoreboard::beat();
                     std::thread::sleep(PAUSE);
                 }
             })?;

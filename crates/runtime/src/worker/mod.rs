@@ -2,28 +2,28 @@
 //!
 //! Runs in: a process that the supervisor started, of which the main thread comes up, watches the
 //! control socket and the signals, and leaves; it touches Python only at both ends of its life.
-//! Request threads are in [`threads`].
+//! Request threads are in [`request_threads`].
 
 #![forbid(unsafe_code)]
 
+mod accept;
 mod connection;
 mod control;
-mod groups;
+mod group_keys;
 mod heartbeat;
-mod leave;
-mod notices;
-pub mod posts;
+mod idle_threads;
+mod interpreters;
 mod preload;
-mod reception;
 mod request;
-mod roster;
-mod secrets;
+mod request_threads;
+pub mod running_requests;
 pub mod service;
+mod shutdown;
+mod signal_subscribers;
 mod slow_load;
-mod stack;
+mod stack_dump;
 mod startup;
-mod threads;
-mod watch;
+mod time_limits;
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{fence, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -36,13 +36,13 @@ use wire::control::{FromWorker, Leaving, WorkerSetup, MAX_REPERTOIRE};
 use wire::log_id::{ENDED_BY_DEFECT, NOT_COME_UP, NOT_STARTED_BY_HAND};
 use wire::request::Prologue;
 
-use crate::board;
 use crate::fork;
 use crate::process_log;
 use crate::python::interpreter::{describe, Interpreter, Seat};
 use crate::python::state::Settings;
 use crate::python::threads as threads_of_python;
 use crate::python::types::panic_text;
+use crate::scoreboard;
 
 /// The group's listening socket.
 const LISTENER: i32 = 3;
@@ -62,10 +62,10 @@ const SIGNALS: [i32; 6] = [
 /// What all threads of the process share.
 pub struct Worker {
     pub setup: Box<WorkerSetup>,
-    pub reception: reception::Reception,
+    pub reception: accept::Reception,
     pub control: control::Control,
-    pub groups: groups::Groups,
-    pub secrets: secrets::Secrets,
+    pub groups: interpreters::Groups,
+    pub secrets: group_keys::Secrets,
     /// No more requests are taken.
     pub draining: AtomicBool,
     /// Requests taken up and not yet finished.
@@ -79,7 +79,7 @@ pub struct Worker {
     asked: AtomicU32,
     /// The same, as events tell it.
     reason: OnceLock<&'static str>,
-    pub posts: posts::Posts,
+    pub posts: running_requests::Posts,
     /// What is being loaded before the worker is ready.
     pub preloading: startup::Loading,
     /// Where the global lock is watched.
@@ -275,7 +275,7 @@ fn come_up(
         control.send(&FromWorker::Unusable(why.as_str().into()));
         why
     };
-    board::open(setup.generation);
+    scoreboard::open(setup.generation);
     let listener = descriptor::take_inherited(LISTENER)
         .map_err(|error| unusable(format!("descriptor {LISTENER} is no listener: {error}")))?;
     // Without /proc only the thread's name changes: no reason to stop.
@@ -290,12 +290,12 @@ fn come_up(
     let main = set_up_main(seat, &setup).map_err(unusable)?;
     let mut dumps = show_stacks(seat);
     let group = &setup.group;
-    let reception = reception::Reception::open(listener, group.threads, group.processes > 1)
+    let reception = accept::Reception::open(listener, group.threads, group.processes > 1)
         .map_err(|error| unusable(format!("requests can't be waited for: {error}")))?;
     let worker = Arc::new(Worker {
         reception,
-        groups: groups::Groups::new(main, setup.group.global_reachable),
-        secrets: secrets::Secrets::of(&setup),
+        groups: interpreters::Groups::new(main, setup.group.global_reachable),
+        secrets: group_keys::Secrets::of(&setup),
         draining: AtomicBool::new(false),
         running: AtomicUsize::new(0),
         finished: AtomicU64::new(0),
@@ -303,7 +303,7 @@ fn come_up(
         told: AtomicUsize::new(0),
         asked: AtomicU32::new(0),
         reason: OnceLock::new(),
-        posts: posts::Posts::new(setup.group.threads),
+        posts: running_requests::Posts::new(setup.group.threads),
         preloading: startup::Loading::default(),
         heartbeat: heartbeat(main, &setup).map_err(unusable)?,
         activity: AtomicU64::new(0),
@@ -330,14 +330,14 @@ fn come_up(
             worker.ask(Leaving::LoadFailed);
         }
     }
-    let threads = threads::start(&worker)
+    let threads = request_threads::start(&worker)
         .map_err(|error| format!("request threads can't be started: {error}"))
         .map_err(unusable_of(&worker))?;
     worker.control.send(&FromWorker::Ready(()));
     threads.open();
-    let watch = watch::Watch::new(&worker, dumps);
+    let watch = time_limits::Watch::new(&worker, dumps);
     let leaving = control::watch(&worker, &mut signals, watch);
-    leave::run(&worker, seat, leaving)
+    shutdown::run(&worker, seat, leaving)
 }
 
 /// Tells the supervisor why the worker can't come up.

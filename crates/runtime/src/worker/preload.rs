@@ -10,7 +10,7 @@ use crate::python::interpreter::{Interpreter, Seat};
 use crate::python::object::Gil;
 use crate::python::scripts;
 
-use super::groups::Seating;
+use super::interpreters::Seating;
 use super::{request, Worker};
 
 /// Longest report that is told to the supervisor, in bytes.

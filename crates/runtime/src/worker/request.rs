@@ -15,20 +15,20 @@ use wire::request::{self, Flags, Prologue, Request};
 use wire::response::{End, Fail, Level, Retry};
 
 use super::connection::{self, Connection};
-use super::groups::{Groups, Seating, Sub};
-use super::posts::Watched;
+use super::interpreters::{Groups, Seating, Sub};
+use super::running_requests::Watched;
 use super::Worker;
-use crate::board::Shown;
+use crate::exchange::frame_writer::{Frames, Stream};
+use crate::exchange::request_body::Body;
+use crate::exchange::response::Last;
+use crate::exchange::{Exchange, Facts};
 use crate::process_log;
 use crate::python::application::{self, Task};
+use crate::python::gil_wait;
 use crate::python::interpreter::{describe, Access, Interpreter};
-use crate::python::lock;
 use crate::python::object::Gil;
 use crate::python::scripts::{self, Resolution, Version, Wanted};
-use crate::wsgi::body::Body;
-use crate::wsgi::exchange::{Exchange, Facts};
-use crate::wsgi::outlet::{Frames, Stream};
-use crate::wsgi::output::Last;
+use crate::scoreboard::Shown;
 
 /// Memory of a thread that serves one request after the other.
 pub struct Memory {
@@ -221,7 +221,7 @@ pub fn handle(
         version,
         watched: &watched,
     };
-    lock::begin();
+    gil_wait::begin();
     let served = catch_unwind(AssertUnwindSafe(|| access.with_gil(|gil| part.serve(gil))));
     let mut last = match served {
         Ok(Served::Answered(last)) => last,

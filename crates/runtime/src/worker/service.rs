@@ -14,7 +14,7 @@ use os::{clock, process};
 use wire::control::{FromWorker, ToWorker, WorkerSetup};
 
 use super::control::Control;
-use super::groups::{Groups, Seating};
+use super::interpreters::{Groups, Seating};
 use super::{limit, request, Unusable};
 use crate::process_log;
 use crate::python::interpreter::{describe, Interpreter, Seat};

@@ -8,9 +8,9 @@
 use wire::log_id::LOADS_SLOWLY;
 use wire::response::Level;
 
-use super::stack::Stack;
-use crate::board;
+use super::stack_dump::Stack;
 use crate::process_log;
+use crate::scoreboard;
 
 /// After so many microseconds a script is looked at. What serves does not come back.
 const SERVING: u64 = 5_000_000;
@@ -53,7 +53,7 @@ impl Looked {
         let text = format!(
             "{LOADS_SLOWLY}: {script} is still being loaded after {seconds:.1} s {whom}: {what}"
         );
-        board::error(&text);
+        scoreboard::error(&text);
         process_log::record_at(Level::Warning, text.as_bytes());
         Looked::Enough
     }

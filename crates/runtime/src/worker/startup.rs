@@ -18,7 +18,7 @@ use wire::control::{Leaving, ToWorker};
 use wire::log_id::LOAD_TIMED_OUT;
 
 use super::slow_load::Looked;
-use super::stack::Stack;
+use super::stack_dump::Stack;
 use super::Worker;
 use crate::process_log;
 

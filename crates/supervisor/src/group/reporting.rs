@@ -5,10 +5,10 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use os::backlog::Inquiry;
-use wire::board::Seen;
 use wire::codec::Bytes;
 use wire::control::Leaving;
 use wire::response::Level;
+use wire::scoreboard::Seen;
 use wire::status::{self, State, Totals};
 
 use super::Group;
@@ -249,13 +249,13 @@ pub fn why(reason: Leaving) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use wire::board;
+    use wire::scoreboard;
 
     use super::*;
 
     #[test]
     fn what_a_worker_was_running_is_told_by_its_oldest_request() {
-        let request = |age, line: &str| board::Running {
+        let request = |age, line: &str| scoreboard::Running {
             thread: 1,
             age,
             queue_time: 0,

@@ -1,0 +1,182 @@
+//! How a request gets to a process, and its response back.
+//!
+//! Runs in: the Apache parent while the configuration is read.
+
+use crate::daemon_process::{DaemonOption, OptionValue};
+use crate::directive::Effect::Now;
+use crate::error::Invalid;
+
+/// Bytes of a request body that are waited for before a worker is asked.
+pub const DEFAULT_REQUEST_BUFFER: u64 = 64 * 1024;
+/// Most of them: with an environ of the largest size they still are one message.
+const MOST_REQUEST_BUFFER: u64 = 8 * 1024 * 1024;
+/// Bytes of a response that wait in a child for a client that does not take them.
+pub const DEFAULT_RESPONSE_BUFFER: u64 = 1024 * 1024;
+/// Longest line of a response head.
+pub const DEFAULT_HEADER_BUFFER: u64 = 32768;
+
+pub const OPTIONS: &[DaemonOption] = &[
+    DaemonOption {
+        name: "connect-timeout",
+        value: "seconds",
+        default: "15",
+        effect: Now,
+        doc: "Time Apache tries to reach the group; then the client gets 503.",
+        set: |options, value| {
+            options.connect_timeout = Some(value.seconds()?);
+            Ok(())
+        },
+    },
+    DaemonOption {
+        name: "socket-timeout",
+        value: "seconds",
+        default: "0: Apache's Timeout",
+        effect: Now,
+        doc: "Time a single read or write between Apache and the process may take; the client \
+              gets 504 when it passes before the response has begun.",
+        set: |options, value| {
+            options.socket_timeout = Some(value.seconds()?);
+            Ok(())
+        },
+    },
+    DaemonOption {
+        name: "queue-timeout",
+        value: "seconds",
+        default: "0: no limit",
+        effect: Now,
+        doc: "Time a request may wait for a thread. One that waited longer is answered with 504 \
+              when a thread takes it up, and not run.",
+        set: |options, value| {
+            options.queue_timeout = Some(value.seconds()?);
+            Ok(())
+        },
+    },
+    DaemonOption {
+        name: "response-socket-timeout",
+        value: "seconds",
+        default: "0: as socket-timeout",
+        effect: Now,
+        doc:
+            "Time a client may take nothing of its response while the process is still sending it: \
+              then its connection is closed and the process is free. What is left when the \
+              process is done, Apache sends by itself, within its own Timeout.",
+        set: |options, value| {
+            options.response_socket_timeout = Some(value.seconds()?);
+            Ok(())
+        },
+    },
+    DaemonOption {
+        name: "request-buffer-size",
+        value: "bytes, up to 8388608",
+        default: "65536",
+        effect: Now,
+        doc: "How much of a request body Apache waits for before it asks a process, so that a \
+              client that sends slowly takes no thread. Of a body that is longer the first part is \
+              waited for, and the rest is read when the application reads. Never waited for are \
+              bodies of unknown length (chunked), since their clients may wait for the response \
+              before they send more, and those whose clients wait for `100 Continue`: a client of \
+              these kinds that is slow takes a thread while the application reads, for as long as \
+              Timeout and RequestReadTimeout (mod_reqtimeout) let it. With 0 nothing is waited \
+              for. The memory is taken for each request that has a body, for as long as it is \
+              read. Not in mod_wsgi.",
+        set: |options, value| {
+            let size = value.bytes(0)?;
+            let fits = size <= MOST_REQUEST_BUFFER;
+            let expected = "0 to 8388608 bytes";
+            options.request_buffer_size = Some(size);
+            fits.then_some(()).ok_or_else(|| value.invalid(expected))
+        },
+    },
+    DaemonOption {
+        name: "response-buffer-size",
+        value: "bytes, 0 or 65536 and more",
+        default: "0: 1048576 (mod_wsgi: 8388608)",
+        effect: Now,
+        doc: "How much of a response Apache takes from a process for a client that does not take \
+              it as quickly. A response that fits frees its thread at once, however slow the \
+              client; of a longer one the thread waits for the client once so much is held. The \
+              memory is taken only while the client is behind; it is at most this much for each \
+              request, so `MaxRequestWorkers` times this much in all, beside what the kernel holds \
+              for the connection. Over HTTP/2 it is taken as long as the application delivers \
+              without a pause of `response-flush-delay=`. In mod_wsgi this many bytes make a \
+              flush, and the thread waits for the client.",
+        set: |options, value| {
+            options.response_buffer_size = Some(value.bytes(65536)?);
+            Ok(())
+        },
+    },
+    DaemonOption {
+        name: "response-flush-delay",
+        value: "milliseconds",
+        default: "5",
+        effect: Now,
+        doc: "How long Apache waits for more of the response before it flushes what it has.",
+        set: |options, value| {
+            options.response_flush_delay = Some(value.milliseconds()?);
+            Ok(())
+        },
+    },
+    DaemonOption {
+        name: "header-buffer-size",
+        value: "bytes, 0 or 8192 and more",
+        default: "0: 32768",
+        effect: Now,
+        doc: "Longest single response header; a longer one is answered with 500.",
+        set: |options, value| {
+            options.header_buffer_size = Some(value.bytes(8192)?);
+            Ok(())
+        },
+    },
+    DaemonOption {
+        name: "send-buffer-size",
+        value: "bytes, 0 or 512 and more",
+        default: "0: the system's",
+        effect: Now,
+        doc: "Send buffer of the sockets between Apache and the processes.",
+        set: |options, value| {
+            options.send_buffer_size = Some(socket_buffer(value)?);
+            Ok(())
+        },
+    },
+    DaemonOption {
+        name: "receive-buffer-size",
+        value: "bytes, 0 or 512 and more",
+        default: "0: the system's",
+        effect: Now,
+        doc: "Receive buffer of the same sockets.",
+        set: |options, value| {
+            options.receive_buffer_size = Some(socket_buffer(value)?);
+            Ok(())
+        },
+    },
+    DaemonOption {
+        name: "socket-user",
+        value: "name or #uid",
+        default: "Apache's User",
+        effect: Now,
+        doc: "Owner of the group's socket, for servers whose children run as other users (ITK).",
+        set: |options, value| {
+            options.socket_user = Some(value.account()?);
+            Ok(())
+        },
+    },
+    DaemonOption {
+        name: "listen-backlog",
+        value: "number",
+        default: "100",
+        effect: Now,
+        doc: "Number of requests that may wait for the group in the kernel.",
+        set: |options, value| {
+            options.listen_backlog = Some(value.number(0..=i32::MAX as u32)?);
+            Ok(())
+        },
+    },
+];
+
+fn socket_buffer(value: &OptionValue<'_>) -> Result<u32, Invalid> {
+    let bytes = value.bytes(512)?;
+    u32::try_from(bytes)
+        .ok()
+        .filter(|&bytes| bytes <= i32::MAX as u32)
+        .ok_or_else(|| value.invalid("0 for the system's, or 512 to 2147483647 bytes"))
+}

@@ -1,0 +1,171 @@
+//! The pages of `docs/directives`, made from the tables.
+//!
+//! Runs in: nothing that serves. `cargo run --example directive-docs` writes the pages, and a test
+//! fails when those in the repository are not these.
+
+use super::daemon_options;
+use super::directive::{Directive, Effect, DIRECTIVES};
+
+/// A file of the documentation.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Its name within `docs/directives`.
+    pub name: String,
+    /// Markdown.
+    pub text: String,
+}
+
+const SOURCE: &str = "<!-- Made by `cargo run --example directive-docs` from src/config. -->\n";
+const OPTIONS_PAGE: &str = "WSGIDaemonProcess-options.md";
+
+/// Every page: the index, one for each directive, one for the options of `WSGIDaemonProcess`.
+pub fn pages() -> Vec<Page> {
+    let mut pages = vec![Page {
+        name: "README.md".into(),
+        text: index(),
+    }];
+    pages.extend(DIRECTIVES.iter().map(|row| Page {
+        name: format!("{}.md", plain(row)),
+        text: directive(row),
+    }));
+    pages.push(Page {
+        name: OPTIONS_PAGE.into(),
+        text: options(),
+    });
+    pages
+}
+
+/// The name without a section's bracket.
+fn plain(row: &Directive) -> &'static str {
+    row.name.trim_start_matches('<')
+}
+
+fn index() -> String {
+    let mut text = format!("{SOURCE}# Directives\n\n");
+    for row in DIRECTIVES {
+        let (name, help) = (plain(row), row.help);
+        text.push_str(&format!(
+            "- [{name}]({name}.md): {help}{}\n",
+            mark(row.effect)
+        ));
+    }
+    text.push_str(&format!(
+        "- [Options of WSGIDaemonProcess]({OPTIONS_PAGE})\n"
+    ));
+    text
+}
+
+fn mark(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Now => "",
+        Effect::Later => " *No effect yet.*",
+        Effect::Never(_) => " *No effect.*",
+    }
+}
+
+fn directive(row: &Directive) -> String {
+    let effect = match row.effect {
+        Effect::Now => "yes".to_owned(),
+        Effect::Later => "none yet: checked, carried, and said once when Apache starts".to_owned(),
+        Effect::Never(why) => format!("none: {why}"),
+    };
+    format!(
+        "{SOURCE}# {}\n\n{}\n\n\
+         - **Usage:** `{}`\n\
+         - **Context:** {}\n\
+         - **Default:** {}\n\
+         - **Effect:** {effect}\n\n\
+         {}\n\n## Example\n\n```apache\n{}\n```\n",
+        plain(row),
+        row.help,
+        row.usage,
+        row.scope.in_words(),
+        row.default,
+        filled(row.doc),
+        row.example,
+    )
+}
+
+fn options() -> String {
+    let mut text = format!(
+        "{SOURCE}# Options of WSGIDaemonProcess\n\n{}",
+        filled(
+            "`WSGIDaemonProcess name option=value ...`: a value with spaces is quoted, \
+             `home=\"/srv/my shop\"`; there is no space around the `=`. Times are whole numbers \
+             without a unit, sizes are bytes. See [WSGIDaemonProcess](WSGIDaemonProcess.md)."
+        )
+    );
+    text.push('\n');
+    for option in daemon_options::all() {
+        let (name, value, default) = (option.name, option.value, option.default);
+        let doc = format!("{}{}", option.doc, mark(option.effect));
+        text.push_str(&format!(
+            "\n## {name}\n\n`{name}=` {value}. Default: {default}.\n\n{}\n",
+            filled(&doc),
+        ));
+    }
+    text
+}
+
+/// `text` with lines of at most 100 characters; paragraphs are kept.
+fn filled(text: &str) -> String {
+    let mut filled = String::new();
+    for paragraph in text.split("\n\n") {
+        if !filled.is_empty() {
+            filled.push_str("\n\n");
+        }
+        let mut column = 0;
+        for word in paragraph.split_whitespace() {
+            let length = word.chars().count();
+            if column > 0 && column + 1 + length > 100 {
+                filled.push('\n');
+                column = 0;
+            } else if column > 0 {
+                filled.push(' ');
+                column += 1;
+            }
+            filled.push_str(word);
+            column += length;
+        }
+    }
+    filled
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_pages_in_the_repository_are_those_of_the_tables() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/directives");
+        let mut names = BTreeSet::new();
+        for page in pages() {
+            let committed = std::fs::read_to_string(folder.join(&page.name)).unwrap_or_default();
+            assert!(
+                committed == page.text,
+                "docs/directives/{} is out of date: cargo run --example directive-docs",
+                page.name,
+            );
+            names.insert(page.name);
+        }
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(
+                names.contains(&name),
+                "docs/directives/{name} belongs to no directive"
+            );
+        }
+    }
+
+    #[test]
+    fn text_is_filled_by_paragraph() {
+        let long = "word ".repeat(30);
+        let text = filled(&format!("one\n  two\n\n{long}"));
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[..2], ["one two", ""]);
+        assert_eq!((lines.len(), lines[2].len()), (4, 99));
+    }
+}

@@ -1,0 +1,57 @@
+//! Where in the configuration something was said.
+//!
+//! Runs in: the Apache parent (configuration), Apache children (messages that name a line).
+
+use std::fmt;
+
+/// The place of one directive. Kept beside every value that a later message may have to name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as httpd names it.
+    pub file: String,
+    /// The line in `file`, from 1.
+    pub line: u32,
+    /// The enclosing `<Directory>`, `<Location>` or `<Files>` section's argument, if any.
+    pub directory: Option<String>,
+    /// The enclosing `<VirtualHost>`, or `None` in the main server.
+    pub virtual_host: Option<VirtualHost>,
+}
+
+/// A `<VirtualHost>`, known before its ServerName has been read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualHost {
+    /// What the caller finds the server by afterwards (see [`crate::groups::Server`]);
+    /// unique within one reading of the configuration.
+    pub id: usize,
+    /// Its argument, such as `*:443`, or whatever httpd knows it by. Only shown.
+    pub address: String,
+}
+
+impl Place {
+    /// The identity of the enclosing virtual host; `None` for the main server.
+    pub fn server(&self) -> Option<usize> {
+        self.virtual_host.as_ref().map(|host| host.id)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_reads_as_file_and_line() {
+        let place = Place {
+            file: "sites/shop.conf".into(),
+            line: 14,
+            ..Place::default()
+        };
+        assert_eq!(place.to_string(), "sites/shop.conf:14");
+        assert_eq!(place.server(), None);
+    }
+}

@@ -1,0 +1,329 @@
+//! The hooks of httpd, and the record by which it finds them.
+//!
+//! Runs in: the Apache parent (the hooks about the configuration) and its children (the others).
+//!
+//! One trait says everything the module does when httpd calls it. Each hook has one thunk, generic
+//! over the trait, in which the views of httpd's structures are born for the length of the call.
+
+use std::any::Any;
+use std::ffi::{c_char, c_int, CStr};
+use std::ptr;
+
+use super::directives::{self, Commands, Position, Spec, Target};
+use super::keep_alive_wait;
+use super::panic_wall;
+use super::pool::Pool;
+use super::request::Request;
+use super::server::Server;
+use super::sys;
+
+/// What the module is and does.
+pub trait Module: Sized + 'static {
+    /// What is given for a server.
+    type Server: Default + Send + Sync + Any;
+    /// What is given for a directory.
+    type Dir: Default + Send + Sync + Any;
+    /// What one reading of the configuration gathers over all of these.
+    type Reading: Default + Any;
+    /// What a whole configuration is settled into, for all requests to see.
+    type Settled: Send + Sync + Any;
+
+    /// All directives.
+    const DIRECTIVES: &'static [Spec];
+    /// Modules whose `translate_name` runs before ours.
+    const TRANSLATES_AFTER: &'static [&'static CStr];
+    /// Modules whose `translate_name` runs after ours.
+    const TRANSLATES_BEFORE: &'static [&'static CStr];
+
+    /// Reads the directive at `index` of [`Self::DIRECTIVES`]. The error is the sentence httpd shows
+    /// behind file and line.
+    fn read(
+        index: usize,
+        target: Target<'_, Self>,
+        reading: &mut Self::Reading,
+        args: &[u8],
+        at: &Position<'_>,
+    ) -> Result<(), String>;
+
+    /// Ends the section at `index`, which [`Self::read`] began.
+    fn close(
+        index: usize,
+        target: Target<'_, Self>,
+        reading: &mut Self::Reading,
+        args: &[u8],
+        at: &Position<'_>,
+    ) -> Result<(), String>;
+
+    /// `inner`, a virtual host's, laid over the main server's.
+    fn merge_servers(outer: &Self::Server, inner: &Self::Server) -> Self::Server;
+
+    /// `inner`, a directory's, laid over the one around it.
+    fn merge_dirs(outer: &Self::Dir, inner: &Self::Dir) -> Self::Dir;
+
+    /// The configuration is read: check it as a whole. Called by `-t` too, and twice at a start.
+    fn check(configured: &Configured<'_>, reading: &mut Self::Reading) -> Result<(), Refused>;
+
+    /// The configuration is to be served: start what it needs. In the parent, as the user that
+    /// started httpd, before children exist.
+    fn start(configured: &Configured<'_>, reading: &mut Self::Reading) -> Result<(), Refused>;
+
+    /// A child has begun.
+    fn begin_child(_main: Server<'_>, _pool: Pool<'_>) {}
+
+    /// Map a URI to a file.
+    fn translate_name(request: Request<'_>) -> Outcome;
+
+    /// Answer a request.
+    fn handle(request: Request<'_>) -> Outcome;
+
+    /// Add to the page of mod_status, where that is loaded.
+    fn write_status(_request: Request<'_>, _page: StatusPage) {}
+}
+
+/// How mod_status shows its page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusPage {
+    /// Lines of `Name: value` and no HTML (`?auto`).
+    pub is_short: bool,
+    /// With what single requests are (`ExtendedStatus On`).
+    pub is_extended: bool,
+}
+
+/// What a hook says to httpd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome(c_int);
+
+impl Outcome {
+    /// Done, by us.
+    pub const OK: Outcome = Outcome(sys::HOOK_OK);
+    /// Not ours.
+    pub const DECLINED: Outcome = Outcome(sys::HOOK_DECLINED);
+    /// Done, the response is complete.
+    pub const DONE: Outcome = Outcome(sys::HOOK_DONE);
+
+    /// An error response of httpd's, with its `ErrorDocument`.
+    pub fn status(status: u16) -> Outcome {
+        Outcome(c_int::from(status))
+    }
+
+    /// What reading the body failed with ([`super::request_body::Broken::status`]), passed on as it is.
+    pub fn from_httpd(status: i32) -> Outcome {
+        Outcome(status)
+    }
+}
+
+/// The configuration cannot be used. The reason has been logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
+/// A configuration that was read.
+pub struct Configured<'p> {
+    /// The main server, first of the list.
+    pub main: Server<'p>,
+    /// Lives as long as the configuration: to the next restart, or to the end.
+    pub pool: Pool<'p>,
+    /// Lives as long as the reading.
+    pub scratch: Pool<'p>,
+}
+
+impl Configured<'_> {
+    /// Stores what the configuration was settled into, for [`Server::settled`].
+    pub fn settle<M: Module>(&self, settled: M::Settled) {
+        directives::settle::<M>(self.main, settled);
+    }
+}
+
+/// The record httpd looks up in the module's file.
+#[repr(transparent)]
+pub struct Record(sys::module);
+
+// SAFETY: httpd changes it only while it loads the module, in one thread; we only read it.
+unsafe impl Sync for Record {}
+
+impl Record {
+    /// The record of `M`.
+    pub const fn of<M: Module, const N: usize>(commands: &'static Commands<N>) -> Record {
+        Record(sys::module {
+            version: sys::MODULE_MAGIC_NUMBER_MAJOR as c_int,
+            minor_version: sys::MODULE_MAGIC_NUMBER_MINOR as c_int,
+            module_index: -1,
+            // The C module's, so that `<IfModule mod_wsgi.c>` and other modules' hook orders hold.
+            name: c"mod_wsgi.c".as_ptr(),
+            dynamic_load_handle: ptr::null_mut(),
+            next: ptr::null_mut(),
+            magic: sys::MODULE_MAGIC_COOKIE as _,
+            rewrite_args: None,
+            create_dir_config: Some(directives::create_dir::<M>),
+            merge_dir_config: Some(directives::merge_dir::<M>),
+            create_server_config: Some(directives::create_server::<M>),
+            merge_server_config: Some(directives::merge_server::<M>),
+            cmds: commands.as_ptr(),
+            register_hooks: Some(register::<M>),
+            flags: 0,
+        })
+    }
+}
+
+/// Defines the symbol httpd loads, for one type that implements [`Module`].
+#[macro_export]
+macro_rules! module_record {
+    ($module:ty) => {
+        const _: () = {
+            use $crate::directives::{Commands, Texts};
+            use $crate::hooks::{Module, Record};
+            const DIRECTIVES: usize = <$module>::DIRECTIVES.len();
+            static TEXTS: Texts<DIRECTIVES> = Texts::of(<$module>::DIRECTIVES);
+            static COMMANDS: Commands<{ DIRECTIVES + 1 }> = Commands::of::<$module, _>(&TEXTS);
+            /// What `LoadModule wsgi_module` looks for.
+            #[no_mangle]
+            pub static mut wsgi_module: Record = Record::of::<$module, _>(&COMMANDS);
+        };
+    };
+}
+
+/// Most modules one hook can be ordered against.
+const MOST_NEIGHBOURS: usize = 8;
+
+fn neighbours(names: &[&'static CStr]) -> [*const c_char; MOST_NEIGHBOURS + 1] {
+    let mut list = [ptr::null(); MOST_NEIGHBOURS + 1];
+    for (slot, name) in list.iter_mut().zip(names.iter().take(MOST_NEIGHBOURS)) {
+        *slot = name.as_ptr();
+    }
+    list
+}
+
+unsafe extern "C" fn register<M: Module>(pool: *mut sys::apr_pool_t) {
+    panic_wall::install_panic_hook();
+    panic_wall::enter("the registration of hooks", || {
+        // SAFETY: httpd calls with the configuration's pool.
+        let Some(pool) = (unsafe { Pool::lent(pool) }) else {
+            return;
+        };
+        // httpd keeps the lists themselves, hence the pool.
+        let after: &[*const c_char] = pool.own(neighbours(M::TRANSLATES_AFTER));
+        let before: &[*const c_char] = pool.own(neighbours(M::TRANSLATES_BEFORE));
+        let none = ptr::null();
+        let middle = sys::APR_HOOK_MIDDLE as c_int;
+        // SAFETY: thunks of the types the hooks have; the lists end with NULL and live as long as
+        // the registration.
+        unsafe {
+            sys::ap_hook_check_config(Some(check::<M>), none, none, middle);
+            sys::ap_hook_post_config(Some(start::<M>), none, none, middle);
+            sys::ap_hook_child_init(Some(begin_child::<M>), none, none, middle);
+            sys::ap_hook_translate_name(
+                Some(translate_name::<M>),
+                after.as_ptr(),
+                before.as_ptr(),
+                middle,
+            );
+            sys::ap_hook_handler(Some(handle::<M>), none, none, middle);
+            sys::shim_hook_status(Some(write_status::<M>));
+        }
+        keep_alive_wait::register();
+    });
+}
+
+unsafe extern "C" fn check<M: Module>(
+    pool: *mut sys::apr_pool_t,
+    _log: *mut sys::apr_pool_t,
+    scratch: *mut sys::apr_pool_t,
+    server: *mut sys::server_rec,
+) -> c_int {
+    panic_wall::enter("the check of the configuration", || {
+        // SAFETY: the arguments of this hook, valid for its call.
+        unsafe { configured::<M>(pool, scratch, server, M::check) }
+    })
+}
+
+unsafe extern "C" fn start<M: Module>(
+    pool: *mut sys::apr_pool_t,
+    _log: *mut sys::apr_pool_t,
+    scratch: *mut sys::apr_pool_t,
+    server: *mut sys::server_rec,
+) -> c_int {
+    panic_wall::enter("the start", || {
+        // SAFETY: the arguments of this hook, valid for its call.
+        unsafe { configured::<M>(pool, scratch, server, M::start) }
+    })
+}
+
+/// # Safety
+/// The pools and the server of a configuration that was read.
+unsafe fn configured<M: Module>(
+    pool: *mut sys::apr_pool_t,
+    scratch: *mut sys::apr_pool_t,
+    server: *mut sys::server_rec,
+    step: fn(&Configured<'_>, &mut M::Reading) -> Result<(), Refused>,
+) -> c_int {
+    // SAFETY: the caller's promise; no directive is being read, so the reading is ours alone.
+    unsafe {
+        let (Some(pool), Some(scratch), Some(main)) =
+            (Pool::lent(pool), Pool::lent(scratch), Server::lent(server))
+        else {
+            return sys::HOOK_OK;
+        };
+        let reading = directives::reading::<M>(pool);
+        match step(
+            &Configured {
+                main,
+                pool,
+                scratch,
+            },
+            reading,
+        ) {
+            Ok(()) => sys::HOOK_OK,
+            Err(Refused) => sys::HTTP_INTERNAL_SERVER_ERROR as c_int,
+        }
+    }
+}
+
+unsafe extern "C" fn begin_child<M: Module>(
+    pool: *mut sys::apr_pool_t,
+    server: *mut sys::server_rec,
+) {
+    panic_wall::enter("the start of a child", || {
+        keep_alive_wait::begin_child();
+        // SAFETY: the child's pool and the main server, both live as long as the child.
+        if let (Some(pool), Some(main)) = unsafe { (Pool::lent(pool), Server::lent(server)) } {
+            M::begin_child(main, pool);
+        }
+    });
+}
+
+unsafe extern "C" fn translate_name<M: Module>(request: *mut sys::request_rec) -> c_int {
+    panic_wall::enter("the mapping of a URI", || {
+        // SAFETY: a request of this thread, live for the call.
+        match unsafe { Request::lent(request) } {
+            Some(request) => M::translate_name(request).0,
+            None => sys::HOOK_DECLINED,
+        }
+    })
+}
+
+unsafe extern "C" fn handle<M: Module>(request: *mut sys::request_rec) -> c_int {
+    panic_wall::enter("the answering of a request", || {
+        // SAFETY: a request of this thread, live for the call.
+        match unsafe { Request::lent(request) } {
+            Some(request) => M::handle(request).0,
+            None => sys::HOOK_DECLINED,
+        }
+    })
+}
+
+unsafe extern "C" fn write_status<M: Module>(
+    request: *mut sys::request_rec,
+    flags: c_int,
+) -> c_int {
+    panic_wall::enter("the section of mod_status", || {
+        // SAFETY: a request of this thread, live for the call.
+        if let Some(request) = unsafe { Request::lent(request) } {
+            let has = |flag: u32| flags & flag as c_int != 0;
+            let page = StatusPage {
+                is_short: has(sys::AP_STATUS_SHORT),
+                is_extended: has(sys::AP_STATUS_EXTENDED),
+            };
+            M::write_status(request, page);
+        }
+        sys::HOOK_OK
+    })
+}

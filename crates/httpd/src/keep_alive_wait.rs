@@ -1,0 +1,230 @@
+//! The wait of a moment for the next request of a connection.
+//!
+//! Runs in: the Apache children, on the thread that has served a request. httpd looks then whether the
+//! connection's next request is here already, and where it is not, an MPM such as event gives the
+//! connection to its listener, which gives it to another thread when something comes: that is a sixth
+//! of all that a small request costs. A client that has a next request, such as a proxy, sends it
+//! within the moment in which that happens. So the look waits for [`MOMENT`], as an input filter.
+//!
+//! What it may cost has a bound: only a part of a child's threads waits at a time, and the client of a
+//! connection that did not ask again in time is waited for less and less often. Where more would wait
+//! than may, nobody does for a while: with many clients the listener finds several that have asked each
+//! time it looks, and that costs less than to wake a thread for each.
+
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use os::clock;
+use os::poll::{poll_uninterrupted, Wanted};
+
+use super::connection::Connection;
+use super::panic_wall;
+use super::process;
+use super::sys;
+
+/// How long a client is waited for: longer than a local network takes for a round trip. And longer than
+/// a tick of most kernels: a timer that is due before it is set in hardware at each wait, which takes a
+/// virtual machine two microseconds.
+const MOMENT: Duration = Duration::from_millis(5);
+/// One of so many threads may wait.
+const SHARE: usize = 4;
+/// For how long nobody waits after more would have, in milliseconds.
+const CROWDED: u64 = 100;
+/// Most requests of a connection that are not followed up before it is tried again.
+const LONGEST_PAUSE: u32 = 64;
+
+/// The filter, as httpd knows it since it was last registered.
+static FILTER: AtomicPtr<sys::ap_filter_rec_t> = AtomicPtr::new(ptr::null_mut());
+/// Threads of this child that may wait at once. 0 where the MPM has each thread wait for its
+/// connection anyway.
+static MOST: AtomicUsize = AtomicUsize::new(0);
+/// Those that do.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+/// Until when nobody waits, in milliseconds of the monotonic clock.
+static CROWDED_UNTIL: AtomicU64 = AtomicU64::new(0);
+
+/// What is remembered of a connection.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Habit {
+    /// A request was served, and httpd has not looked for the next one since.
+    served: bool,
+    /// Requests that are let pass without a wait.
+    pause: u32,
+    /// How many they are the next time.
+    next_pause: u32,
+}
+
+impl Habit {
+    /// httpd looks: whether the client is to be waited for.
+    fn is_due(&mut self) -> bool {
+        if !std::mem::take(&mut self.served) {
+            return false;
+        }
+        let passes = self.pause > 0;
+        self.pause = self.pause.saturating_sub(1);
+        !passes
+    }
+
+    /// The client was waited for.
+    fn learn(&mut self, came: bool) {
+        self.next_pause = match came {
+            true => 0,
+            false => (2 * self.next_pause + 1).min(LONGEST_PAUSE),
+        };
+        self.pause = self.next_pause;
+    }
+}
+
+/// Makes the filter known. At each registration of hooks.
+pub(super) fn register() {
+    // SAFETY: a terminated name; a filter function of the right type. httpd copies the name.
+    let filter = unsafe {
+        sys::ap_register_input_filter(
+            c"WSGI_FOLLOW_UP".as_ptr(),
+            Some(look),
+            None,
+            sys::AP_FTYPE_CONNECTION,
+        )
+    };
+    FILTER.store(filter, Ordering::Relaxed);
+}
+
+/// A child has begun.
+pub(super) fn begin_child() {
+    let mpm = process::mpm();
+    let most = match mpm.is_async {
+        true => (mpm.max_threads as usize).div_ceil(SHARE),
+        false => 0,
+    };
+    MOST.store(most, Ordering::Relaxed);
+}
+
+/// The response to a request of `connection` is out: its next one may follow at once.
+pub fn expect(connection: Connection<'_>) {
+    let filter = FILTER.load(Ordering::Relaxed);
+    if MOST.load(Ordering::Relaxed) == 0
+        || filter.is_null()
+        || connection.is_secondary()
+        || !connection.may_be_kept()
+    {
+        return;
+    }
+    // SAFETY: a live connection of this thread, whose filters live as long as it. A filter of ours has
+    // a habit, which is in the connection's pool and used by the connection's thread alone.
+    unsafe {
+        let mut next = (*connection.raw()).input_filters;
+        while !next.is_null() && (*next).frec != filter {
+            next = (*next).next;
+        }
+        let habit = if next.is_null() {
+            let habit = connection.pool().own(Habit::default());
+            let context = ptr::from_mut(habit).cast();
+            sys::ap_add_input_filter_handle(filter, context, ptr::null_mut(), connection.raw());
+            habit
+        } else {
+            &mut *(*next).ctx.cast::<Habit>()
+        };
+        habit.served = true;
+    }
+}
+
+/// The filter function.
+unsafe extern "C" fn look(
+    filter: *mut sys::ap_filter_t,
+    brigade: *mut sys::apr_bucket_brigade,
+    mode: sys::ap_input_mode_t,
+    block: sys::apr_read_type_e,
+    bytes: sys::apr_off_t,
+) -> sys::apr_status_t {
+    panic_wall::enter("the look for the next request", || {
+        // SAFETY: the arguments of a filter that `expect` has added, valid for its call; the rest of
+        // the chain takes them as they are.
+        unsafe {
+            let ask = || sys::ap_get_brigade((*filter).next, brigade, mode, block, bytes);
+            let status = ask();
+            let is_look = mode == sys::AP_MODE_SPECULATIVE && block == sys::APR_NONBLOCK_READ;
+            let habit = &mut *(*filter).ctx.cast::<Habit>();
+            if !is_look || !habit.is_due() {
+                return status;
+            }
+            let is_nothing = status == libc::EAGAIN
+                || status == sys::SUCCESS && sys::shim_brigade_first(brigade).is_null();
+            if !is_nothing {
+                if status == sys::SUCCESS {
+                    habit.learn(true);
+                }
+                return status;
+            }
+            let Some(came) = Connection::lent((*filter).c).and_then(wait) else {
+                return status;
+            };
+            habit.learn(came);
+            match came {
+                true => ask(),
+                false => status,
+            }
+        }
+    })
+}
+
+/// Waits for something to come. `None` where no thread can be spared for that.
+fn wait(connection: Connection<'_>) -> Option<bool> {
+    let socket = connection.socket()?;
+    let now = clock::monotonic_ms();
+    if now < CROWDED_UNTIL.load(Ordering::Relaxed) {
+        return None;
+    }
+    let place = WAITING.fetch_add(1, Ordering::Relaxed);
+    let came = (place < MOST.load(Ordering::Relaxed)).then(|| {
+        let mut wanted = [Wanted::readable(socket)];
+        matches!(poll_uninterrupted(&mut wanted, Some(MOMENT)), Ok(ready) if ready > 0)
+    });
+    WAITING.fetch_sub(1, Ordering::Relaxed);
+    if came.is_none() {
+        CROWDED_UNTIL.store(now + CROWDED, Ordering::Relaxed);
+    }
+    came
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of `served` requests in a row, those after which the client is waited for, where it never
+    /// comes.
+    fn waits(habit: &mut Habit, served: usize) -> Vec<usize> {
+        (0..served)
+            .filter(|_| {
+                habit.served = true;
+                let due = habit.is_due();
+                if due {
+                    habit.learn(false);
+                }
+                due
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_client_that_does_not_come_is_waited_for_less_and_less_often() {
+        let mut habit = Habit::default();
+        let all = waits(&mut habit, 400);
+        assert_eq!(all[..6], [0, 2, 6, 14, 30, 62]);
+        assert_eq!(all[6..9], [126, 191, 256]);
+    }
+
+    #[test]
+    fn one_that_comes_is_waited_for_each_time() {
+        let mut habit = Habit::default();
+        waits(&mut habit, 100);
+        habit.pause = 0;
+        for _ in 0..3 {
+            habit.served = true;
+            assert!(habit.is_due());
+            habit.learn(true);
+        }
+        // Looks without a request between them are none of ours.
+        assert!(!habit.is_due());
+    }
+}

@@ -1,0 +1,481 @@
+//! The time limits.
+//!
+//! Runs in: the main thread, between its waits for news. It never takes Python's global lock and
+//! never waits for a request thread: what it does for a thread that does not come back, it does
+//! without it. Times are microseconds of the monotonic clock, so that nobody who sets the clock
+//! makes a limit early or late.
+
+use std::ptr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use os::backlog::Inquiry;
+use os::clock;
+use os::dump::{Dumps, Scope};
+use os::signal::Thread;
+use wire::control::Leaving;
+use wire::log_id::{
+    DEADLOCKED, INACTIVE, LOAD_TIMED_OUT, QUEUE_TIMED_OUT, REQUEST_INTERRUPTED, REQUEST_TIMED_OUT,
+};
+use wire::request::Request;
+use wire::response::{End, Fail, Level, Retry};
+
+use super::running_requests::{self, Watched};
+use super::slow_load::Looked;
+use super::stack_dump::Stack;
+use super::Worker;
+use crate::exchange::frame_writer::Stream;
+use crate::exchange::Abandoned;
+use crate::process_log;
+use crate::python::application;
+use crate::python::interpreter::Seat;
+
+/// A deadlock is looked at twice, so that a process that was stopped and continued is not taken for
+/// one.
+const SECOND_LOOK: u64 = 200_000;
+/// Between two attempts to answer for a thread that is in the midst of sending.
+const AGAIN: u64 = 100_000;
+/// How long a request may wait for what a thread that is given up may hold.
+const HELD_UP: u64 = 1_000_000;
+
+/// The limits of one process.
+pub struct Watch<'a> {
+    worker: &'a Worker,
+    dumps: Option<Dumps>,
+    request: Option<u64>,
+    interrupt: Option<u64>,
+    deadlock: Option<u64>,
+    inactivity: Option<u64>,
+    startup: Option<u64>,
+    /// The attempt to get the lock that is taking too long, and when that was seen.
+    suspected: Option<(u64, u64)>,
+    /// Requests of threads that were given up while they were sending.
+    unanswered: Vec<(Arc<Watched>, String)>,
+    load_timed_out: bool,
+    /// Requests whose threads load a script. Weak, or the connection of one would stay open for as
+    /// long as there is no reason to look.
+    loads: Vec<(Weak<Watched>, Looked)>,
+}
+
+/// A limit; 0 is none.
+fn limit(milliseconds: u64) -> Option<u64> {
+    Some(milliseconds.saturating_mul(1000)).filter(|&limit| limit != 0)
+}
+
+fn seconds(microseconds: u64) -> String {
+    format!("{:.1} s", microseconds as f64 / 1e6)
+}
+
+impl<'a> Watch<'a> {
+    pub fn new(worker: &'a Worker, dumps: Option<Dumps>) -> Self {
+        let timeouts = &worker.setup.group.timeouts;
+        Self {
+            worker,
+            dumps,
+            request: limit(timeouts.request),
+            interrupt: limit(timeouts.interrupt),
+            deadlock: limit(timeouts.deadlock),
+            inactivity: limit(timeouts.inactivity),
+            startup: limit(timeouts.startup),
+            suspected: None,
+            unanswered: Vec::new(),
+            load_timed_out: false,
+            loads: Vec::new(),
+        }
+    }
+
+    /// When to look next, if nothing else happens. A request that begins meanwhile can't be late
+    /// before then.
+    pub fn next(&self, now: u64) -> Option<u64> {
+        let mut moments = Vec::new();
+        if let Some(limit) = self.request {
+            moments.push(now + limit);
+            for watched in self.worker.posts.busy() {
+                match (watched.called(), watched.is_given_up()) {
+                    (_, true) | (None, false) => {}
+                    (Some(called), false) => moments.push(match watched.interrupted() {
+                        Some(at) => at + self.interrupt.unwrap_or(0),
+                        None => called + limit,
+                    }),
+                }
+            }
+        }
+        if let (Some(limit), Some(beat)) = (self.deadlock, &self.worker.heartbeat) {
+            let since = beat.waiting_since().unwrap_or(now);
+            moments.push(match self.suspected {
+                Some((_, seen)) => seen + SECOND_LOOK,
+                None => since + limit,
+            });
+        }
+        if let Some(limit) = self.inactivity {
+            let last = self.worker.activity.load(Ordering::SeqCst);
+            let idle = self.worker.running.load(Ordering::SeqCst) == 0;
+            moments.push(if last != 0 && idle && !self.worker.has_asked() {
+                last + limit
+            } else {
+                now + limit
+            });
+        }
+        if let Some(limit) = self.startup.filter(|_| !self.load_timed_out) {
+            moments.push(self.worker.loading_since().unwrap_or(now) + limit);
+        }
+        for (watched, looked) in &self.loads {
+            let since = watched
+                .upgrade()
+                .and_then(|watched| watched.loading_since());
+            if let (Some(since), Some(next)) = (since, looked.next()) {
+                moments.push(since + next);
+            }
+        }
+        if !self.unanswered.is_empty() {
+            moments.push(now + AGAIN);
+        }
+        if self.given_up() > 0 {
+            moments.push(now + HELD_UP);
+        }
+        moments.into_iter().min()
+    }
+
+    /// Threads that are not waited for when the process leaves.
+    pub fn given_up(&self) -> usize {
+        let busy = self.worker.posts.busy();
+        busy.iter().filter(|watched| watched.is_given_up()).count()
+    }
+
+    /// Does what is due. True where nothing can run in this process any more.
+    pub fn look(&mut self, now: u64) -> bool {
+        if self.is_deadlocked(now) {
+            self.end_deadlock(now);
+            return true;
+        }
+        self.look_at_load(now);
+        self.look_at_slow_loads(now);
+        self.look_at_requests(now);
+        self.look_at_inactivity(now);
+        false
+    }
+
+    fn look_at_requests(&mut self, now: u64) {
+        let unanswered = std::mem::take(&mut self.unanswered);
+        for (watched, sentence) in unanswered {
+            self.answer(watched, sentence, "");
+        }
+        let held_up = self.given_up() > 0;
+        for watched in self.worker.posts.busy() {
+            if watched.is_given_up() {
+                continue;
+            }
+            let Some(called) = watched.called() else {
+                if held_up && now >= watched.since + HELD_UP {
+                    self.hand_back(&watched);
+                }
+                continue;
+            };
+            let Some(limit) = self.request.filter(|limit| now >= called + limit) else {
+                continue;
+            };
+            match (self.interrupt, watched.interrupted()) {
+                (Some(_), None) => self.interrupt(&watched, now, limit),
+                (Some(more), Some(at)) if now < at + more => {}
+                _ => self.give_up(&watched, now, limit),
+            }
+        }
+    }
+
+    /// Has `RequestTimeout` raised, by a thread that may wait for the global lock.
+    fn interrupt(&self, watched: &Arc<Watched>, now: u64, limit: u64) {
+        watched.note_interruption(now);
+        let watched = Arc::clone(watched);
+        let place = self.worker.place(None);
+        let spawned = std::thread::Builder::new()
+            .name("wsgi-interrupt".to_owned())
+            .spawn(move || {
+                let Some(mut seat) = Seat::new(watched.interpreter) else {
+                    return;
+                };
+                seat.enter(|gil| {
+                    let Some(state) = watched.interpreter.state() else {
+                        return;
+                    };
+                    let stack = watched.ident().object(gil).and_then(|ident| {
+                        let show = state.parts.stack.get(gil);
+                        show.call(gil, &[&ident])?.to_text(gil)
+                    });
+                    let stack = stack.unwrap_or_else(|raised| {
+                        gil.clear(raised);
+                        String::new()
+                    });
+                    let class = state.parts.request_timeout.get(gil);
+                    if watched.interrupt(gil, class) {
+                        let text = format!(
+                            "{REQUEST_INTERRUPTED}: {} has taken longer than request-timeout={}: \
+                             RequestTimeout is raised in its thread, {place}, which is at\n{stack}",
+                            watched.line,
+                            limit / 1_000_000
+                        );
+                        application::log(gil, &watched.exchange, Level::Info, &text);
+                    }
+                });
+            });
+        // Where there is no thread to be had the request is given up when its further time is over.
+        drop(spawned);
+    }
+
+    /// Answers for a thread that does not come back, and has the process replaced.
+    fn give_up(&mut self, watched: &Arc<Watched>, now: u64, limit: u64) {
+        let stack = self.show(watched.thread, Scope::Own);
+        let (interrupted, more) = match self.interrupt {
+            Some(more) => (" and interrupt-timeout=", (more / 1_000_000).to_string()),
+            None => ("", String::new()),
+        };
+        let called = watched.called().unwrap_or(now);
+        let sentence = format!(
+            "{REQUEST_TIMED_OUT}: {} has taken longer than request-timeout={}{interrupted}{more}: {} \
+             in the queue, {} in the application {}{}. {}. The process is replaced",
+            watched.line,
+            limit / 1_000_000,
+            seconds(watched.queue_time),
+            seconds(now.saturating_sub(called)),
+            watched.script,
+            stack.place(),
+            self.worker.circumstances(),
+        );
+        watched.give_up();
+        self.worker
+            .ask_because(Leaving::TimeLimit, "request_timeout");
+        self.answer(Arc::clone(watched), sentence, &stack.text);
+    }
+
+    /// Ends a request that runs, with its stack in the same log.
+    fn answer(&mut self, watched: Arc<Watched>, sentence: String, stack: &str) {
+        let end = End {
+            broken: true,
+            queue_time: watched.queue_time,
+            application_time: clock::monotonic_us().saturating_sub(watched.since),
+            pid: self.worker.pid,
+            ..End::default()
+        };
+        let record = match stack {
+            "" => String::new(),
+            stack => format!("{REQUEST_TIMED_OUT}: {} was at\n{stack}", watched.line),
+        };
+        match watched.exchange.abandon(504, &sentence, end, &record) {
+            Abandoned::Answered => {}
+            Abandoned::Over => process_log::say(&format!("{sentence}\n{record}")),
+            Abandoned::Sending => {
+                // Said once; the next attempts are to end the response.
+                if !stack.is_empty() {
+                    process_log::say(&format!("{sentence}\n{record}"));
+                }
+                self.unanswered.push((watched, sentence));
+            }
+        }
+    }
+
+    /// Lets another worker have a request that has not begun.
+    fn hand_back(&self, watched: &Watched) {
+        if watched.hand_back() {
+            watched.give_up();
+            let mut frame = Vec::new();
+            Retry::Draining.append(&mut frame);
+            watched.connection.hurry();
+            watched.connection.say(&frame);
+        }
+    }
+
+    fn is_deadlocked(&mut self, now: u64) -> bool {
+        let (Some(limit), Some(beat)) = (self.deadlock, &self.worker.heartbeat) else {
+            return false;
+        };
+        let Some(since) = beat.waiting_since().filter(|since| now >= since + limit) else {
+            self.suspected = None;
+            return false;
+        };
+        match self.suspected {
+            Some((same, seen)) if same == since => now >= seen + SECOND_LOOK,
+            _ => {
+                self.suspected = Some((since, now));
+                false
+            }
+        }
+    }
+
+    /// Nothing runs here while the lock is held: what has begun is answered, what has not goes
+    /// elsewhere, and the process leaves.
+    fn end_deadlock(&mut self, now: u64) {
+        let limit = self.deadlock.unwrap_or(0) / 1_000_000;
+        let busy = self.worker.posts.busy();
+        let mut stacks = self.show(Thread::current(), Scope::All).text;
+        for watched in &busy {
+            if !std::ptr::eq(watched.interpreter, self.worker.groups.main()) {
+                stacks.push_str(&self.show(watched.thread, Scope::Own).text);
+            }
+        }
+        process_log::say(&format!(
+            "{DEADLOCKED}: Python's global lock was held for longer than deadlock-timeout={limit} in \
+             process group '{}'. {}. The process is replaced. Its threads were at\n{stacks}",
+            self.worker.setup.group.name.text(),
+            self.worker.circumstances(),
+        ));
+        self.worker.draining.store(true, Ordering::SeqCst);
+        self.worker
+            .ask_because(Leaving::TimeLimit, "deadlock_timeout");
+        for watched in busy {
+            self.hand_back(&watched);
+            if watched.is_given_up() {
+                continue;
+            }
+            let stack = self.show(watched.thread, Scope::Own);
+            let called = watched.called().unwrap_or(now);
+            let sentence = format!(
+                "{DEADLOCKED}: {} was ended: Python's global lock was held for longer than \
+                 deadlock-timeout={limit}: {} in the queue, {} in the application {}{}",
+                watched.line,
+                seconds(watched.queue_time),
+                seconds(now.saturating_sub(called)),
+                watched.script,
+                stack.place(),
+            );
+            watched.give_up();
+            self.answer(watched, sentence, "");
+        }
+    }
+
+    fn look_at_load(&mut self, now: u64) {
+        let (Some(limit), Some(since)) = (self.startup, self.worker.loading_since()) else {
+            return;
+        };
+        if self.load_timed_out || now < since + limit {
+            return;
+        }
+        self.load_timed_out = true;
+        self.worker
+            .ask_because(Leaving::TimeLimit, "startup_timeout");
+        for watched in self.worker.posts.busy() {
+            if !watched.is_waiting() {
+                continue;
+            }
+            let stack = self.show(watched.thread, Scope::Own);
+            // One of them loads, the others wait for it and are in no Python code.
+            if stack.is_empty() || !watched.hand_back() {
+                self.hand_back(&watched);
+                continue;
+            }
+            watched.give_up();
+            let sentence = format!(
+                "{LOAD_TIMED_OUT}: {} is still being loaded after {} (startup-timeout={}) for {}{}. \
+                 {}. The process is replaced",
+                watched.script,
+                seconds(now - since),
+                limit / 1_000_000,
+                watched.line,
+                stack.place(),
+                self.worker.circumstances(),
+            );
+            process_log::say(&format!("{sentence}. It was at\n{}", stack.text));
+            let mut frame = Vec::new();
+            Fail {
+                status: 504,
+                text: sentence.as_bytes(),
+            }
+            .append(&mut frame);
+            watched.connection.hurry();
+            watched.connection.say(&frame);
+        }
+    }
+
+    /// Says what scripts are at that take long to be loaded.
+    fn look_at_slow_loads(&mut self, now: u64) {
+        let before = std::mem::take(&mut self.loads);
+        for watched in self.worker.posts.busy() {
+            let Some(since) = watched.loading_since() else {
+                continue;
+            };
+            let same = |other: &Weak<Watched>| ptr::eq(other.as_ptr(), Arc::as_ptr(&watched));
+            let known = before.iter().find(|(other, _)| same(other));
+            let mut looked = known.map_or(Looked::Never, |&(_, looked)| looked);
+            if looked.next().is_some_and(|next| now >= since + next) {
+                let stack = self.show(watched.thread, Scope::Own);
+                let whom = format!("for {}", watched.line);
+                looked = looked.look(&watched.script, now - since, &whom, &stack);
+            }
+            self.loads.push((Arc::downgrade(&watched), looked));
+        }
+    }
+
+    fn look_at_inactivity(&mut self, now: u64) {
+        let last = self.worker.activity.load(Ordering::SeqCst);
+        let Some(limit) = self
+            .inactivity
+            .filter(|limit| last != 0 && now >= last + limit)
+        else {
+            return;
+        };
+        let running = self.worker.running.load(Ordering::SeqCst);
+        if running > self.given_up() || self.worker.has_asked() {
+            return;
+        }
+        let text = format!(
+            "{INACTIVE}: there was no request for longer than inactivity-timeout={}: the process is \
+             replaced",
+            limit / 1_000_000
+        );
+        process_log::record_at(Level::Info, text.as_bytes());
+        self.worker
+            .ask_because(Leaving::Inactive, "inactivity_timeout");
+    }
+
+    fn show(&mut self, thread: Thread, scope: Scope) -> Stack {
+        Stack::of(&mut self.dumps, thread, scope)
+    }
+}
+
+impl Worker {
+    /// Whether a request has waited longer than `queue-timeout=` allows.
+    pub fn has_waited_too_long(&self, queue_time: u64) -> bool {
+        limit(self.setup.group.timeouts.queue).is_some_and(|limit| queue_time > limit)
+    }
+
+    /// Says so.
+    pub fn waited_too_long(&self, request: &Request<'_>, queue_time: u64) -> String {
+        format!(
+            "{QUEUE_TIMED_OUT}: {} waited {} for a thread of process group '{}', longer than \
+             queue-timeout={}, and was not run. {}",
+            running_requests::line(request),
+            seconds(queue_time),
+            self.setup.group.name.text(),
+            self.setup.group.timeouts.queue / 1000,
+            self.circumstances(),
+        )
+    }
+
+    /// Says that `RequestTimeout` has ended a request.
+    pub fn overdue(&self, watched: &Watched) -> String {
+        let now = clock::monotonic_us();
+        format!(
+            "{REQUEST_INTERRUPTED}: {} has taken longer than request-timeout={}, and RequestTimeout \
+             has ended it: {} in the queue, {} in the application {}. {}",
+            watched.line,
+            self.setup.group.timeouts.request / 1000,
+            seconds(watched.queue_time),
+            seconds(now.saturating_sub(watched.called().unwrap_or(now))),
+            watched.script,
+            self.circumstances(),
+        )
+    }
+
+    /// How busy process and group are, for messages.
+    pub fn circumstances(&self) -> String {
+        let running = self.running.load(Ordering::SeqCst);
+        let threads = self.setup.group.threads;
+        let waiting = Inquiry::begin()
+            .ok()
+            .and_then(|inquiry| inquiry.waiting(self.reception.listener()));
+        let waiting = match waiting {
+            None => String::new(),
+            Some(1) => ", 1 request waits for the group".to_owned(),
+            Some(more) => format!(", {more} requests wait for the group"),
+        };
+        format!("{running} of {threads} threads of the process are busy{waiting}")
+    }
+}

@@ -1,0 +1,304 @@
+//! How a group gets from what is to what ought to be: [`Group::steer`] and its steps.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use wire::control::{Leaving, ToWorker, WorkerSetup};
+use wire::log_id::{
+    DESCRIPTORS_CLOSED, NO_PROCESS, PYTHON_UNUSABLE, START_TIMED_OUT, WORKER_KILLED,
+};
+use wire::response::Level;
+
+use super::{Group, Python, Turn, PROVEN, STARTUP_LIMIT};
+use crate::launch;
+use crate::python_check::{Examination, Interpreter, Question};
+use crate::worker::{Phase, Worker};
+
+impl Group {
+    /// Brings the group nearer to what it ought to be.
+    pub fn steer(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        self.door.expire(now);
+        self.enforce_limits(now);
+        if let Python::Examining(_) = self.python {
+            self.proceed_examination(now);
+        }
+        if self.ending {
+            return;
+        }
+        let generation = self.generation;
+        let proven = |w: &Worker| {
+            w.generation == generation && w.ready_for(now).is_some_and(|lived| lived >= PROVEN)
+        };
+        if self.workers.iter().any(proven) {
+            self.starts.reset();
+            self.lives.reset();
+            self.short_lives = 0;
+            self.hasty = 0;
+        }
+        self.retire_worn(now);
+        let serving = self.count(|w| w.is_ready() && !w.is_to_go(generation));
+        self.let_predecessors_go(serving, now);
+        self.start_successors(serving, turn);
+    }
+
+    fn count(&self, which: impl Fn(&Worker) -> bool) -> usize {
+        self.workers.iter().filter(|worker| which(worker)).count()
+    }
+
+    pub(super) fn processes(&self) -> usize {
+        usize::try_from(self.config.processes.max(1)).unwrap_or(usize::MAX)
+    }
+
+    /// Tells as many predecessors to drain as successors have become ready.
+    fn let_predecessors_go(&mut self, serving: usize, now: Duration) {
+        let generation = self.generation;
+        let timeouts = &self.config.timeouts;
+        let graceful = Duration::from_millis(timeouts.graceful);
+        let evicted = Duration::from_millis(timeouts.eviction);
+        let missing = self.processes().saturating_sub(serving);
+        // A predecessor that is still starting has nothing to finish.
+        for worker in &mut self.workers {
+            if worker.is_starting() && worker.generation != generation {
+                worker.drain(graceful, now);
+            }
+        }
+        let to_go = self.count(|w| w.is_ready() && w.is_to_go(generation));
+        let mut surplus = to_go.saturating_sub(missing);
+        // First those that take no requests anyway; then the oldest.
+        for stale in [true, false] {
+            for worker in &mut self.workers {
+                let chosen = worker.is_ready()
+                    && worker.is_to_go(generation)
+                    && (worker.leaving == Some(Leaving::Stale)) == stale;
+                if surplus > 0 && chosen {
+                    let limit = match worker.leaving {
+                        Some(Leaving::Signal) => evicted,
+                        _ => graceful,
+                    };
+                    worker.drain(limit, now);
+                    surplus -= 1;
+                }
+            }
+        }
+    }
+
+    fn start_successors(&mut self, serving: usize, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        let generation = self.generation;
+        let starting = self.count(|w| w.is_starting() && w.generation == generation);
+        let mut short = self.processes().saturating_sub(serving + starting);
+        if self.starts.failures() + self.lives.failures() > 0 && serving == 0 {
+            // One tries the ground for all.
+            short = short.min(1usize.saturating_sub(starting));
+        }
+        // Workers that leave at once and take their time about it must not pile up.
+        let leaving = self.count(Worker::is_on_its_way_out);
+        let room = (2 * self.processes() + 4).saturating_sub(leaving);
+        if serving > 0 {
+            short = short.min(room);
+        }
+        let waits = [&self.starts, &self.lives, &self.loads];
+        if short == 0 || !waits.iter().all(|wait| wait.may_try(now)) {
+            return;
+        }
+        if let Python::Unknown = self.python {
+            self.begin_examination(now);
+        }
+        // Not every Python can be examined.
+        if let Python::Usable(interpreter) = &self.python {
+            let interpreter = interpreter.clone();
+            for _ in 0..short {
+                if !self.start_worker(&interpreter, turn) {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn begin_examination(&mut self, now: Duration) {
+        let question = Question::about(&self.config, &self.server);
+        if self.config.place.chroot.is_some() {
+            // This program is not in there. The worker will find out.
+            self.python = Python::Usable(crate::python_check::guess(&question));
+            return;
+        }
+        match Examination::begin(&question, launch::identity(&self.config)) {
+            Ok(examination) => self.python = Python::Examining(Box::new(examination)),
+            Err(error) => {
+                self.trouble(NO_PROCESS, format!("no process could be made: {error}"));
+                self.failed(now);
+            }
+        }
+    }
+
+    pub(super) fn proceed_examination(&mut self, now: Duration) {
+        let Python::Examining(examination) = &mut self.python else {
+            return;
+        };
+        match examination.proceed(now) {
+            None => {}
+            Some(Ok(interpreter)) => self.python = Python::Usable(interpreter),
+            Some(Err(sentence)) => {
+                self.trouble(PYTHON_UNUSABLE, sentence);
+                self.failed(now);
+            }
+        }
+    }
+
+    /// Whether a process could be made.
+    fn start_worker(&mut self, interpreter: &Interpreter, turn: &mut Turn<'_>) -> bool {
+        let serves = |w: &Worker| w.is_ready() && w.leaving != Some(Leaving::Stale);
+        let has_peers = self.workers.iter().any(serves);
+        // One that was not asked for anything is replaced to give memory back.
+        let is_idle = self
+            .workers
+            .iter()
+            .any(|w| w.leaving == Some(Leaving::Inactive));
+        let mut setup = WorkerSetup {
+            group: self.config.clone(),
+            server: (*self.server).clone(),
+            generation: self.generation,
+            earlier_keys: self.earlier_keys.iter().copied().collect(),
+            // While nobody serves, the first request waits for an import in one way or the other, and
+            // its own log is the better place for a report.
+            repertoire: match has_peers && !is_idle {
+                true => self.repertoire.scripts(),
+                false => Vec::new(),
+            },
+            has_peers,
+        };
+        let mut message = ToWorker::Setup(Box::new(setup.clone())).encode();
+        if message.is_err() {
+            // With the largest of groups it is one or the other.
+            setup.repertoire.clear();
+            message = ToWorker::Setup(Box::new(setup)).encode();
+        }
+        let started = message.map_err(std::io::Error::other).and_then(|setup| {
+            Worker::start(
+                self.next_worker,
+                self.generation,
+                |fds| {
+                    let (config, server) = (&self.config, &self.server);
+                    launch::worker(config, server, interpreter, turn.environment, fds)
+                },
+                self.listener.as_fd(),
+                self.config.threads,
+                &setup,
+                turn.now,
+            )
+        });
+        match started {
+            Ok(worker) => {
+                let worker = worker.of_group(&self.config.name);
+                self.next_worker += 1;
+                self.history.starts += 1;
+                self.memory.look(turn.now);
+                let text = format!(
+                    "worker {} of generation {} started with {}",
+                    worker.pid(),
+                    self.generation,
+                    String::from_utf8_lossy(&interpreter.program)
+                );
+                self.workers.push(worker);
+                self.note(Level::Info, None, &text);
+                true
+            }
+            Err(error) => {
+                self.trouble(NO_PROCESS, format!("no process could be made: {error}"));
+                self.failed(turn.now);
+                false
+            }
+        }
+    }
+
+    fn startup_limit(&self) -> Duration {
+        match self.config.timeouts.startup {
+            0 => STARTUP_LIMIT,
+            limit => Duration::from_millis(limit),
+        }
+    }
+
+    fn enforce_limits(&mut self, now: Duration) {
+        let (startup, shutdown) = (self.startup_limit(), self.shutdown_limit());
+        let (mut late, mut killed, mut silent) = (0, Vec::new(), Vec::new());
+        for worker in &mut self.workers {
+            if worker.has_fallen_silent(now) {
+                if !worker.is_on_its_way_out() {
+                    silent.push(worker.pid());
+                }
+                worker.stop(shutdown, now);
+            }
+            match worker.phase {
+                Phase::Starting { since } if now >= since + startup => {
+                    late += 1;
+                    worker.stop(shutdown, now);
+                }
+                Phase::Draining { until } if now >= until => worker.stop(shutdown, now),
+                Phase::Stopping { until } if now >= until => {
+                    killed.push(worker.pid());
+                    worker.kill();
+                }
+                _ => {}
+            }
+        }
+        for _ in 0..late {
+            let seconds = startup.as_secs();
+            let text = format!("a worker was not ready within {seconds} s and is ended");
+            self.trouble(START_TIMED_OUT, text);
+            self.failed(now);
+        }
+        for pid in silent {
+            let text = format!(
+                "worker {pid} has closed the descriptors it was given and is replaced. \
+                 Applications must not close descriptors they have not opened"
+            );
+            self.note(Level::Warning, DESCRIPTORS_CLOSED, &text);
+        }
+        for pid in killed {
+            let text = format!("worker {pid} did not leave in time and is killed");
+            self.note(Level::Warning, WORKER_KILLED, &text);
+        }
+    }
+
+    /// Whether something is forgiven once a worker has been ready for a while.
+    fn is_on_trial(&self) -> bool {
+        self.starts.failures() > 0
+            || self.lives.failures() > 0
+            || self.short_lives > 0
+            || self.hasty > 0
+    }
+
+    /// When [`Group::steer`] has something to do that no descriptor announces.
+    pub fn next_moment(&self, now: Duration) -> Option<Duration> {
+        let (startup, mut moments) = (self.startup_limit(), Vec::new());
+        for worker in &self.workers {
+            moments.extend(worker.silent_until());
+            match worker.phase {
+                Phase::Starting { since } => moments.push(since + startup),
+                Phase::Draining { until } | Phase::Stopping { until } => moments.push(until),
+                Phase::Ready { since } if self.is_on_trial() && now < since + PROVEN => {
+                    moments.push(since + PROVEN);
+                }
+                Phase::Ready { .. } | Phase::Killed => {}
+            }
+        }
+        if let Python::Examining(examination) = &self.python {
+            moments.push(examination.until());
+        }
+        moments.extend(self.door.next_moment(now));
+        if !self.ending {
+            moments.extend(self.next_wear());
+            let waits = [&self.starts, &self.lives, &self.loads];
+            moments.extend(waits.iter().filter_map(|wait| wait.next(now)));
+        }
+        moments.into_iter().min()
+    }
+}
+
+impl Worker {
+    /// Whether it is to be replaced.
+    pub(super) fn is_to_go(&self, generation: u32) -> bool {
+        self.generation != generation || self.leaving.is_some() || self.worn
+    }
+}

@@ -1,0 +1,100 @@
+//! The client, as the conversation with a worker sees it.
+//!
+//! Runs in: an Apache child. Implemented over httpd's filters in [`crate::child`], and by a fake in
+//! the tests.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use wire::response::{BodyFailure, Head, Level};
+
+use super::failure::Trouble;
+use super::response_head::ResponseHead;
+
+/// What a look for request body has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyRead {
+    /// Bytes have been appended, and more may follow.
+    Some,
+    /// Nothing is here yet.
+    Nothing,
+    /// Bytes may have been appended, and the body is complete.
+    Last,
+    /// The body will not be complete. Bytes may have been appended.
+    Failed(BodyFailure),
+}
+
+/// What follows a piece of the response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// More will, soon.
+    More,
+    /// The end of the response. Everything goes out now: a handler that returns with its response
+    /// still in the filters costs the event MPM a hand-over to another thread.
+    End,
+}
+
+/// The response cannot be written any further: the client left, or a filter refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone;
+
+/// How sending a file went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileSent {
+    /// All of the stretch was sent, as far as can be seen.
+    Whole,
+    /// The file has become shorter meanwhile: bytes are missing.
+    Shrunk,
+}
+
+/// The client side of one request.
+pub trait Client {
+    /// Appends to `into` what is here of the request body, about `at_most` bytes, without waiting.
+    ///
+    /// The first call sends `100 Continue` to a client that waits for it.
+    fn read_body(&mut self, at_most: usize, into: &mut Vec<u8>) -> BodyRead;
+
+    /// The connection's socket, to wait on where a read found nothing. `None` where the request has
+    /// no socket of its own (an HTTP/2 stream).
+    fn socket(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Bytes of the response that go out now without a wait; `None` where there is no socket to tell.
+    fn room(&self) -> Option<usize>;
+
+    /// Whether the client is known to have left, where there is no socket to tell.
+    fn is_gone(&self) -> bool;
+
+    /// Bytes of the response body that have been given to the network.
+    fn bytes_sent(&self) -> u64;
+
+    /// Sends an interim response.
+    fn interim(&mut self, head: &Head<'_>);
+
+    /// Sets status and header fields of the response. Nothing is sent yet.
+    fn head(&mut self, head: &ResponseHead<'_>);
+
+    /// Sets the header fields that survive when httpd makes the response body itself
+    /// (`WSGIErrorOverride`), nothing else.
+    fn error_head(&mut self, head: &ResponseHead<'_>);
+
+    /// Sends bytes of the response body, which are in several pieces; before the first ones the head.
+    /// May wait for the client.
+    fn data(&mut self, pieces: &[&[u8]], then: Then) -> Result<(), Gone>;
+
+    /// Sends a stretch of a regular file.
+    fn file(&mut self, file: OwnedFd, offset: u64, len: u64, then: Then) -> Result<FileSent, Gone>;
+
+    /// Makes everything so far reach the client.
+    fn flush(&mut self) -> Result<(), Gone>;
+
+    /// Ends the response so that the client sees it is not complete, and closes the connection.
+    fn break_off(&mut self);
+
+    /// Ends the connection at once and without a word: the client takes nothing.
+    fn abandon(&mut self);
+
+    /// Writes a record of the application to the request's error log.
+    fn log(&mut self, level: Level, text: &[u8]);
+
+    /// Writes one line about this request to the error log.
+    fn report(&mut self, trouble: &Trouble);
+}

@@ -1,0 +1,484 @@
+//! One conversation with one worker: the request goes out, frames come in, and what they say is
+//! done to the client.
+//!
+//! Runs in: an Apache child. A single loop: everything that has come is dealt with, the request
+//! body is moved on, the socket is read until it is dry, and only then something is waited for.
+//! Nothing in it blocks but that wait, and the client's own filters once the worker is done.
+//!
+//! System calls of a small request over a kept connection: `sendmsg`, `poll`, `recvmsg`. A receive that
+//! waits would do without the `poll`, and cost more: the kernel wakes it also when the worker takes the
+//! request, because there is room for another then. The first `poll` comes before the first receive,
+//! since an answer cannot be there yet; later the socket is read first.
+
+mod delivery;
+mod waiting;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use wire::frame::Kind;
+use wire::response::{decode_head, BodyFailure, End, Fail, Log, Retry, Sent, MAX_INTERIM};
+
+use super::client::Client;
+use super::failure::{Again, Known, Nonsense, Trouble};
+use super::frame_reader::{Filled, Frames, Piece};
+use super::response_body::Body;
+use super::response_buffer::Held;
+use super::response_head;
+use super::worker::{Interest, Peer};
+use super::{Order, Outcome};
+
+/// How long a worker whose response is not wanted any more may go on writing log records.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How a conversation ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The request has been dealt with.
+    Over(Outcome),
+    /// No application code has seen it: it may be sent to another worker.
+    Again(Again),
+}
+
+/// Why the loop stops.
+enum Stop {
+    Turn(Turn),
+    Trouble(Trouble),
+    Gone,
+}
+
+/// How far the response has come.
+enum Phase {
+    /// No head yet.
+    Waiting,
+    /// The head has been given to the client.
+    Relaying(Body),
+    /// Nothing more goes to the client; the worker may finish until then.
+    Discarding(Outcome, Instant),
+}
+
+/// One conversation.
+pub struct Exchange<'x, 'o, P, C> {
+    peer: &'x mut P,
+    client: &'x mut C,
+    order: &'x mut Order<'o>,
+    frames: Frames,
+    phase: Phase,
+    /// Application code may have run.
+    begun: bool,
+    interims: u32,
+    /// What the client does not take yet.
+    held: Held,
+    /// Something of the body has been given to the client.
+    given: bool,
+    /// Bytes that the client's socket is known to have room for: a fresh one has for some.
+    credit: usize,
+    /// When the client last took something that it was slow to take.
+    took: Instant,
+    /// Bytes the client has been given and that may still be in the filters; the head counts as one.
+    unflushed: usize,
+    /// They are to be flushed as soon as the client has room.
+    flush_is_due: bool,
+    /// There is most likely nothing to receive.
+    dry: bool,
+    /// Since when it is the worker's turn.
+    waited_for: Instant,
+    nap: Duration,
+    /// The worker wants to know how the response went.
+    awaited: bool,
+    /// The client has closed its side.
+    leaving: Leaving,
+    /// Since when the worker is known to have the request, for one that came over a kept connection.
+    read_since: Option<Instant>,
+}
+
+/// What is known and told of a client that closes its side of the connection. It may have left, or
+/// may be waiting for the response with nothing more to say: so the application is told, which can
+/// ask, and the response goes on to be sent, which fails soon where nobody is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// It has closed its side. The worker hears of it once it has all of the request body.
+    Seen,
+    Told,
+}
+
+impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
+    /// A conversation over `peer`, a connection on which no other is under way.
+    pub fn new(peer: &'x mut P, client: &'x mut C, order: &'x mut Order<'o>) -> Self {
+        let credit = client.socket().map_or(0, |_| delivery::SIP);
+        Exchange {
+            peer,
+            client,
+            order,
+            frames: Frames::default(),
+            phase: Phase::Waiting,
+            begun: false,
+            interims: 0,
+            held: Held::default(),
+            given: false,
+            credit,
+            took: Instant::now(),
+            unflushed: 0,
+            flush_is_due: false,
+            dry: true,
+            waited_for: Instant::now(),
+            nap: Duration::from_millis(1),
+            awaited: false,
+            leaving: Leaving::No,
+            read_since: None,
+        }
+    }
+
+    /// Whether both sides are through with the request, after a conversation that ended with `turn`, and
+    /// nothing of it is under way.
+    pub fn can_be_kept(&self, turn: &Turn) -> bool {
+        matches!(turn, Turn::Over(Outcome::Complete(end)) if end.kept)
+            && self.frames.are_over()
+            && !self.awaited
+            && self.leaving != Leaving::Told
+            && self.order.upload.leaves_nothing()
+    }
+
+    /// Has the conversation.
+    pub fn converse(&mut self) -> Turn {
+        let stop = match self.send_request() {
+            Err(stop) => stop,
+            Ok(()) => loop {
+                if let Err(stop) = self.step() {
+                    break stop;
+                }
+            },
+        };
+        match stop {
+            Stop::Turn(turn) => {
+                if self.awaited {
+                    self.tell(false);
+                }
+                turn
+            }
+            Stop::Gone => {
+                self.tell(true);
+                Turn::Over(Outcome::Gone)
+            }
+            Stop::Trouble(trouble) => {
+                let outcome = self.end_in(&trouble);
+                if self.awaited {
+                    self.tell(false);
+                }
+                Turn::Over(outcome)
+            }
+        }
+    }
+
+    /// Tells the worker how the response went. Best effort: where the worker has not taken all of
+    /// the request body, these bytes would be taken for a part of it.
+    fn tell(&mut self, aborted: bool) {
+        if self.leaving == Leaving::Told || !self.order.upload.is_settled() {
+            return;
+        }
+        let mut frame = Vec::new();
+        let bytes = self.client.bytes_sent();
+        let aborted = aborted || self.client.is_gone();
+        Sent { aborted, bytes }.append(&mut frame);
+        // A worker that is gone need not know.
+        let _ = self.peer.send(&frame);
+    }
+
+    fn end_in(&mut self, trouble: &Trouble) -> Outcome {
+        match std::mem::replace(&mut self.phase, Phase::Waiting) {
+            // What the client gets was decided before; a worker that dies now changes nothing.
+            Phase::Discarding(outcome, _) => outcome,
+            Phase::Waiting => {
+                if !trouble.text.is_empty() {
+                    self.client.report(trouble);
+                }
+                Outcome::Status(trouble.status)
+            }
+            Phase::Relaying(_) => {
+                self.client.report(trouble);
+                if self.given {
+                    // A client that has got a part gets all that there is. Whether it is still
+                    // there does not matter any more.
+                    let _ = self.give_all(false);
+                }
+                self.client.break_off();
+                Outcome::Broken
+            }
+        }
+    }
+
+    /// Sends the request. Until it is complete no worker can have run it.
+    fn send_request(&mut self) -> Result<(), Stop> {
+        let mut sent = 0;
+        while sent < self.order.message.len() {
+            match self.peer.send(&self.order.message[sent..]) {
+                Ok(more) => sent += more,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut left = self.workers_time();
+                    if left == Duration::ZERO {
+                        return Err(self.silent());
+                    }
+                    if self.peer.is_kept() {
+                        left = left.min(self.time_to_withdraw());
+                        if left == Duration::ZERO {
+                            return Err(self.shut());
+                        }
+                    }
+                    let room = Interest {
+                        to_worker: true,
+                        ..Interest::default()
+                    };
+                    self.wait_for(room, left)?;
+                }
+                Err(error) if is_lost(&error) => return Err(self.shut()),
+                Err(error) => return Err(self.trouble(Trouble::connection, &error)),
+            }
+        }
+        self.waited_for = Instant::now();
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), Stop> {
+        let mut has_all = false;
+        while !has_all && !self.is_full() {
+            match self.frames.next_piece() {
+                Ok(Some(piece)) => self.take(piece)?,
+                Ok(None) => has_all = true,
+                Err(malformed) => return Err(self.nonsense(malformed.into())),
+            }
+        }
+        self.move_body()?;
+        if !has_all || !self.gathers() {
+            self.drain(false)?;
+        }
+        if self.is_full() || (has_all && self.dry) {
+            return self.wait();
+        }
+        if !has_all {
+            return Ok(());
+        }
+        match self.frames.fill(self.peer) {
+            Ok(Filled::Some { dry }) => self.dry = dry,
+            Ok(Filled::Nothing) => self.dry = true,
+            // Its end was there before the request.
+            Ok(Filled::End) if self.peer.is_kept() && self.peer.unread() == Some(true) => {
+                return Err(self.shut());
+            }
+            Ok(Filled::End) => return Err(self.cut(None)),
+            // A worker that closes its socket with the request unread resets the connection; one
+            // that had read it leaves a plain end.
+            Err(error) if is_lost(&error) && !self.begun => return Err(again(Again::Lost)),
+            Err(error) => return Err(self.cut(Some(&error))),
+        }
+        Ok(())
+    }
+
+    /// The connection takes no request: its process has left or is stopped, and what else is kept of
+    /// it is no better.
+    fn shut(&self) -> Stop {
+        self.peer.forget();
+        again(Again::Lost)
+    }
+
+    /// Deals with one piece of the answer.
+    fn take(&mut self, piece: Piece) -> Result<(), Stop> {
+        let (kind, range) = match piece {
+            Piece::Data(part) => {
+                self.waited_for = Instant::now();
+                return self.data(part);
+            }
+            Piece::Frame(kind, range) => (kind, range),
+        };
+        let payload = self.frames.bytes(&range);
+        if kind == Kind::Log {
+            // Does not count as a sign of life: a worker could talk for ever.
+            let record = Log::decode(payload).map_err(|why| self.nonsense(why.into()))?;
+            self.client.log(record.level, record.text);
+            return Ok(());
+        }
+        self.waited_for = Instant::now();
+        if matches!(self.phase, Phase::Discarding(..)) {
+            return match kind {
+                Kind::End | Kind::Fail | Kind::Retry => Err(self.cut(None)),
+                _ => Ok(()),
+            };
+        }
+        match kind {
+            Kind::Retry => {
+                let why = Retry::decode(payload).map_err(|why| self.nonsense(why.into()))?;
+                if self.begun {
+                    return Err(self.disorder("it handed back a request it had begun"));
+                }
+                return Err(again(Again::Handed(why)));
+            }
+            Kind::Fail => {
+                let fail = Fail::decode(payload).map_err(|why| self.nonsense(why.into()))?;
+                if !matches!(self.phase, Phase::Waiting) {
+                    return Err(self.disorder("it reported a failure after the head"));
+                }
+                return Err(Stop::Trouble(Trouble::failed(fail.status, fail.text)));
+            }
+            Kind::End => {
+                let end = End::decode(payload).map_err(|why| self.nonsense(why.into()))?;
+                return Err(self.end(end));
+            }
+            _ => {}
+        }
+        self.begun = true;
+        match kind {
+            Kind::Pull => self.order.upload.pull().map_err(|what| self.disorder(what)),
+            Kind::Interim => self.interim(range),
+            Kind::Head => self.head(range),
+            Kind::File => self.file(range),
+            // The rest was dealt with above, or is refused by `Frames`.
+            _ => Err(self.disorder("unexpected frame")),
+        }
+    }
+
+    fn interim(&mut self, range: std::ops::Range<usize>) -> Result<(), Stop> {
+        self.interims += 1;
+        if !matches!(self.phase, Phase::Waiting) || self.interims > MAX_INTERIM {
+            return Err(self.disorder("it sent an interim response after the head, or too many"));
+        }
+        let head =
+            decode_head(self.frames.bytes(&range)).map_err(|why| self.nonsense(why.into()))?;
+        response_head::check_interim(&head).map_err(|why| self.unfit(&why))?;
+        self.client.interim(&head);
+        Ok(())
+    }
+
+    fn head(&mut self, range: std::ops::Range<usize>) -> Result<(), Stop> {
+        if !matches!(self.phase, Phase::Waiting) {
+            return Err(self.disorder("it sent a second head"));
+        }
+        let head =
+            decode_head(self.frames.bytes(&range)).map_err(|why| self.nonsense(why.into()))?;
+        let longest = self.order.limits.header_field;
+        if let Some((name, value)) = head
+            .fields()
+            .find(|(name, value)| name.len() + value.len() > longest)
+        {
+            let trouble = Trouble::long_field(self.order.group, name, value.len(), longest);
+            return Err(Stop::Trouble(trouble));
+        }
+        let head = response_head::check(head).map_err(|why| self.unfit(&why))?;
+        let until = Instant::now() + self.order.limits.silence;
+        if self.order.error_override && head.status() >= 400 {
+            self.client.error_head(&head);
+            self.phase = Phase::Discarding(Outcome::Status(head.status()), until);
+            return Ok(());
+        }
+        if let Some(location) = head.local_redirect().filter(|_| self.order.may_redirect) {
+            self.phase = Phase::Discarding(Outcome::Redirect(location.to_vec()), until);
+            return Ok(());
+        }
+        self.client.head(&head);
+        self.unflushed += 1;
+        self.phase = Phase::Relaying(Body {
+            declared: head.content_length,
+            sent: 0,
+            dropped: 0,
+            may_be_short: self.order.head_only || head.is_bodiless(),
+            ended: false,
+        });
+        Ok(())
+    }
+
+    /// Moves the request body: from the client what is here, to the worker what it takes.
+    fn move_body(&mut self) -> Result<(), Stop> {
+        loop {
+            if self.order.upload.awaits_client() {
+                match self.order.upload.read(self.client) {
+                    Ok(true) => self.nap = Duration::from_millis(1),
+                    Ok(false) => return Ok(()),
+                    Err(failure) => self.body_failed(failure),
+                }
+            }
+            if !self.push_body()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends the worker of the body what it takes. Whether it took anything.
+    fn push_body(&mut self) -> Result<bool, Stop> {
+        match self.order.upload.push(self.peer) {
+            Ok(taken) => {
+                if taken {
+                    self.waited_for = Instant::now();
+                }
+                Ok(taken)
+            }
+            Err(error) => Err(self.trouble(Trouble::connection, &error)),
+        }
+    }
+
+    /// Reads of the body what is here although nobody has asked for it yet.
+    fn read_ahead(&mut self) {
+        if let Err(failure) = self.order.upload.read(self.client) {
+            self.body_failed(failure);
+        }
+    }
+
+    /// The body will not be complete. Before a head this decides the response; the application is
+    /// told all the same, and its last words are heard.
+    fn body_failed(&mut self, failure: BodyFailure) {
+        let trouble = Trouble::upload(failure);
+        self.client.report(&trouble);
+        if matches!(self.phase, Phase::Waiting) {
+            let outcome = Outcome::Status(trouble.status);
+            self.phase = Phase::Discarding(outcome, Instant::now() + LAST_WORDS);
+        }
+    }
+
+    fn known(&self) -> Known {
+        let (head, body) = match &self.phase {
+            Phase::Relaying(body) => (true, body.sent),
+            _ => (false, 0),
+        };
+        Known {
+            unread: self.peer.unread(),
+            answered: self.frames.have_begun(),
+            reading: self.order.upload.is_pulled(),
+            head,
+            body,
+        }
+    }
+
+    fn silent(&self) -> Stop {
+        let limit = self.order.limits.silence;
+        Stop::Trouble(Trouble::silent(self.order.group, limit, self.known()))
+    }
+
+    fn cut(&self, error: Option<&io::Error>) -> Stop {
+        Stop::Trouble(Trouble::cut(self.order.group, self.known(), error))
+    }
+
+    fn nonsense(&self, why: Nonsense) -> Stop {
+        Stop::Trouble(Trouble::malformed(self.order.group, why))
+    }
+
+    fn disorder(&self, what: &'static str) -> Stop {
+        self.nonsense(Nonsense::Order(what))
+    }
+
+    fn unfit(&self, why: &response_head::Unfit) -> Stop {
+        Stop::Trouble(Trouble::unfit(self.order.group, why))
+    }
+
+    fn trouble(&self, make: fn(&[u8], &io::Error) -> Trouble, error: &io::Error) -> Stop {
+        Stop::Trouble(make(self.order.group, error))
+    }
+}
+
+fn again(why: Again) -> Stop {
+    Stop::Turn(Turn::Again(why))
+}
+
+fn is_lost(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
+}

@@ -1,0 +1,400 @@
+//! The response on its way to the client: at once while the client takes it, held here while it
+//! does not, so that a worker's thread never waits for a client that fits into the bound.
+//!
+//! Runs in: an Apache child, as a part of [`Exchange`]. httpd's filters wait for a client that does
+//! not read, and while they wait nobody takes what the worker sends. So as long as the worker is not
+//! done they are given only what the client's socket has room for. Once it is done they may wait:
+//! that is between httpd and the client.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use wire::response::{End, File as FilePart};
+
+use super::super::client::{Client, FileSent, Gone, Then};
+use super::super::failure::Trouble;
+use super::super::frame_reader::Part;
+use super::super::response_body::sendable;
+use super::super::response_buffer::Stretch;
+use super::super::worker::{Interest, Peer};
+use super::super::Outcome;
+use super::{Exchange, Phase, Stop, Turn};
+
+/// Bytes given to a client at once while it may not be reading: less than a socket that is ready
+/// for writing has room for.
+pub(super) const SIP: usize = 16 << 10;
+/// Bytes that are put together, where they are here already, before the client is given them: each
+/// call of httpd's filters costs a chunk and packets of its own.
+const GATHER: usize = 256 << 10;
+
+/// A pause of the worker that clients notice.
+const NOTICED: Duration = Duration::from_millis(500);
+
+impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
+    /// Takes bytes of the body.
+    pub(super) fn data(&mut self, mut part: Part) -> Result<(), Stop> {
+        let body = match &mut self.phase {
+            Phase::Relaying(body) => body,
+            Phase::Discarding(..) => return Ok(()),
+            Phase::Waiting => return Err(self.disorder("it sent a body before a head")),
+        };
+        let admitted = body.admit(part.len() as u64) as usize;
+        part.truncate(admitted);
+        let ending = match self.frames.end_follows() {
+            Some(end) => !end.broken && !body.is_short(),
+            None => false,
+        };
+        // With its end here the worker is done, and httpd may wait for the client; unless the
+        // client is still sending, and reads only afterwards. Pieces that are here together go
+        // together.
+        let at_once = ending && !self.order.upload.may_be_coming();
+        let more = self.frames.data_follows() || !(self.dry || ending);
+        let alone = self.held.is_empty() && !more;
+        if !alone || !(at_once || self.fits(admitted)) {
+            self.hold(part);
+            return Ok(());
+        }
+        if admitted == 0 && !ending {
+            return Ok(());
+        }
+        self.give(Given::Part(part), ending)
+    }
+
+    /// Takes a stretch of a file.
+    pub(super) fn file(&mut self, range: Range<usize>) -> Result<(), Stop> {
+        let part =
+            FilePart::decode(self.frames.bytes(&range)).map_err(|why| self.nonsense(why.into()))?;
+        let Some(file) = self.frames.take_file() else {
+            return Err(self.disorder("it sent a file without its descriptor"));
+        };
+        let Phase::Relaying(body) = &mut self.phase else {
+            return Err(self.disorder("it sent a file before a head"));
+        };
+        let (file, size) = match sendable(file) {
+            Ok(file) => file,
+            Err(why) => {
+                return Err(Stop::Trouble(Trouble::not_a_file(self.order.group, &why)));
+            }
+        };
+        // Counted as far as the file goes: one that has become shorter makes a broken response.
+        let there = part.len.min(size.saturating_sub(part.offset));
+        let admitted = body.admit(there);
+        let shrunk = there < part.len && !body.may_be_short;
+        let ending = match self.frames.end_follows() {
+            Some(end) => !end.broken && !shrunk && !body.is_short(),
+            None => false,
+        };
+        let stretch = Stretch {
+            file,
+            offset: part.offset,
+            len: admitted,
+        };
+        if ending && self.held.is_empty() {
+            return self.give(Given::File(stretch), true);
+        }
+        if admitted > 0 {
+            self.wait_starts();
+            self.held.push_file(stretch);
+        }
+        if shrunk {
+            return Err(self.shrunk());
+        }
+        Ok(())
+    }
+
+    /// The worker is done.
+    pub(super) fn end(&mut self, end: End) -> Stop {
+        let group = self.order.group;
+        self.awaited = end.awaited;
+        let Phase::Relaying(body) = &self.phase else {
+            return self.disorder("it ended a response that had not begun");
+        };
+        if end.broken {
+            return Stop::Trouble(Trouble::ended_broken(group, body.sent));
+        }
+        if body.is_short() {
+            let declared = body.declared.unwrap_or(body.sent);
+            return Stop::Trouble(Trouble::short(group, declared, body.sent));
+        }
+        if body.dropped > 0 {
+            let long = Trouble::long(group, body.sent, body.dropped);
+            self.client.report(&long);
+        }
+        if !body.ended {
+            self.order.upload.abandon();
+            if let Err(stop) = self.give_all(true) {
+                return stop;
+            }
+        }
+        Stop::Turn(Turn::Over(Outcome::Complete(end)))
+    }
+
+    /// Whether the client takes `len` more bytes without waiting, as far as is known.
+    fn fits(&mut self, len: usize) -> bool {
+        self.room(len).is_some_and(|room| len <= room)
+    }
+
+    /// Bytes that the client takes without waiting, asked anew where less than `wanted` is known of.
+    fn room(&mut self, wanted: usize) -> Option<usize> {
+        if wanted > self.credit {
+            self.credit = self.client.room()?;
+        }
+        Some(self.credit)
+    }
+
+    fn hold(&mut self, part: Part) {
+        if part.is_empty() {
+            return;
+        }
+        self.wait_starts();
+        match part {
+            Part::Among(_) => self.held.push(self.frames.body(&part)),
+            Part::Block(range) => {
+                let block = self.frames.take_block();
+                if let Some(block) = self.held.push_block(block, range) {
+                    self.frames.recycle(block);
+                }
+            }
+        }
+    }
+
+    fn wait_starts(&mut self) {
+        if self.held.is_empty() {
+            self.took = Instant::now();
+        }
+    }
+
+    /// Whether as much is held as may be: nothing is taken from the worker then.
+    pub(super) fn is_full(&self) -> bool {
+        // A response of just this size is taken with its end.
+        self.held.len() > self.order.limits.held
+    }
+
+    /// Whether the client's socket decides how it goes on.
+    pub(super) fn awaits_room(&self) -> bool {
+        (!self.held.is_empty() || self.flush_is_due) && self.client.socket().is_some()
+    }
+
+    /// What is left of the client's time to take something.
+    pub(super) fn clients_time(&self) -> Duration {
+        self.order.limits.reader.saturating_sub(self.took.elapsed())
+    }
+
+    /// Gives the client of what is held as much as it takes without waiting. With `ready` its socket
+    /// was found ready, which is room for a sip.
+    pub(super) fn drain(&mut self, ready: bool) -> Result<(), Stop> {
+        let was_full = self.is_full();
+        let mut sure = if ready { SIP } else { 0 };
+        if self.flush_is_due && ready && self.held.is_empty() {
+            return self.flush();
+        }
+        while !self.held.is_empty() {
+            // A file counts as one byte: nobody knows how httpd sends it.
+            let wanted = self.held.len().max(1);
+            let Some(room) = self.room(wanted) else {
+                // Nobody can say when an HTTP/2 stream has room: httpd waits for it.
+                return match was_full {
+                    true => self.give_all(false),
+                    false => Ok(()),
+                };
+            };
+            let room = room.max(std::mem::take(&mut sure));
+            // Crumbs would cost more than they are worth.
+            if room < SIP.min(wanted) {
+                break;
+            }
+            self.give_held(room, false)?;
+        }
+        if was_full && !self.is_full() {
+            self.waited_for = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Whether more is waited for before the client is given what there is: it is most likely here.
+    pub(super) fn gathers(&self) -> bool {
+        !self.dry && self.held.len() < GATHER && !self.is_full()
+    }
+
+    /// Gives the client all that is held, however long that takes, and with `ending` the end.
+    pub(super) fn give_all(&mut self, ending: bool) -> Result<(), Stop> {
+        let mut ended = false;
+        while !self.held.is_empty() {
+            let most = match self.order.upload.may_be_coming() {
+                true => SIP,
+                false => usize::MAX,
+            };
+            self.let_client_read()?;
+            // A file with its end: httpd answers ranges of it. Of several pieces of an iterable the
+            // end stays apart, so that they are chunks whether or not they came together.
+            ended = ending && self.held.file_is_first() && self.held.is_last();
+            self.give_held(most, ended)?;
+        }
+        if ending && !ended {
+            self.give(Given::Nothing, true)?;
+        }
+        self.waited_for = Instant::now();
+        Ok(())
+    }
+
+    /// Gives the client of what is held `most` bytes, or the file that is its turn.
+    fn give_held(&mut self, most: usize, ending: bool) -> Result<(), Stop> {
+        match self.held.take_file() {
+            Some(stretch) => self.give(Given::File(stretch), ending)?,
+            None => self.give(Given::Held(most), ending)?,
+        }
+        self.took = Instant::now();
+        Ok(())
+    }
+
+    /// Hands a piece of the response to httpd.
+    fn give(&mut self, what: Given, ending: bool) -> Result<(), Stop> {
+        let then = if ending { Then::End } else { Then::More };
+        if let Phase::Relaying(body) = &mut self.phase {
+            body.ended = ending;
+        }
+        self.given = true;
+        let len = match what {
+            Given::Nothing => {
+                self.client.data(&[], then)?;
+                0
+            }
+            Given::Part(part) => {
+                self.client.data(&[self.frames.body(&part)], then)?;
+                part.len()
+            }
+            Given::Held(most) => {
+                let pieces = self.held.front(most);
+                let len = pieces.iter().map(|piece| piece.len()).sum();
+                self.client.data(&pieces, then)?;
+                self.held.advance(len, |memory| self.frames.recycle(memory));
+                len
+            }
+            Given::File(stretch) => {
+                let Stretch { file, offset, len } = stretch;
+                self.let_client_read()?;
+                if self.client.file(file, offset, len, then)? == FileSent::Shrunk {
+                    return Err(self.shrunk());
+                }
+                usize::try_from(len).unwrap_or(usize::MAX)
+            }
+        };
+        self.credit = self.credit.saturating_sub(len);
+        if ending {
+            return Ok(());
+        }
+        self.unflushed = self.unflushed.saturating_add(len);
+        if self.unflushed >= self.order.limits.flush_bytes {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn shrunk(&self) -> Stop {
+        let why = "the file is shorter than what was to be sent of it";
+        Stop::Trouble(Trouble::not_a_file(self.order.group, why))
+    }
+
+    /// How long the worker may pause before the client gets what there is. Longer in two cases,
+    /// until the pause is one that a person notices: a head by itself, since httpd's filters answer
+    /// ranges and count lengths only where they see all of a response together; and much for an
+    /// HTTP/2 stream, of which nobody can say whether it has room, and where it has not the worker
+    /// would wait for its client.
+    pub(super) fn flush_delay(&self) -> Duration {
+        let usual = self.order.limits.flush_delay;
+        let head_alone = !self.given && self.held.is_empty();
+        let much = self.client.socket().is_none() && self.held.len() > SIP;
+        if head_alone || much {
+            usual.max(NOTICED)
+        } else {
+            usual
+        }
+    }
+
+    /// The worker has paused: what there is goes to the client, as soon as that costs no wait.
+    pub(super) fn pause(&mut self) -> Result<(), Stop> {
+        match self.client.room() {
+            Some(room) => {
+                self.flush_is_due = true;
+                self.took = Instant::now();
+                // Filters may add to what they have held back.
+                if room >= SIP && self.held.is_empty() {
+                    self.flush()?;
+                }
+                Ok(())
+            }
+            None => {
+                self.give_all(false)?;
+                self.flush()
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Stop> {
+        self.let_client_read()?;
+        self.client.flush()?;
+        self.took = Instant::now();
+        self.unflushed = 0;
+        self.flush_is_due = false;
+        Ok(())
+    }
+
+    /// The client has taken nothing for too long.
+    pub(super) fn stalled(&mut self) -> Stop {
+        let given = match &self.phase {
+            Phase::Relaying(body) => body.sent.saturating_sub(self.held.len() as u64),
+            _ => 0,
+        };
+        let limit = self.order.limits.reader;
+        self.client.report(&Trouble::client_stalled(limit, given));
+        self.client.abandon();
+        Stop::Gone
+    }
+
+    /// Where the client may still be sending its body, waits until it takes more of the response,
+    /// and reads of the body meanwhile. Without this a client that reads only after it has sent
+    /// everything, and a child that reads only after it has sent everything, wait for each other.
+    fn let_client_read(&mut self) -> Result<(), Stop> {
+        let since = Instant::now();
+        while self.order.upload.may_be_coming() && self.client.socket().is_some() {
+            let left = self.order.limits.reader.saturating_sub(since.elapsed());
+            let interest = Interest {
+                from_worker: false,
+                to_worker: self.order.upload.awaits_worker(),
+                from_client: self.order.upload.has_room(),
+                to_client: true,
+                ..Interest::default()
+            };
+            let ready = self.wait_for(interest, left)?;
+            if ready.to_client || ready.is_empty() {
+                // At the limit httpd's own filters decide what becomes of the client.
+                return Ok(());
+            }
+            if ready.from_client {
+                self.read_ahead();
+            }
+            if ready.to_worker {
+                self.push_body()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A piece of the response.
+enum Given {
+    /// Nothing but its end.
+    Nothing,
+    /// What has just come.
+    Part(Part),
+    /// So many bytes at most of what is held.
+    Held(usize),
+    /// A stretch of a file.
+    File(Stretch),
+}
+
+impl From<Gone> for Stop {
+    fn from(_: Gone) -> Stop {
+        Stop::Gone
+    }
+}

@@ -1,0 +1,205 @@
+//! Carrying one request to a worker and its response back to the client.
+//!
+//! Runs in: an Apache child, on the thread that serves the request, from the moment the request
+//! message is written until the response is complete or given up. Nothing here outlives the
+//! request, and nothing here knows httpd: the client is a [`Client`], the worker a [`Peer`], so a
+//! hostile worker can be played by a test or a fuzzer.
+//!
+//! The rules that keep a worker in its box (reliability T1 to T5):
+//! - every frame is bounded before it is buffered, and one that makes no sense ends the
+//!   conversation: 502, one log line, socket closed;
+//! - a response is complete only with its `End`; anything else is made visible to the client;
+//! - the head is checked again here, and what belongs to the connection never passes;
+//! - every wait has a limit, and the worker's log records do not push it back;
+//! - a request that application code may have seen is never sent twice.
+
+pub mod client;
+pub mod conversation;
+pub mod failure;
+pub mod frame_reader;
+pub mod response_body;
+mod response_buffer;
+pub mod response_head;
+pub mod upload;
+pub mod worker;
+
+use std::time::{Duration, Instant};
+
+use client::Client;
+use conversation::{Exchange, Turn};
+use failure::{Again, Trouble};
+use upload::Upload;
+use wire::response::End;
+use worker::{Dial, DialError, Peer, Way};
+
+/// What the conversation may take, from the group's options and httpd's `Timeout`.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// `connect-timeout=`: how long a full listen queue or a missing listener is waited out.
+    pub connect: Duration,
+    /// How long after a worker handed the request back a successor is waited for, in all.
+    pub successor: Duration,
+    /// `socket-timeout=`: longest silence of the worker where it is the worker's turn.
+    pub silence: Duration,
+    /// `Timeout`: longest silence of a client that owes the rest of its body.
+    pub client: Duration,
+    /// `response-socket-timeout=`: how long a client may take nothing of its response.
+    pub reader: Duration,
+    /// `response-flush-delay=`: how long a dry socket is waited on before the client gets what
+    /// there is.
+    pub flush_delay: Duration,
+    /// Bytes that may wait for a flush.
+    pub flush_bytes: usize,
+    /// `response-buffer-size=`: bytes held for a client that does not take them.
+    pub held: usize,
+    /// `header-buffer-size=`: longest single header field, name and value.
+    pub header_field: usize,
+}
+
+/// A request ready to be carried.
+#[derive(Debug)]
+pub struct Order<'a> {
+    /// Name of the process group, for messages.
+    pub group: &'a [u8],
+    /// The whole `Request` frame.
+    pub message: &'a [u8],
+    /// What of the body did not travel in the message.
+    pub upload: Upload,
+    /// The response has no body whatever its head says: the client asked with HEAD.
+    pub head_only: bool,
+    /// `WSGIErrorOverride On`.
+    pub error_override: bool,
+    /// A `200` with a local `Location` is answered from that URL. Not for a request that is itself
+    /// such an answer: one hop is allowed.
+    pub may_redirect: bool,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// How it ended, for the handler.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The client has the whole response.
+    Complete(End),
+    /// The client has a part of it and has been made to see that.
+    Broken,
+    /// The client left, or httpd's filters refused more.
+    Gone,
+    /// Nothing has been sent: httpd answers with this status.
+    Status(u16),
+    /// Nothing has been sent: httpd answers from this local URL.
+    Redirect(Vec<u8>),
+}
+
+/// Carries `order` to a worker behind `dial` and the response back to `client`.
+///
+/// What went wrong has been told to [`Client::report`] when this returns.
+pub fn carry<D: Dial, C: Client>(dial: &mut D, client: &mut C, mut order: Order<'_>) -> Outcome {
+    let mut handed_back = HandedBack::default();
+    let mut way = Way::Any;
+    loop {
+        let mut peer = match connect(dial, &order, way) {
+            Ok(peer) => peer,
+            Err(trouble) => return refuse(client, &trouble),
+        };
+        let is_kept = peer.is_kept();
+        let mut exchange = Exchange::new(&mut peer, client, &mut order);
+        let turn = exchange.converse();
+        let is_left = exchange.can_be_kept(&turn);
+        let why = match turn {
+            Turn::Over(Outcome::Complete(end)) => {
+                if is_left {
+                    dial.keep(peer, end.pid);
+                }
+                return Outcome::Complete(end);
+            }
+            Turn::Over(outcome) => return outcome,
+            Turn::Again(why) => why,
+        };
+        // Closed before another is made.
+        drop(peer);
+        way = Way::New;
+        if is_kept && why == Again::Lost {
+            // That is how workers say that they have no thread to spare, or had closed it before.
+            continue;
+        }
+        match handed_back.next_pause(why, order.limits.successor) {
+            Some(pause) => std::thread::sleep(pause),
+            None => {
+                let trouble = Trouble::handed_back(order.group, handed_back.times, why);
+                return refuse(client, &trouble);
+            }
+        }
+    }
+}
+
+fn refuse<C: Client>(client: &mut C, trouble: &Trouble) -> Outcome {
+    client.report(trouble);
+    Outcome::Status(trouble.status)
+}
+
+/// Connects, waiting where it makes sense to: for room in the listen queue, and for a listener that
+/// is being set up. A path that does not exist or may not be used will not mend itself in time.
+fn connect<D: Dial>(dial: &mut D, order: &Order<'_>, way: Way) -> Result<D::Peer, Trouble> {
+    let started = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let left = order.limits.connect.saturating_sub(started.elapsed());
+        match dial.dial(left, way) {
+            Ok(peer) => return Ok(peer),
+            Err(DialError::Later(_)) if left > Duration::ZERO => {
+                std::thread::sleep(pause.min(left));
+                pause = (pause * 2).min(Duration::from_millis(50));
+            }
+            Err(DialError::Later(error)) => {
+                return Err(Trouble::no_listener(
+                    order.group,
+                    order.limits.connect,
+                    &error,
+                ));
+            }
+            Err(DialError::Never(error)) => {
+                return Err(Trouble::unreachable(order.group, &dial.place(), &error));
+            }
+        }
+    }
+}
+
+/// How often and since when a request has come back unread.
+#[derive(Debug, Default)]
+struct HandedBack {
+    first: Option<Instant>,
+    times: u32,
+    /// Of these, how often because a worker went without a word.
+    lost: u32,
+}
+
+impl HandedBack {
+    /// Workers hand a request back at once, so time is the bound that counts; this one only keeps a
+    /// worker that lies from filling the log and the processor.
+    const MOST: u32 = 1000;
+    /// A worker that goes without a word may have died of this very request, while it loaded the
+    /// script: no more of them are spent on it.
+    const MOST_LOST: u32 = 10;
+
+    /// How long to wait before the next try; `None` when there is to be none.
+    ///
+    /// The first tries follow at once: each idle thread of a leaving worker hands back at most one
+    /// request. After that a successor is being started, and looking often would only slow it down.
+    fn next_pause(&mut self, why: Again, patience: Duration) -> Option<Duration> {
+        let first = *self.first.get_or_insert_with(Instant::now);
+        self.times += 1;
+        self.lost += u32::from(why == Again::Lost);
+        let too_often = self.times > Self::MOST || self.lost >= Self::MOST_LOST;
+        if too_often || first.elapsed() >= patience {
+            return None;
+        }
+        Some(match self.times {
+            ..=2 => Duration::ZERO,
+            times => Duration::from_millis(1 << (times - 3).min(5)),
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;
