@@ -95,9 +95,9 @@ def test_log_numbers_are_written_in_their_registry_alone():
 
 
 def rows():
-    """The names of the differences: what stands in backquotes in a row's first column."""
+    """The names of the differences: what stands in backquotes at the head of an item."""
     text = (ROOT / "DIFFERENCES.md").read_text()
-    return re.findall(r"^\| `([a-z0-9-]+)` \|", text, re.M)
+    return re.findall(r"^- `([a-z0-9-]+)`$", text, re.M)
 
 
 def marks():

@@ -46,8 +46,10 @@ def _obstacle(path):
     at = "/"
     for step in real.split("/")[1:]:
         if not os.access(at, os.X_OK):
+            # Root's home is closed for good reason: nobody is told to open it.
+            allow = "Move" if at == "/root" else f"Allow it (chmod o+x {at}), or move"
             return (
-                f"user {user} may not enter {described(at)}. Allow it (chmod o+x {at}), or move "
+                f"user {user} may not enter {described(at)}. {allow} "
                 "what is below to a place the user may enter, such as /srv"
             )
         at = os.path.join(at, step)

@@ -57,6 +57,11 @@ impl Obstacle {
         match self {
             Self::Missing { at } => format!("{} does not exist", at.display()),
             Self::NotADirectory { at } => format!("{} is not a directory", at.display()),
+            // Root's home is closed for good reason: nobody is told to open it.
+            Self::Closed { directory } if directory == Path::new("/root") => format!(
+                "{who} may not enter {}. Move what is below to a place {who} may enter, such as /srv",
+                Owned(directory)
+            ),
             Self::Closed { directory } => format!(
                 "{who} may not enter {}. Allow it (chmod o+x {}), or move what is below to a \
                  place {who} may enter, such as /srv",
@@ -206,5 +211,15 @@ mod tests {
         .told_to("user1");
         assert!(told.contains("user1 may not enter /, which is mode 0755 owned by root:root"));
         assert!(told.contains("chmod o+x /)"), "{told}");
+    }
+
+    #[test]
+    fn nobody_is_told_to_open_the_home_of_root() {
+        let told = Obstacle::Closed {
+            directory: "/root".into(),
+        }
+        .told_to("user1");
+        assert!(!told.contains("chmod"), "{told}");
+        assert!(told.contains("Move what is below to a place user1 may enter"));
     }
 }
