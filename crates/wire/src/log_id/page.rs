@@ -9,13 +9,13 @@ const HEAD: &str = "\
 <!-- Made by `cargo run -p wsgi-wire --example errors-page` from crates/wire/src/log_id. -->
 # Numbers in the error log
 
-Each line of mod_wsgi that somebody may have to act on begins with a number. Those up to 0210 are
-those of the C module mod_wsgi 6.1.1, for the same event; those from 0300 on are of this one. A number never
-changes its meaning.
+A line of the error log that somebody may have to act on begins with a number. Numbers up to 0210
+are those of the C module mod_wsgi 6.1.1, for the same event. Numbers from 0300 on are new here. A
+number never changes its meaning.
 
-What httpd writes in front of the number, and what belongs to a virtual host's log and what to the
-main one, is in [guides/logging.md](guides/logging.md). Symptoms, and the lines to look for, are in
-[guides/troubleshooting.md](guides/troubleshooting.md).
+[guides/logging.md](guides/logging.md) explains what httpd writes in front of the number, and which
+line is in which log. [guides/troubleshooting.md](guides/troubleshooting.md) lists symptoms and the
+lines to look for.
 
 ";
 
@@ -53,10 +53,34 @@ fn section(event: &Event) -> String {
         event.id,
         short(event),
         event.level,
-        event.when,
+        filled(event.when),
         event.example,
-        event.mend,
+        filled(event.mend),
     )
+}
+
+/// `text` with lines of at most 100 characters; paragraphs are kept.
+pub fn filled(text: &str) -> String {
+    let mut filled = String::new();
+    for paragraph in text.split("\n\n") {
+        if !filled.is_empty() {
+            filled.push_str("\n\n");
+        }
+        let mut column = 0;
+        for word in paragraph.split_whitespace() {
+            let length = word.chars().count();
+            if column > 0 && column + 1 + length > 100 {
+                filled.push('\n');
+                column = 0;
+            } else if column > 0 {
+                filled.push(' ');
+                column += 1;
+            }
+            filled.push_str(word);
+            column += length;
+        }
+    }
+    filled
 }
 
 #[cfg(test)]
