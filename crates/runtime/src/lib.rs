@@ -3,18 +3,18 @@
 //! A Python extension for every CPython from 3.10 on. A worker process is that Python itself,
 //! started by the supervisor with a line that imports this library and calls `main()`.
 //!
-//! | module | holds |
+//! | floor | holds |
 //! |---|---|
-//! | [`exchange`] | one request and its answer, without Python: what may be said when |
-//! | [`python`] | the door to Python, the only unsafe code |
-//! | [`worker`] | the process: threads, the connections they take, coming up and leaving |
-//! | [`process_log`] | descriptor 2 |
-//! | [`scoreboard`] | what the supervisor can see of it |
-//! | [`fork`] | what a process forked by the application must leave alone |
+//! | [`process`] | what belongs to the whole process: descriptor 2, the scoreboard, forks |
+//! | [`python`] | the CPython door, the only unsafe code |
+//! | [`exchange`] | one request and its response, without Python |
+//! | [`wsgi`] | the WSGI adapter: environ, streams, the application's call, its scripts |
+//! | [`worker`] | threads, the connections they take, limits, start and end of the process |
+//!
+//! A floor imports only those above it in this list; `scripts/floors` checks it.
 
 pub mod exchange;
-pub mod fork;
-pub mod process_log;
+pub mod process;
 pub mod python;
-pub mod scoreboard;
 pub mod worker;
+pub mod wsgi;

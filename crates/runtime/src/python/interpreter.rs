@@ -13,7 +13,7 @@ use pyo3::ffi;
 
 use super::gil_wait;
 use super::object::{Gil, Object, Raised};
-use super::state::{Settings, State};
+use crate::wsgi::state::{Settings, State};
 
 /// One interpreter.
 pub struct Interpreter {

@@ -4,21 +4,12 @@
 //!
 //! Only `pyo3::ffi` is used, and nothing of what PyO3 keeps in process-global statics: one process
 //! holds several interpreters, and an object of one must never be seen in another. What an
-//! interpreter owns stands in its [`state::State`]; a thread enters it through its own
+//! interpreter owns stands in its [`crate::wsgi::state::State`]; a thread enters it through its own
 //! [`interpreter::Seat`]; a [`object::Gil`] is the proof of being inside.
 
-pub mod application;
-pub mod calls;
-pub mod environ;
-pub mod errors;
-pub mod events;
-pub mod functions;
 pub mod gil_wait;
-pub mod input;
 pub mod interpreter;
 pub mod module;
 pub mod object;
-pub mod scripts;
-pub mod state;
 pub mod threads;
 pub mod types;

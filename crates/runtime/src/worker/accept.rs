@@ -27,8 +27,8 @@ use os::{clock, descriptor, socket};
 use wire::log_id::CONNECTION_DROPPED;
 
 use super::idle_threads::{Busy, Contending, Roster};
-use crate::fork::Moment;
-use crate::process_log;
+use crate::process::fork::Moment;
+use crate::process::process_log;
 
 /// How long a peer may take to begin its first request, in microseconds: a child sends in the
 /// moment it has connected.

@@ -17,7 +17,7 @@ use wire::frame::{self, Kind, HEAD_LEN};
 
 use super::accept::Visitor;
 use crate::exchange::frame_writer::Stream;
-use crate::fork;
+use crate::process::fork;
 
 /// How much longer than the limit a part of the request body is waited for. Apache keeps the same
 /// limit towards the client and says how it ended, which is to come first.

@@ -21,7 +21,7 @@ use super::accept::Lookout;
 use super::signal_subscribers::Notices;
 use super::time_limits::Watch;
 use super::{limit, Worker};
-use crate::process_log;
+use crate::process::process_log;
 
 /// How long the supervisor may take to say what this worker is to be.
 const SETUP_LIMIT: Duration = Duration::from_secs(30);

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use os::clock;
 
+use crate::process::scoreboard;
 use crate::python::interpreter::{Interpreter, Seat};
-use crate::scoreboard;
 
 /// Between two attempts. With the time for a second look it stays below a second.
 const PAUSE: Duration = Duration::from_millis(700);

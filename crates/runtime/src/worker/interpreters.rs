@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use wire::control::WorkerSetup;
 
 use crate::python::interpreter::{describe, Interpreter, Seat};
-use crate::python::state::Settings;
+use crate::wsgi::state::Settings;
 
 /// Most sub-interpreters of a process: the names may come from requests (`%{HOST}`).
 const MOST: usize = 256;

@@ -36,13 +36,13 @@ use wire::control::{FromWorker, Leaving, WorkerSetup, MAX_REPERTOIRE};
 use wire::log_id::{ENDED_BY_DEFECT, NOT_COME_UP, NOT_STARTED_BY_HAND};
 use wire::request::Prologue;
 
-use crate::fork;
-use crate::process_log;
+use crate::process::fork;
+use crate::process::process_log;
+use crate::process::scoreboard;
 use crate::python::interpreter::{describe, Interpreter, Seat};
-use crate::python::state::Settings;
 use crate::python::threads as threads_of_python;
 use crate::python::types::panic_text;
-use crate::scoreboard;
+use crate::wsgi::state::Settings;
 
 /// The group's listening socket.
 const LISTENER: i32 = 3;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::python::interpreter::{Interpreter, Seat};
 use crate::python::object::Gil;
-use crate::python::scripts;
+use crate::wsgi::scripts;
 
 use super::interpreters::Seating;
 use super::{request, Worker};

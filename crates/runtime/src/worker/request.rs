@@ -22,13 +22,13 @@ use crate::exchange::frame_writer::{Frames, Stream};
 use crate::exchange::request_body::Body;
 use crate::exchange::response::Last;
 use crate::exchange::{Exchange, Facts};
-use crate::process_log;
-use crate::python::application::{self, Task};
+use crate::process::process_log;
+use crate::process::scoreboard::Shown;
 use crate::python::gil_wait;
 use crate::python::interpreter::{describe, Access, Interpreter};
 use crate::python::object::Gil;
-use crate::python::scripts::{self, Resolution, Version, Wanted};
-use crate::scoreboard::Shown;
+use crate::wsgi::application::{self, Task};
+use crate::wsgi::scripts::{self, Resolution, Version, Wanted};
 
 /// Memory of a thread that serves one request after the other.
 pub struct Memory {

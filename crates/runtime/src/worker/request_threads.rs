@@ -26,8 +26,8 @@ use super::connection::{Connection, Look, Taken};
 use super::interpreters::Sub;
 use super::request::{handle, Accepted, Desk, Handled, Memory};
 use super::{limit, Worker};
+use crate::process::{fork, process_log};
 use crate::python::interpreter::{Access, Seat};
-use crate::{fork, process_log};
 
 /// What Python needs at most for its recursion limit, and threads have by default elsewhere.
 const STACK: usize = 8 << 20;

@@ -12,10 +12,10 @@ use wire::request::Request;
 
 use super::connection::Connection;
 use crate::exchange::Exchange;
+use crate::process::scoreboard;
 use crate::python::interpreter::Interpreter;
 use crate::python::object::{Gil, Object};
 use crate::python::threads::Ident;
-use crate::scoreboard;
 
 /// Most bytes shown of a request's URL.
 const MOST: usize = 512;

@@ -16,7 +16,7 @@ use wire::control::{FromWorker, ToWorker, WorkerSetup};
 use super::control::Control;
 use super::interpreters::{Groups, Seating};
 use super::{limit, request, Unusable};
-use crate::process_log;
+use crate::process::process_log;
 use crate::python::interpreter::{describe, Interpreter, Seat};
 use crate::python::object::Gil;
 

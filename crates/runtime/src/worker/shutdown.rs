@@ -12,7 +12,7 @@ use wire::log_id::LEFT_UNFINISHED;
 
 use super::control::Leave;
 use super::Worker;
-use crate::process_log;
+use crate::process::process_log;
 use crate::python::interpreter::{describe, Interpreter, Seat};
 use crate::python::object::{Gil, Raised};
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use os::signal;
 
 use super::Worker;
-use crate::process_log;
+use crate::process::process_log;
 use crate::python::interpreter::{describe, Interpreter, Seat};
 
 /// Most signals that wait to be told; further ones are dropped.

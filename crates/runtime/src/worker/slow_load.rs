@@ -9,8 +9,8 @@ use wire::log_id::LOADS_SLOWLY;
 use wire::response::Level;
 
 use super::stack_dump::Stack;
-use crate::process_log;
-use crate::scoreboard;
+use crate::process::process_log;
+use crate::process::scoreboard;
 
 /// After so many microseconds a script is looked at. What serves does not come back.
 const SERVING: u64 = 5_000_000;

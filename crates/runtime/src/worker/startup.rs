@@ -20,7 +20,7 @@ use wire::log_id::LOAD_TIMED_OUT;
 use super::slow_load::Looked;
 use super::stack_dump::Stack;
 use super::Worker;
-use crate::process_log;
+use crate::process::process_log;
 
 /// The supervisor's limit where `startup-timeout` is 0.
 const LIMIT: Duration = Duration::from_secs(300);

@@ -26,9 +26,9 @@ use super::stack_dump::Stack;
 use super::Worker;
 use crate::exchange::frame_writer::Stream;
 use crate::exchange::Abandoned;
-use crate::process_log;
-use crate::python::application;
+use crate::process::process_log;
 use crate::python::interpreter::Seat;
+use crate::wsgi::application;
 
 /// A deadlock is looked at twice, so that a process that was stopped and continued is not taken for
 /// one.

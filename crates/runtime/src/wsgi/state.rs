@@ -9,13 +9,13 @@ use std::sync::atomic::AtomicBool;
 use wire::control::WorkerSetup;
 use wire::keys;
 
-use super::calls::{self, Call};
 use super::errors::{self, Errors};
-use super::functions;
 use super::input::{self, Input};
-use super::object::{Exception, Gil, Object, Raised, Shared};
+use super::native;
 use super::scripts::Scripts;
-use super::types::Class;
+use super::start_response::{self, Call};
+use crate::python::object::{Exception, Gil, Object, Raised, Shared};
+use crate::python::types::Class;
 
 /// What an interpreter is set up with.
 pub struct Settings<'a> {
@@ -189,7 +189,7 @@ impl State {
             template: Shared::new(template(gil, settings.setup, &parts)?),
             input: input::class(gil)?,
             errors: errors::class(gil)?,
-            call: calls::class(gil)?,
+            call: start_response::class(gil)?,
             parts,
             scripts: Scripts::default(),
             said_dropped: AtomicBool::new(false),
@@ -217,7 +217,7 @@ fn load_parts(gil: Gil<'_>) -> Result<Object, Raised> {
     package.set_attr(gil, c"__path__", &gil.list()?)?;
     modules.dict_set(gil, &package_name, &package)?;
 
-    let native = functions::module(gil)?;
+    let native = native::module(gil)?;
     modules.dict_set(gil, &gil.text("_mod_wsgi.native")?, &native)?;
     package.set_attr(gil, c"native", &native)?;
 

@@ -5,8 +5,6 @@
 //! worth a request. Each write is at most [`ATOMIC`] bytes, which a pipe that has room takes whole
 //! and without mixing it with those of other threads.
 
-#![forbid(unsafe_code)]
-
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +16,7 @@ use wire::log_id::{LOG_BYTES_LOST, WORKER_DEFECT};
 use wire::log_line;
 use wire::response::Level;
 
-use crate::scoreboard;
+use crate::process::scoreboard;
 
 /// Bytes that a pipe takes in one piece: PIPE_BUF.
 const ATOMIC: usize = 4096;

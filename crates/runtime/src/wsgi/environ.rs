@@ -6,8 +6,8 @@
 use wire::keys;
 use wire::request::{Flags, Key, Request};
 
-use super::object::{Gil, Object, Raised};
 use super::state::State;
+use crate::python::object::{Gil, Object, Raised};
 
 /// Keys whose values are names of the file system and not text of the protocol.
 const PATHS: [u8; 2] = [keys::code("SCRIPT_FILENAME"), keys::code("DOCUMENT_ROOT")];

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use pyo3::ffi;
 
-use super::calls::{add_fields, as_list};
-use super::functions::{send_output, with_output};
-use super::object::{Exception, Gil, Object, Raised};
-use super::types::{self, Arguments, Class, Table};
+use super::native::{send_output, with_output};
+use super::start_response::{add_fields, as_list};
 use crate::exchange::request_body::{Body, Lost};
 use crate::exchange::response_head::Head;
 use crate::exchange::Exchange;
+use crate::python::object::{Exception, Gil, Object, Raised};
+use crate::python::types::{self, Arguments, Class, Table};
 
 /// The input of one request.
 pub struct Input {

@@ -12,14 +12,14 @@ use wire::response::Level;
 
 use super::application;
 use super::events;
-use super::functions::{send_data, send_output, with_output};
-use super::interpreter::Interpreter;
-use super::object::{Exception, Gil, Object, Raised};
+use super::native::{send_data, send_output, with_output};
 use super::state::not_text;
-use super::types::{self, Arguments, Class, Table};
 use crate::exchange::response::Refusal;
 use crate::exchange::response_head::{Head, Refused};
 use crate::exchange::Exchange;
+use crate::python::interpreter::Interpreter;
+use crate::python::object::{Exception, Gil, Object, Raised};
+use crate::python::types::{self, Arguments, Class, Table};
 
 /// What the functions of one request share.
 pub struct Call {

@@ -13,20 +13,20 @@ use wire::log_id::LENGTH_NOT_REACHED;
 use wire::request::Request;
 use wire::response::{End, File, Level};
 
-use super::calls::{self, Call};
 use super::environ::{self, Additions};
 use super::errors::Errors;
 use super::events::{self, Finished, Subject};
-pub use super::functions::with_output;
-use super::functions::{send_collected, send_data, Serving};
 use super::input::Input;
-use super::interpreter::{describe, Interpreter};
-use super::object::{Exception, Gil, Object, Raised};
+pub use super::native::with_output;
+use super::native::{send_collected, send_data, Serving};
+use super::start_response::{self, Call};
 use super::state::State;
 use crate::exchange::response::{Last, Output, Refusal, COPY_LIMIT};
 use crate::exchange::{Delivery, Exchange};
-use crate::process_log;
-use crate::scoreboard;
+use crate::process::process_log;
+use crate::process::scoreboard;
+use crate::python::interpreter::{describe, Interpreter};
+use crate::python::object::{Exception, Gil, Object, Raised};
 use crate::worker::running_requests::Watched;
 
 /// Bytes of a list's items that are put together before they are sent.
@@ -111,7 +111,7 @@ pub fn prepare(gil: Gil<'_>, task: &Task<'_>) -> Result<Prepared, Raised> {
         &Additions {
             input: &state.input.instance(gil, input)?,
             errors: &state.errors.instance(gil, errors)?,
-            early_hints: &calls::early_hints_of(gil, &call)?,
+            early_hints: &start_response::early_hints_of(gil, &call)?,
             hooks: &hooks,
             daemon_start: task.daemon_start,
             application_start,
@@ -253,7 +253,7 @@ fn respond(
 ) -> Ending {
     let failed = |raised| Ending::Failed(gil.take_exception(raised));
     let started = events::started(gil, task.state, subject, application).and_then(|application| {
-        let start_response = calls::start_response_of(gil, call)?;
+        let start_response = start_response::start_response_of(gil, call)?;
         application.call(gil, &[subject.environ, &start_response])
     });
     let result = match started {

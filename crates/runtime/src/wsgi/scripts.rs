@@ -12,9 +12,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use wire::log_id::NOT_LOADED_BEFORE;
 
-use super::interpreter::describe;
-use super::object::{Gil, Object, Raised, Shared};
 use super::state::State;
+use crate::python::interpreter::describe;
+use crate::python::object::{Gil, Object, Raised, Shared};
 
 /// What became of a script.
 enum Entry {

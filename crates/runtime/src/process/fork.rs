@@ -4,8 +4,6 @@
 //! forked it, which only the worker may write to, and locks that other threads held at that
 //! moment. What it prints goes to the process's log; it answers no request.
 
-#![forbid(unsafe_code)]
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::OnceLock;
 

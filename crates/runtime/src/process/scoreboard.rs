@@ -4,8 +4,6 @@
 //! [`wire::scoreboard`]. There is one board for the life of the process; a worker that was given none, or
 //! nothing usable, works as well and shows nothing.
 
-#![forbid(unsafe_code)]
-
 use std::sync::OnceLock;
 
 use os::clock;
@@ -14,7 +12,7 @@ use wire::keys::code;
 use wire::request::{Key, Request};
 use wire::scoreboard::{Begun, Board};
 
-use crate::fork;
+use crate::process::fork;
 
 /// Where the supervisor has put the board.
 const DESCRIPTOR: i32 = 5;

@@ -2,10 +2,10 @@
 //!
 //! Runs in: request threads. Costs one look at a list's length where nobody did.
 
-use super::functions;
-use super::gil_wait;
-use super::object::{Gil, Object, Raised};
+use super::native;
 use super::state::State;
+use crate::python::gil_wait;
+use crate::python::object::{Gil, Object, Raised};
 
 fn wanted(gil: Gil<'_>, state: &State) -> bool {
     state.parts.event_callbacks.get(gil).sequence_len() > 0
@@ -45,8 +45,8 @@ pub fn response(
         return Ok(());
     }
     let none = gil.none();
-    let data = functions::current_data(gil).unwrap_or_else(|| gil.none());
-    let id = functions::current_id(gil);
+    let data = native::current_data(gil).unwrap_or_else(|| gil.none());
+    let id = native::current_id(gil);
     let arguments = [&id, &data, status, headers, exc_info.unwrap_or(&none)];
     state.parts.response.get(gil).call(gil, &arguments)?;
     Ok(())

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use pyo3::ffi;
 use wire::response::{Level, MAX_LOG_TEXT};
 
-use super::calls::interim;
-use super::object::{Exception, Gil, Object, Raised};
-use super::types::{self, Arguments, Table};
+use super::start_response::interim;
 use crate::exchange::log_lines::Lines;
 use crate::exchange::response::{Output, Refusal, COPY_LIMIT};
 use crate::exchange::Exchange;
-use crate::fork::{self, Moment};
-use crate::process_log;
+use crate::process::fork::{self, Moment};
+use crate::process::process_log;
+use crate::python::object::{Exception, Gil, Object, Raised};
+use crate::python::types::{self, Arguments, Table};
 use crate::worker::service;
 
 /// The request that a thread serves.

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use pyo3::ffi;
 
-use super::functions::{flush, print, with_output};
-use super::object::{Exception, Gil, Object, Raised};
-use super::types::{self, Arguments, Class, Table};
+use super::native::{flush, print, with_output};
 use crate::exchange::Exchange;
+use crate::python::object::{Exception, Gil, Object, Raised};
+use crate::python::types::{self, Arguments, Class, Table};
 
 /// The error stream of one request.
 pub struct Errors {
