@@ -1,7 +1,6 @@
 """Loads application scripts."""
 
 import sys
-from types import ModuleType
 
 from _mod_wsgi import log_id, module, native, report
 
@@ -17,6 +16,20 @@ def name_of(path):
     import os
 
     return "_mod_wsgi_" + md5(os.fsencode(path), usedforsecurity=False).hexdigest()
+
+
+def _new_module(path):
+    """The module a script becomes, described as the import system describes one of that file: Flask
+    finds its instance folder by that, and pkgutil, Jinja and importlib.resources find data. What
+    runs is nevertheless what `load` has judged and compiled."""
+    from importlib.machinery import SourceFileLoader
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    name = name_of(path)
+    script = module_from_spec(spec_from_file_location(name, path, loader=SourceFileLoader(name, path)))
+    # The import system names none for other suffixes than .py, the C module None.
+    script.__dict__.setdefault("__cached__", None)
+    return script
 
 
 # Who must own scripts and their directories: (uid, gid), of which one is None, or both.
@@ -91,14 +104,12 @@ def load(path, where, in_request):
     except Exception as error:
         text, status = report.unreadable(error, path, where, in_request)
         return text, version, status
-    name = name_of(path)
-    script = ModuleType(name)
-    script.__file__ = path
-    sys.modules[name] = script
+    script = _new_module(path)
+    sys.modules[script.__name__] = script
     try:
         exec(code, script.__dict__)
     except BaseException as error:
-        sys.modules.pop(name, None)
+        sys.modules.pop(name_of(path), None)
         return report.failed_load(error, path, where, in_request), version, 500
     finally:
         module.keep_levels()
@@ -122,10 +133,8 @@ def serve(path, where):
         except Exception as error:
             native.log(3, report.unreadable(error, path, where, False)[0])
             return False
-        name = name_of(path)
-        script = ModuleType(name)
-        script.__file__ = path
-        sys.modules[name] = script
+        script = _new_module(path)
+        sys.modules[script.__name__] = script
         try:
             exec(code, script.__dict__)
         except SystemExit:
