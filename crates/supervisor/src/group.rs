@@ -9,6 +9,7 @@
 
 mod loaded_scripts;
 mod reconcile;
+mod reconfigure;
 mod recycling;
 mod reporting;
 
@@ -21,7 +22,7 @@ use os::listener::Listener;
 use os::process::Exit;
 use os::signal::{SIGKILL, SIGTERM};
 use wire::codec::Bytes;
-use wire::control::{Leaving, WorkerSetup};
+use wire::control::Leaving;
 use wire::group::ServerFacts;
 use wire::log_id::{
     LogId, CONVERSATION_BROKEN, ENDED_WHILE_STARTING, NOBODY_SERVES, SERVED_AGAIN,
@@ -168,58 +169,6 @@ impl Group {
 
     pub fn socket_path(&self) -> &[u8] {
         &self.config.socket_path
-    }
-
-    /// A new configuration of the same group: a new generation. `listener` replaces the old one
-    /// where it was bound anew.
-    pub fn reconfigure(
-        &mut self,
-        config: wire::group::Group,
-        server: Rc<ServerFacts>,
-        listener: Option<Listener>,
-        log: Journal,
-        now: Duration,
-    ) {
-        self.repertoire.renew(now);
-        if config.key != self.config.key {
-            self.earlier_keys.push_front(self.config.key);
-            self.earlier_keys.retain(|key| *key != config.key);
-            self.earlier_keys.truncate(EARLIER_KEYS);
-        }
-        // Those who run as somebody else from now on are not to serve what comes from now on.
-        if self.config.identity != config.identity {
-            self.repertoire.clear();
-        } else {
-            for worker in &self.workers {
-                let mut group = self.config.clone();
-                group.key = config.key;
-                worker.tell_secrets(WorkerSetup {
-                    group,
-                    server: (*self.server).clone(),
-                    generation: worker.generation,
-                    earlier_keys: self.earlier_keys.iter().copied().collect(),
-                    repertoire: Vec::new(),
-                    has_peers: false,
-                });
-            }
-        }
-        if let Some(listener) = listener {
-            self.unlink();
-            self.listener = listener;
-        }
-        self.config = config;
-        self.server = server;
-        self.log = log;
-        self.generation += 1;
-        self.python = Python::Unknown;
-        self.starts.reset();
-        self.lives.reset();
-        self.loads.reset();
-        self.short_lives = 0;
-        self.hasty = 0;
-        self.trouble = None;
-        self.unloadable = None;
-        self.ending = false;
     }
 
     /// Sets what can be set on a socket that stays.
@@ -480,9 +429,12 @@ impl Group {
         }
     }
 
-    /// Whether it runs as what `config` describes.
+    /// Whether its workers may serve the requests of `config`: they are the users it names, where it
+    /// says, under its limits.
     pub fn runs_as(&self, config: &wire::group::Group) -> bool {
-        !self.ending && self.config.name == config.name && self.config.identity == config.identity
+        !self.ending
+            && self.config.name == config.name
+            && reconfigure::changed(&self.config, config).is_empty()
     }
 
     fn leaves(&mut self, pid: u32, reason: Leaving, now: Duration) {

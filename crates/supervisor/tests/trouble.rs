@@ -276,12 +276,13 @@ fn a_successor_that_cannot_load_its_scripts_stays_out_of_service_and_says_so_onc
 #[test]
 fn a_refusal_names_the_doors_of_those_who_go_on_as_who_they_are() {
     let supervisor = Supervisor::start();
-    for name in ["same", "other"] {
+    for name in ["same", "other", "moved"] {
         supervisor.prefix(name);
     }
     let (mut same, mut other) = (supervisor.group("same", ""), supervisor.group("other", ""));
+    let mut moved = supervisor.group("moved", "");
     supervisor
-        .configure(&[same.clone(), other.clone()])
+        .configure(&[same.clone(), other.clone(), moved.clone()])
         .unwrap();
     let mut elsewhere = supervisor.group("new", "");
     elsewhere.socket_path = "/no/such/directory/s".into();
@@ -289,7 +290,10 @@ fn a_refusal_names_the_doors_of_those_who_go_on_as_who_they_are() {
     same.key = [9; 16];
     same.socket_path = "/no/such/directory/t".into();
     other.identity.uid = 12345;
-    supervisor.configure(&[same, other, elsewhere]).unwrap_err();
+    moved.place.home = Some("/srv".into());
+    supervisor
+        .configure(&[same, other, moved, elsewhere])
+        .unwrap_err();
     let doors = supervisor.doors.lock().unwrap();
     let told: Vec<_> = doors.iter().map(|d| (d.group.text(), d.key)).collect();
     assert_eq!(told, [("same".into(), [1; 16])]);

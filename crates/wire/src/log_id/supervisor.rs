@@ -129,4 +129,11 @@ super::events! { SUPERVISOR:
         example: "WSGI0346: there is no status socket, so nobody can see how process groups are: /run/apache2/wsgi.4711.status.sock exists and is not a socket",
         mend: "See what lies at that path, and who may write to the directory of WSGISocketPrefix; then reload Apache.",
     }
+    WORKERS_NOT_AS_CONFIGURED = 460 {
+        level: "notice",
+        status: "503 once a worker of the new configuration could not be started",
+        when: "A graceful restart changed who or where a group's workers are or what limits they have (user=, group=, supplementary-groups=, no-new-privs=, home=, chroot=, umask=, cpu-time-limit=, cpu-priority=, memory-limit=, virtual-memory-limit=, script-user=, script-group=, Apache's User) or where they listen (WSGISocketPrefix). Those that ran finish what they have begun and take nothing else, because who serves a request is decided by what is configured now.",
+        example: "WSGI0460: process group 'shop': user, home changed, so the workers of before take no more requests: these wait until a worker of the new configuration is ready",
+        mend: "Nothing. If requests then get 503, the next line of the group says why no worker could be started.",
+    }
 }

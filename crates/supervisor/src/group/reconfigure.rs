@@ -1,0 +1,238 @@
+//! A group that gets another configuration, and which of its workers may serve under it.
+//!
+//! Runs in: the supervisor, at every graceful restart. Who serves a request is decided by what is
+//! configured now. Workers of before go on until their successors are ready only if they run as the
+//! users, in the place and under the limits that the new configuration names, and at the same
+//! socket. Else they take no more requests: these wait for a successor, and get 503 at once when one
+//! cannot be started.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use os::listener::Listener;
+use wire::control::WorkerSetup;
+use wire::group::{Group as Config, Identity, Limits, Place, ServerFacts};
+use wire::log_id::WORKERS_NOT_AS_CONFIGURED;
+use wire::response::Level;
+
+use super::{Group, Python, EARLIER_KEYS};
+use crate::error_log::Journal;
+
+/// The options by which workers of `old` and of `new` are other users, stand elsewhere or have other
+/// limits: empty where those of `old` may serve for `new`. Code and environment are no part of it.
+///
+/// Every field is named, so that a new one cannot be left out by mistake.
+pub(super) fn changed(old: &Config, new: &Config) -> Vec<&'static str> {
+    let Config {
+        // Whose requests they take.
+        socket_uid,
+        identity:
+            Identity {
+                switch,
+                uid,
+                gid,
+                groups,
+                user,
+                user_home,
+                no_new_privs,
+            },
+        place:
+            Place {
+                home,
+                chdir,
+                chroot,
+                umask,
+                lang: _,
+                locale: _,
+                env: _,
+                clear_env: _,
+            },
+        limits:
+            Limits {
+                cpu_time,
+                cpu_priority,
+                memory,
+                virtual_memory,
+                script_user,
+                script_group,
+                // Ends of a worker's life, which the supervisor sees to.
+                maximum_requests: _,
+                maximum_requests_jitter: _,
+                max_rss: _,
+                // How it runs, and not what it may do.
+                stack_size: _,
+                send_buffer: _,
+                receive_buffer: _,
+            },
+        name: _,
+        id: _,
+        socket_path: _,
+        key: _,
+        listen_backlog: _,
+        processes: _,
+        processes_given: _,
+        threads: _,
+        python: _,
+        timeouts: _,
+        display_name: _,
+        preload: _,
+        global_reachable: _,
+        log_level: _,
+    } = old;
+    let (who, place, limits) = (&new.identity, &new.place, &new.limits);
+    let is_same_user =
+        (switch, uid, user, user_home) == (&who.switch, &who.uid, &who.user, &who.user_home);
+    [
+        ("user", is_same_user),
+        ("group", *gid == who.gid),
+        ("supplementary-groups", *groups == who.groups),
+        ("no-new-privs", *no_new_privs == who.no_new_privs),
+        ("home", (home, chdir) == (&place.home, &place.chdir)),
+        ("chroot", *chroot == place.chroot),
+        ("umask", *umask == place.umask),
+        ("cpu-time-limit", *cpu_time == limits.cpu_time),
+        ("cpu-priority", *cpu_priority == limits.cpu_priority),
+        ("memory-limit", *memory == limits.memory),
+        (
+            "virtual-memory-limit",
+            *virtual_memory == limits.virtual_memory,
+        ),
+        ("script-user", *script_user == limits.script_user),
+        ("script-group", *script_group == limits.script_group),
+        ("Apache's User", *socket_uid == new.socket_uid),
+    ]
+    .into_iter()
+    .filter_map(|(option, is_same)| (!is_same).then_some(option))
+    .collect()
+}
+
+impl Group {
+    /// A new configuration of the same group: a new generation. `listener` replaces the old one
+    /// where it was bound anew.
+    pub fn reconfigure(
+        &mut self,
+        config: Config,
+        server: Rc<ServerFacts>,
+        listener: Option<Listener>,
+        log: Journal,
+        now: Duration,
+    ) {
+        self.repertoire.renew(now);
+        if config.key != self.config.key {
+            self.earlier_keys.push_front(self.config.key);
+            self.earlier_keys.retain(|key| *key != config.key);
+            self.earlier_keys.truncate(EARLIER_KEYS);
+        }
+        let mut changed = changed(&self.config, &config);
+        if listener.is_some() {
+            changed.push("WSGISocketPrefix");
+        }
+        if changed.is_empty() {
+            self.tell_key(&config);
+        } else {
+            self.send_predecessors_away(&changed, now);
+        }
+        if let Some(listener) = listener {
+            self.unlink();
+            self.listener = listener;
+        }
+        self.config = config;
+        self.server = server;
+        self.log = log;
+        self.generation += 1;
+        self.python = Python::Unknown;
+        self.starts.reset();
+        self.lives.reset();
+        self.loads.reset();
+        self.short_lives = 0;
+        self.hasty = 0;
+        self.trouble = None;
+        self.unloadable = None;
+        self.ending = false;
+    }
+
+    /// Has the workers that run take requests of the new configuration.
+    fn tell_key(&self, config: &Config) {
+        for worker in &self.workers {
+            let mut group = self.config.clone();
+            group.key = config.key;
+            worker.tell_secrets(WorkerSetup {
+                group,
+                server: (*self.server).clone(),
+                generation: worker.generation,
+                earlier_keys: self.earlier_keys.iter().copied().collect(),
+                repertoire: Vec::new(),
+                has_peers: false,
+            });
+        }
+    }
+
+    /// Has the workers that run take no more requests, and finish those they have. What they were
+    /// asked for is their word, and not handed to others.
+    fn send_predecessors_away(&mut self, changed: &[&str], now: Duration) {
+        self.repertoire.clear();
+        let graceful = Duration::from_millis(self.config.timeouts.graceful);
+        let serving = self.workers.iter().filter(|worker| worker.is_ready());
+        if serving.count() > 0 && !self.ending {
+            let text = format!(
+                "{} changed, so the workers of before take no more requests: these wait until a worker \
+                 of the new configuration is ready",
+                changed.join(", ")
+            );
+            self.note(Level::Notice, WORKERS_NOT_AS_CONFIGURED, &text);
+        }
+        for worker in &mut self.workers {
+            worker.drain(graceful, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    type Change = fn(&mut Config);
+
+    #[test]
+    fn each_option_that_says_who_where_or_within_what_limits_is_named() {
+        let old = testing::group("shop");
+        let cases: [(&str, Change); 17] = [
+            ("user", |g| g.identity.uid = 7),
+            ("user", |g| g.identity.switch = true),
+            ("user", |g| g.identity.user_home = "/home/other".into()),
+            ("group", |g| g.identity.gid = 7),
+            ("supplementary-groups", |g| g.identity.groups = vec![7]),
+            ("no-new-privs", |g| g.identity.no_new_privs = true),
+            ("home", |g| g.place.home = Some("/srv".into())),
+            ("home", |g| g.place.chdir = Some("/srv".into())),
+            ("chroot", |g| g.place.chroot = Some("/srv".into())),
+            ("umask", |g| g.place.umask = Some(0o77)),
+            ("cpu-time-limit", |g| g.limits.cpu_time = 7),
+            ("cpu-priority", |g| g.limits.cpu_priority = 7),
+            ("memory-limit", |g| g.limits.memory = 7),
+            ("virtual-memory-limit", |g| g.limits.virtual_memory = 7),
+            ("script-user", |g| g.limits.script_user = Some(7)),
+            ("script-group", |g| g.limits.script_group = Some(7)),
+            ("Apache's User", |g| g.socket_uid = 7),
+        ];
+        for (option, change) in cases {
+            let mut new = old.clone();
+            change(&mut new);
+            assert_eq!(changed(&old, &new), [option]);
+        }
+    }
+
+    #[test]
+    fn code_environment_and_numbers_of_workers_change_nothing_of_it() {
+        let old = testing::group("shop");
+        let mut new = old.clone();
+        new.key = [9; 16];
+        new.processes = 9;
+        new.threads = 9;
+        new.python.home = Some("/srv/venv".into());
+        new.place.env = vec![("A".into(), "1".into())];
+        new.limits.maximum_requests = 9;
+        assert!(changed(&old, &new).is_empty());
+    }
+}
