@@ -3,6 +3,7 @@ nobody a place in the queue, and whatever becomes of the worker at their other e
 
 import os
 import signal
+import subprocess
 import threading
 
 import pytest
@@ -190,3 +191,52 @@ def test_a_killed_worker_costs_no_request_that_it_had_not_begun(httpd):
         # Kept connections of the dead one are all that the children have of it.
         for _ in range(10):
             assert httpd.get("/").status == 200
+
+
+# A child that shuts its side of a connection down waits then for as long as the file PAUSE is there.
+SHUTDOWN_PAUSES = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int shutdown(int fd, int how) {
+    int result = ((int (*)(int, int))dlsym(RTLD_NEXT, "shutdown"))(fd, how);
+    struct sockaddr address;
+    socklen_t length = sizeof address;
+    const char *pause = getenv("PAUSE");
+    if (how == SHUT_WR && getpeername(fd, &address, &length) == 0 && address.sa_family == AF_UNIX && access(pause, F_OK) == 0) {
+        char shut[512];
+        snprintf(shut, sizeof shut, "%s.shut", pause);
+        close(open(shut, O_CREAT | O_WRONLY, 0666));
+        while (access(pause, F_OK) == 0) usleep(1000);
+    }
+    return result;
+}
+"""
+
+
+@ours
+def test_a_request_that_is_taken_while_it_is_withdrawn_is_sent_again(httpd, folder):
+    shim, pause = folder / "shim.so", folder / "pause"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", shim, "-x", "c", "-", "-ldl"], input=SHUTDOWN_PAUSES.encode(), check=True)
+    httpd.environ.update(LD_PRELOAD=str(shim), PAUSE=str(pause))
+    httpd.serve("hello.wsgi", options="threads=1 deadlock-timeout=0")
+    assert httpd.get("/").status == 200
+    worker, = httpd.workers(count=1)
+    kept = waiting.until(lambda: worker.kept_connections, what="a kept connection")
+    os.kill(worker.pid, signal.SIGSTOP)
+    pause.touch()
+    with httpd.connect() as connection:
+        try:
+            connection.send_request("GET", "/")
+            waiting.until((folder / "pause.shut").exists, what="the child to withdraw the request")
+        finally:
+            os.kill(worker.pid, signal.SIGCONT)
+        # The worker takes the request out of the socket before the child looks whether it is there.
+        waiting.until(lambda: kept - worker.kept_connections, what="the worker to close the connection")
+        pause.unlink()
+        assert connection.response().status == 200

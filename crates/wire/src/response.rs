@@ -229,6 +229,8 @@ pub enum Retry {
     Stale = 1,
     /// The worker is leaving.
     Draining = 2,
+    /// The child took the request back while the worker took it out of the socket.
+    Withdrawn = 3,
 }
 
 impl Retry {
@@ -240,6 +242,7 @@ impl Retry {
         match payload {
             [1] => Ok(Self::Stale),
             [2] => Ok(Self::Draining),
+            [3] => Ok(Self::Withdrawn),
             [other] => Err(Malformed::Unknown(*other)),
             [] => Err(Malformed::Truncated),
             _ => Err(Malformed::Trailing),

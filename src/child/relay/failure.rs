@@ -134,6 +134,7 @@ impl Trouble {
             Again::Handed(Retry::Draining) => {
                 "its workers are leaving and no successor came up in time"
             }
+            Again::Handed(Retry::Withdrawn) => "its workers took it up too late",
             Again::Lost => "its workers leave or die before they take the request up",
         };
         Trouble::new(

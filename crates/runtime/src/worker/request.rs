@@ -113,8 +113,10 @@ enum Served {
     Answered(Option<Last>),
     /// The script has changed; nothing ran.
     Stale,
-    /// The child closed the connection; nothing ran.
+    /// The child closed the connection, or the request was handed back already; nothing ran.
     Gone,
+    /// The child withdrew the request while it was taken out of the socket; nothing ran.
+    Withdrawn,
 }
 
 /// Tells the main interpreter which group it serves.
@@ -237,6 +239,15 @@ pub fn handle(
             shown.withdraw();
             None
         }
+        Ok(Served::Withdrawn) => {
+            // The child may have looked after the request had left the socket: then it waits for
+            // an answer. It reads on although it has closed its own side.
+            let mut frame = Vec::new();
+            Retry::Withdrawn.append(&mut frame);
+            access.without_gil(|| accepted.connection.say(&frame));
+            shown.withdraw();
+            None
+        }
         Err(_panic) => Some(access.without_gil(|| part.after_panic())),
     };
     if let Some(Last::End(end)) = &mut last {
@@ -325,34 +336,37 @@ impl Part<'_> {
             Ok(made) => made,
             Err(raised) => return self.fail(gil, 500, &describe(gil, raised)),
         };
-        if !self.begin() {
-            return Served::Gone;
+        if let Err(not_ours) = self.begin() {
+            return not_ours;
         }
         Served::Answered(application::run(gil, &task, application, made))
     }
 
-    /// Takes the request out of the socket. False where it is not to be run, because it is somebody
-    /// else's by now or nobody's.
+    /// Takes the request out of the socket. An error where it is not to be run: it is another
+    /// worker's by now, or nobody's.
     ///
     /// A child withdraws a request that has stayed in the socket for long: it closes its side, and
     /// where the request is still there afterwards sends it to another worker. So it is taken out
     /// first and looked for that afterwards; a child does not do it before [`WITHDRAWN`].
-    fn begin(&self) -> bool {
+    fn begin(&self) -> Result<(), Served> {
         let Accepted {
             connection, len, ..
         } = self.accepted;
         if !self.watched.begin() || (self.accepted.peeked && !connection.consume(*len)) {
-            return false;
+            return Err(Served::Gone);
         }
         let age = clock::monotonic_us().saturating_sub(self.request.prologue.sent);
-        age < WITHDRAWN || !connection.is_kept() || !connection.is_ending()
+        match age >= WITHDRAWN && connection.is_kept() && connection.is_ending() {
+            true => Err(Served::Withdrawn),
+            false => Ok(()),
+        }
     }
 
     /// Answers with a status and a record for the log.
     fn fail(&self, gil: Gil<'_>, status: u16, report: &str) -> Served {
-        if !self.begin() {
+        if let Err(not_ours) = self.begin() {
             process_log::say(report);
-            return Served::Gone;
+            return not_ours;
         }
         application::log(gil, self.exchange, Level::Error, report);
         Served::Answered(Some(Last::Fail(status, None)))

@@ -13,6 +13,7 @@ fn a_request_handed_back_is_sent_again_as_it_was() {
             .log(b"the script has changed")
             .retry(Retry::Draining)
             .said(),
+        Lines::default().retry(Retry::Withdrawn).said(),
         Script::sending(b"").then(Afterwards::Resets),
         Lines::default()
             .log(b"loading")
