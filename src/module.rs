@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 
 use crate::child;
-use crate::child::connection_pool::Kept;
-use crate::child::serving::{Entrance, Serving};
+use crate::child::active_configuration::{Entrance, Serving};
+use crate::child::connect::connection_pool::Kept;
 use crate::parent;
-use crate::parent::machine::Machine;
+use crate::parent::system::Machine;
 use config::alias::Location;
 use config::given::Text;
 use config::{self, DirGiven, Globals, Place, ServerGiven, VirtualHost};
@@ -167,7 +167,7 @@ impl Module for Wsgi {
         let host = request.server();
         match (host.given::<Self>(), host.settled::<Self>()) {
             (Some(server), Some(serving)) => {
-                child::mapping::translate_name(request, server, serving)
+                child::route::mapping::translate_name(request, server, serving)
             }
             _ => Outcome::DECLINED,
         }

@@ -17,18 +17,19 @@ use httpd::keep_alive_wait;
 use httpd::request::{FileKind, Request};
 use httpd::request_body::{Body, Read, Wait};
 
-use super::checks::{self, BodyLength, Checked, Script};
-use super::client::{failure, write_log, HttpdClient};
-use super::dial::Door;
-use super::dispatch::{self, Host};
+use super::active_configuration::{limits, Entrance, Serving};
+use super::connect::group_socket::Door;
 use super::environ;
-use super::facts::{self, Asked, Made};
-use super::mapping::{alias_of, is_aliased, HANDLER, OLD_HANDLER};
-use super::refusal::Refusal;
+use super::environ::facts::{self, Asked, Made};
+use super::httpd_client::{failure, HttpdClient};
 use super::relay::failure::Trouble;
 use super::relay::upload::Upload;
 use super::relay::{self, Order};
-use super::serving::{limits, Entrance, Serving};
+use super::request_log::write_log;
+use super::route::checks::{self, BodyLength, Checked, Script};
+use super::route::dispatch::{self, Host};
+use super::route::mapping::{alias_of, is_aliased, HANDLER, OLD_HANDLER};
+use super::route::rejection::Refusal;
 
 /// The note of a request whose answer was taken from another URL.
 const REDIRECTED: &std::ffi::CStr = c"mod_wsgi.redirected";

@@ -1,29 +1,29 @@
 //! The role of an Apache child: finding the script a URL leads to, and having its request answered
 //! by a worker of the script's process group.
 //!
-//! Runs in: the Apache children, on the thread that serves the request. Two hooks begin here:
-//! `translate_name` ([`mapping`]) and the handler ([`handler`]), which checks the request
-//! ([`checks`]), decides who answers it ([`dispatch`]), writes what the application is told
-//! ([`environ`]) and has the conversation with a worker ([`relay`]). Beside them, [`status`] shows how
-//! things are.
+//! Runs in: the Apache children, on the thread that serves the request. The hook `translate_name`
+//! maps the URL to a script ([`route::mapping`]). The content handler ([`handler`]) then goes on:
 //!
-//! What a child has to know of the configuration is settled once ([`serving::Serving`]); between
-//! requests it keeps connections to workers ([`connection_pool`]) and nothing else.
+//! 1. [`route`] checks the request and picks its process group;
+//! 2. [`environ`] writes the WSGI environ into the request message;
+//! 3. [`connect`] takes a connection from the pool, or connects to the group's socket;
+//! 4. [`relay`] sends the request to the worker and its response to the client, which
+//!    [`httpd_client`] implements over httpd's filters.
+//!
+//! [`status`] writes the status pages, from what [`supervisor`] asks the supervisor.
+//!
+//! [`active_configuration`] is what a child knows of the configuration; the parent makes it before it
+//! forks. Between requests a child keeps pooled connections to workers and nothing else.
 
 #![forbid(unsafe_code)]
 
-pub mod checks;
-pub mod client;
-pub mod connection_pool;
-pub mod death;
-pub mod dial;
-pub mod dispatch;
+pub mod active_configuration;
+pub mod connect;
 pub mod environ;
-pub mod facts;
-pub mod forwarded;
 pub mod handler;
-pub mod mapping;
-pub mod refusal;
+pub mod httpd_client;
 pub mod relay;
-pub mod serving;
+pub mod request_log;
+pub mod route;
 pub mod status;
+pub mod supervisor;

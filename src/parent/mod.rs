@@ -6,13 +6,13 @@
 
 #![forbid(unsafe_code)]
 
-pub mod conversation;
+pub mod control_channel;
 pub mod env_file;
 pub mod error_log;
-pub mod files;
-pub mod machine;
-pub mod plan;
+pub mod group_message;
+pub mod installed_files;
 pub mod supervisor;
+pub mod system;
 
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
@@ -26,15 +26,15 @@ use wire::log_id::{
 
 use config::process_group::Reach;
 use config::{self, Globals, ProcessGroup, Reading, ServerGiven, Settled};
-use conversation::Configuration;
+use control_channel::Configuration;
 use error_log::ErrorLog;
-use files::Files;
+use group_message::SocketNames;
 use httpd::hooks::{Configured, Refused};
 use httpd::log::Log;
 use httpd::process::{self, Purpose, State};
 use httpd::server::{self, Server};
-use machine::Machine;
-use plan::SocketNames;
+use installed_files::Files;
+use system::Machine;
 
 /// The version of mod_wsgi whose behaviour this module has, as applications and the server's version
 /// string are told. Programs ask it to learn what they can rely on.
@@ -179,7 +179,7 @@ pub fn start(
         doors.insert(group.name.clone(), door);
         let server = server_of(group, configured.main);
         let timeout = configured.main.timeout();
-        let mut message = plan::message(group, &names, key, timeout, server.log_level());
+        let mut message = group_message::message(group, &names, key, timeout, server.log_level());
         let file = env_file::read(group).map_err(refused)?;
         message.place.env.splice(0..0, file);
         messages.push((message, log_of(server, configured.main)));
@@ -204,7 +204,7 @@ pub fn start(
         // supervisor's to complain of.
         let _ = os::listener::remove_leftovers(prefix, std::process::id());
     }
-    let limit = plan::time_to_stop(groups);
+    let limit = group_message::time_to_stop(groups);
     match supervisor::serve(configured.pool, &files.supervisor, configuration, limit) {
         Ok(()) => Ok(started),
         Err(failure) if first => Err(refused(format!("{NOT_STARTED}: {failure}."))),
@@ -276,7 +276,7 @@ fn facts(files: &Files) -> ServerFacts {
         mpm_max_processes: mpm.max_processes,
         mpm_max_threads: mpm.max_threads,
         runtime: files.runtime.as_os_str().as_bytes().into(),
-        default_python: files::DEFAULT_PYTHON.into(),
+        default_python: installed_files::DEFAULT_PYTHON.into(),
         parent_pid: std::process::id(),
         one_process: process::is_single(),
     }

@@ -21,7 +21,7 @@ use wire::log_id::{
     SUPERVISOR_SLOW_TO_END,
 };
 
-use super::conversation::{self, Configuration, Trouble};
+use super::control_channel::{self, Configuration, Trouble};
 use super::error_log::ErrorLog;
 use httpd::log::{Level, Log, MainLog};
 use httpd::pool::Pool;
@@ -191,7 +191,7 @@ fn end(limit: Duration) {
         return;
     };
     process::forget_companion();
-    if conversation::stop(companion.control.as_fd(), limit) {
+    if control_channel::stop(companion.control.as_fd(), limit) {
         process::reap(companion.pid, limit);
     } else {
         let sentence = format!(

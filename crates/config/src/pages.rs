@@ -15,7 +15,7 @@ pub struct Page {
     pub text: String,
 }
 
-const SOURCE: &str = "<!-- Made by `cargo run --example directive-docs` from src/config. -->\n";
+const SOURCE: &str = "<!-- Made by `cargo run --example directive-docs` from crates/config. -->\n";
 const OPTIONS_PAGE: &str = "WSGIDaemonProcess-options.md";
 
 /// Every page: the index, one for each directive, one for the options of `WSGIDaemonProcess`.

@@ -1,4 +1,4 @@
-/* What bindgen reads: the httpd and APR interfaces that src/apache wraps, and our own shim. */
+/* What bindgen reads: the httpd and APR interfaces that crates/httpd wraps, and our own shim. */
 #include <httpd.h>
 #include <http_config.h>
 #include <http_connection.h>

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::child::forwarded::{self, Trust};
 use config::given::MapHead;
 use config::proxies::ProxyHeader;
+use forwarded::Trust;
 use wire::frame;
 use wire::request::{decode, Flags, Key, Prologue};
 

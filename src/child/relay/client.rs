@@ -1,6 +1,6 @@
 //! The client, as the conversation with a worker sees it.
 //!
-//! Runs in: an Apache child. Implemented over httpd's filters in [`crate::child`], and by a fake in
+//! Runs in: an Apache child. Implemented over httpd's filters in [`crate::child::httpd_client`], and by a fake in
 //! the tests.
 
 use std::os::fd::{BorrowedFd, OwnedFd};

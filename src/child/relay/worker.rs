@@ -1,6 +1,6 @@
 //! The worker's socket, as the conversation sees it.
 //!
-//! Runs in: an Apache child. [`super::super::dial`] implements it over `crates/os`; tests play
+//! Runs in: an Apache child. [`crate::child::connect`] implements it over `crates/os`; tests play
 //! workers that no kernel would deliver byte by byte.
 
 use std::io;

@@ -175,8 +175,8 @@ impl Json {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample;
     use super::*;
+    use crate::child::supervisor::sample_report as sample;
 
     #[test]
     fn a_document_has_every_member_and_escapes() {

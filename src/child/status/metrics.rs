@@ -232,8 +232,8 @@ impl Display for Escaped<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample;
     use super::*;
+    use crate::child::supervisor::sample_report as sample;
 
     #[test]
     fn families_are_described_once_and_the_end_is_marked() {

@@ -6,11 +6,8 @@
 //! lines of requests come from applications and from clients, so all of it is escaped, whatever
 //! the form.
 
-pub mod ask;
 mod json;
 mod metrics;
-#[cfg(test)]
-pub(super) mod sample;
 mod section;
 mod text;
 
@@ -24,8 +21,9 @@ use httpd::hooks::{Outcome, StatusPage};
 use httpd::request::Request;
 use httpd::response_writer::{self, Output, Then};
 
-use super::client::write_log;
-use super::serving::Serving;
+use super::active_configuration::Serving;
+use super::request_log::write_log;
+use super::supervisor::status_query as ask;
 
 /// The handler.
 pub const HANDLER: &[u8] = b"wsgi-status";
@@ -157,6 +155,7 @@ fn micros(micros: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::child::supervisor::sample_report as sample;
 
     #[test]
     fn the_query_chooses_the_form() {

@@ -133,8 +133,8 @@ fn html(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample;
     use super::*;
+    use crate::child::supervisor::sample_report as sample;
 
     const PAGE: StatusPage = StatusPage {
         is_short: false,

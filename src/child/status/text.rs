@@ -152,8 +152,8 @@ pub fn bytes(size: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample;
     use super::*;
+    use crate::child::supervisor::sample_report as sample;
 
     #[test]
     fn a_page_is_lines_of_text() {

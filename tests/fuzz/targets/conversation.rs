@@ -6,7 +6,7 @@
 #![no_main]
 #![allow(dead_code)]
 
-#[path = "../../../src/child/carry/mod.rs"]
+#[path = "../../../src/child/relay/mod.rs"]
 mod relay;
 
 use std::fs::File;

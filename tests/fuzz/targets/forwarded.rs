@@ -5,7 +5,7 @@
 #![no_main]
 #![allow(dead_code)]
 
-#[path = "../../../src/child/forwarded/mod.rs"]
+#[path = "../../../src/child/environ/forwarded/mod.rs"]
 mod forwarded;
 #[path = "../../../crates/config/src/proxies.rs"]
 mod proxies;

@@ -1,6 +1,6 @@
 //! What an Apache child says about one request.
 //!
-//! Runs in: an Apache child (`src/child`); `DEFECT` also in the parent (`src/apache`).
+//! Runs in: an Apache child (`src/child`); `DEFECT` also in the parent (`crates/httpd`).
 
 super::events! { CHILD:
     CONNECT_TIMED_OUT = 116 {

@@ -204,9 +204,9 @@ fn the_pulled_body_and_the_response_move_at_the_same_time() {
         ..limits()
     };
     let path_bytes = path.to_str().unwrap().as_bytes().to_vec();
-    let mut door = crate::child::dial::Door {
+    let mut door = crate::child::connect::group_socket::Door {
         path: &path_bytes,
-        kept: &crate::child::connection_pool::Kept::new(1),
+        kept: &crate::child::connect::connection_pool::Kept::new(1),
     };
     let outcome = carry(
         &mut door,

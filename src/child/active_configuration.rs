@@ -11,7 +11,7 @@ use config::process_group::ProcessGroup;
 use config::{Globals, Groups};
 use httpd::regex::Regex;
 
-use super::connection_pool::Kept;
+use super::connect::connection_pool::Kept;
 use super::relay::Limits;
 
 /// How a child reaches the workers of one group.

@@ -65,7 +65,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::net::UnixListener;
 
-    use super::super::sample;
+    use super::super::sample_report as sample;
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(1);

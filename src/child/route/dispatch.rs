@@ -5,7 +5,7 @@
 use config::process_group::ProcessGroup;
 use config::{Groups, Settings};
 
-use super::refusal::Refusal;
+use super::rejection::Refusal;
 
 /// The server a request came to, as process groups know servers.
 #[derive(Debug, Clone, Copy)]

@@ -13,7 +13,10 @@ use wire::keys::code;
 use wire::request::Builder;
 use wire::Malformed;
 
-use super::forwarded::Forwarded;
+pub mod facts;
+pub mod forwarded;
+
+use forwarded::Forwarded;
 
 #[cfg(test)]
 mod tests;

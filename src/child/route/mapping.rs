@@ -13,7 +13,7 @@ use httpd::pool::InteriorNul;
 use httpd::regex::Matches;
 use httpd::request::Request;
 
-use super::serving::Serving;
+use crate::child::active_configuration::Serving;
 
 /// The handler of scripts.
 pub const HANDLER: &std::ffi::CStr = c"wsgi-script";

@@ -1,7 +1,7 @@
 //! A request of httpd's, as the configuration and the environ ask about it.
 //!
 //! Runs in: an Apache child. Reads only; what httpd says is put into the words of
-//! [`config::expand`] and [`super::environ`] here, and nowhere else.
+//! [`config::expand`] and [`super`] here, and nowhere else.
 
 use std::borrow::Cow;
 use std::ffi::CString;
@@ -13,8 +13,9 @@ use config::Settings;
 use httpd::request::Request;
 use httpd::server;
 
-use super::environ::{self, Facts, Redirected};
 use super::forwarded::{self, Trust};
+use super::{Facts, Redirected};
+use crate::child::environ;
 
 /// What templates such as `%{SERVER}` may ask of a request.
 #[derive(Clone, Copy)]

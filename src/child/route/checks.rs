@@ -2,7 +2,7 @@
 //!
 //! Runs in: an Apache child, at the beginning of the handler.
 
-use super::refusal::Refusal;
+use super::rejection::Refusal;
 
 /// What is at the script's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

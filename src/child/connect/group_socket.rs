@@ -13,7 +13,7 @@ use os::poll::{poll_uninterrupted, Wanted};
 use os::socket::{self, Direction, Wait};
 
 use super::connection_pool::{Claim, Kept};
-use super::relay::worker::{Dial, DialError, Interest, Peer, Received, Way};
+use crate::child::relay::worker::{Dial, DialError, Interest, Peer, Received, Way};
 
 /// The door of one group.
 #[derive(Debug)]

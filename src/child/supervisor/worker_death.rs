@@ -12,7 +12,7 @@ use os::clock;
 use wire::log_id::{WORKER_DIED, WORKER_KILLED};
 use wire::status::Report;
 
-use super::status::ask;
+use super::status_query as ask;
 
 /// Pauses before the supervisor is asked, in milliseconds. It is quick, but on a busy machine; and
 /// what it has told once it tells again for a tenth of a second.
@@ -65,7 +65,7 @@ fn death(report: &Report, group: &[u8], since: Duration) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::status::sample;
+    use super::super::sample_report as sample;
     use super::*;
 
     #[test]

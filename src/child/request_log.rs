@@ -1,0 +1,54 @@
+//! A request's lines in the error log.
+//!
+//! Runs in: an Apache child, on the thread that serves the request.
+
+use std::sync::{Mutex, PoisonError};
+
+use config::error::show;
+use httpd::log::{self, Log};
+use httpd::request::Request;
+use wire::response::Level;
+
+/// Bytes of text in one line of the error log; httpd cuts at about 8 KiB, our prefix included.
+const LINE: usize = 7000;
+
+/// Writes to the request's error log, behind the script's name. Each line of the text becomes a
+/// line of the log, so that a traceback is there whole however long it is: httpd would write a
+/// newline as two characters and cut after 8 KiB.
+pub fn write_log(request: Request<'_>, level: Level, text: &[u8]) {
+    let level = log::Level::from_number(level as i32);
+    if !request.logs(level) {
+        return;
+    }
+    let mut line = Vec::with_capacity(256);
+    line.extend_from_slice(b"[script ");
+    line.extend_from_slice(show(request.filename().unwrap_or_default()).as_bytes());
+    line.extend_from_slice(b"] ");
+    let prefix = line.len();
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    // The lines of a record stay together, whatever other threads of this process log meanwhile.
+    static PIECE: Mutex<()> = Mutex::new(());
+    let _together = text
+        .contains(&b'\n')
+        .then(|| PIECE.lock().unwrap_or_else(PoisonError::into_inner));
+    for whole in text.split(|&byte| byte == b'\n') {
+        for piece in pieces(whole) {
+            line.truncate(prefix);
+            // httpd escapes the other control characters itself, but ends at a NUL byte.
+            for &byte in piece {
+                match byte {
+                    0 => line.extend_from_slice(b"<NUL>"),
+                    _ => line.push(byte),
+                }
+            }
+            request.log_words(level, &line);
+        }
+    }
+}
+
+/// A line in pieces the log can take, one at least.
+fn pieces(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let empty: &[u8] = &[];
+    let first = line.is_empty().then_some(empty);
+    first.into_iter().chain(line.chunks(LINE))
+}
