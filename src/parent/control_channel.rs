@@ -211,6 +211,8 @@ mod tests {
         answer: impl FnOnce(ToSupervisor) -> Option<FromSupervisor> + Send + 'static,
     ) -> (OwnedFd, thread::JoinHandle<()>) {
         let (ours, theirs) = socket::seqpacket_pair().unwrap();
+        let limit = Some(Duration::from_secs(20));
+        socket::set_receive_timeout(theirs.as_fd(), limit).unwrap();
         let thread = thread::spawn(move || {
             let mut buffer = vec![0; MAX_MESSAGE];
             loop {

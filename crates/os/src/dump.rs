@@ -144,7 +144,7 @@ mod tests {
             sender.send(Thread::current()).unwrap();
             let _ = wait.recv();
         });
-        let other = receiver.recv().unwrap();
+        let other = receiver.recv_timeout(limit).unwrap();
         assert_eq!(dumps.ask(other, Scope::All, limit), b"");
         let ended = std::thread::spawn(Thread::current).join().unwrap();
         assert_eq!(dumps.ask(ended, Scope::Own, Duration::ZERO), b"");

@@ -377,7 +377,15 @@ mod tests {
             |path: &Path| Listener::bind(path.as_os_str().as_encoded_bytes(), None, 4096).unwrap();
         let mut listener = many(&path);
         let done = std::sync::atomic::AtomicBool::new(false);
+        /// Ends the other thread also when this one panics, as a scope waits for its threads.
+        struct Done<'a>(&'a std::sync::atomic::AtomicBool);
+        impl Drop for Done<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
         std::thread::scope(|scope| {
+            let over = Done(&done);
             let visitor = scope.spawn(|| {
                 let bytes = path.as_os_str().as_encoded_bytes();
                 let mut faults = Vec::new();
@@ -390,7 +398,7 @@ mod tests {
             for _ in 0..300 {
                 listener = many(&path);
             }
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            drop(over);
             let faults = visitor.join().unwrap();
             // A full queue, or a listener that went between the look-up and the connection, is
             // tried again; a file that is not there is not.

@@ -78,8 +78,30 @@ fn unix_datagram() -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixDatagram;
+    use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
+
+    /// No test waits longer for anything.
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn reader(path: &Path) -> UnixDatagram {
+        let reader = UnixDatagram::bind(path).unwrap();
+        reader.set_read_timeout(Some(LIMIT)).unwrap();
+        reader
+    }
+
+    /// Returns when the log's last reader has gone. A child that another test has forked holds the
+    /// reader's descriptor until its exec, and what is sent before that is lost.
+    fn wait_until_unread(log: &Syslog) {
+        let start = crate::clock::monotonic();
+        let gone = Err(io::ErrorKind::NotFound);
+        while log.send(b"anybody?").map_err(|error| error.kind()) != gone {
+            assert!(crate::clock::monotonic() - start < LIMIT);
+            std::thread::yield_now();
+        }
+    }
 
     #[test]
     fn a_log_may_be_missing_come_go_and_be_slow() {
@@ -91,13 +113,15 @@ mod tests {
         );
         let mut buffer = [0; 100];
         for record in [&b"first"[..], b"second"] {
-            let reader = UnixDatagram::bind(&path).unwrap();
+            let reader = reader(&path);
             log.send(record).unwrap();
             let length = reader.recv(&mut buffer).unwrap();
             assert_eq!(&buffer[..length], record);
             std::fs::remove_file(&path).unwrap();
+            drop(reader);
+            wait_until_unread(&log);
         }
-        let reader = UnixDatagram::bind(&path).unwrap();
+        let reader = reader(&path);
         let mut sent = 0;
         let full = loop {
             match log.send(b"flood") {

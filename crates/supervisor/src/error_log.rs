@@ -369,7 +369,13 @@ mod tests {
     fn records_reach_the_system_s_log_and_those_it_has_no_room_for_wait() {
         let directory = crate::testing::Directory::new("syslog");
         let path = directory.path().join("log");
-        let reader = UnixDatagram::bind(&path).unwrap();
+        let bind = || {
+            let reader = UnixDatagram::bind(&path).unwrap();
+            let limit = std::time::Duration::from_secs(20);
+            reader.set_read_timeout(Some(limit)).unwrap();
+            reader
+        };
+        let reader = bind();
         let how = Syslog {
             facility: 19,
             tag: "apache2".into(),
@@ -402,7 +408,7 @@ mod tests {
         drop(reader);
         std::fs::remove_file(&path).unwrap();
         journal.write(Level::Error, 7, b"unheard");
-        let reader = UnixDatagram::bind(&path).unwrap();
+        let reader = bind();
         journal.write(Level::Error, 7, b"heard");
         let mut read = || {
             let length = reader.recv(&mut buffer).unwrap();

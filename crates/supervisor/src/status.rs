@@ -257,6 +257,8 @@ mod tests {
     }
 
     fn read(mut client: UnixStream) -> Report {
+        let limit = Duration::from_secs(20);
+        client.set_read_timeout(Some(limit)).unwrap();
         let mut bytes = Vec::new();
         client.read_to_end(&mut bytes).unwrap();
         Report::decode(&bytes).unwrap()

@@ -143,6 +143,9 @@ mod tests {
 
         let client = std::thread::spawn(move || {
             let mut socket = UnixStream::connect(path).unwrap();
+            let limit = Some(Duration::from_secs(20));
+            socket.set_read_timeout(limit).unwrap();
+            socket.set_write_timeout(limit).unwrap();
             socket.write_all(&vec![7; 4 << 20]).unwrap();
             let mut answer = Vec::new();
             socket.read_to_end(&mut answer).unwrap();

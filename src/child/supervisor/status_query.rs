@@ -74,6 +74,8 @@ mod tests {
     fn asked(name: &str, answer: Vec<u8>, stays: bool) -> Result<Report, String> {
         let path = std::env::temp_dir().join(format!("status-{}-{name}", std::process::id()));
         let listener = UnixListener::bind(&path).unwrap();
+        let limit = Some(Duration::from_secs(20));
+        socket::set_receive_timeout(listener.as_fd(), limit).unwrap();
         let (done, until) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             let (mut visitor, _) = listener.accept().unwrap();

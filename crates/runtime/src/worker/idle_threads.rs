@@ -210,6 +210,17 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
+    /// Sends everybody home when a test panics: a scope waits for its threads.
+    struct Dismissal<'a>(&'a Roster);
+
+    impl Drop for Dismissal<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                self.0.dismiss();
+            }
+        }
+    }
+
     /// Threads that are ready, that sit by, and that have been called.
     fn counts(roster: &Roster) -> (usize, usize, usize) {
         let idle = roster.idle();
@@ -223,6 +234,7 @@ mod tests {
         roster.stand_by();
         let (stood_up, seen) = channel();
         std::thread::scope(|scope| {
+            let _dismissal = Dismissal(&roster);
             for _ in 0..2 {
                 let (roster, stood_up) = (&roster, stood_up.clone());
                 scope.spawn(move || {
@@ -254,6 +266,7 @@ mod tests {
         roster.stand_by();
         roster.stand_by();
         std::thread::scope(|scope| {
+            let _dismissal = Dismissal(&roster);
             for _ in 0..6 {
                 scope.spawn(|| {
                     roster.stand_by();
