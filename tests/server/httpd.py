@@ -42,8 +42,10 @@ COMPANIONS = (SUPERVISOR, "libwsgi_runtime.so")
 # Modules every server has; `configure` adds what its lines name (see NEEDED_BY).
 BASE_MODULES = ["authz_core", "authz_host", "env", "setenvif", "alias", "dir", "mime"]
 NEEDED_BY = {
+    "actions": r"^\s*Action\s",
     "access_compat": r"^\s*(Order|Allow|Deny|Satisfy)\s",
     "auth_basic": r"^\s*Auth(Type|Basic)",
+    "auth_digest": r"^\s*AuthDigest",
     "authn_core": r"^\s*Auth(Type|Name)",
     "authn_file": r"^\s*AuthUserFile",
     "authz_user": r"^\s*Require\s+(user|valid-user)",

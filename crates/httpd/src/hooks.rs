@@ -219,7 +219,6 @@ unsafe extern "C" fn register<M: Module>(pool: *mut sys::apr_pool_t) {
             sys::ap_hook_handler(Some(handle::<M>), none, none, middle);
             sys::shim_hook_status(Some(write_status::<M>));
         }
-        keep_alive_wait::register();
     });
 }
 

@@ -6,13 +6,16 @@
 //! of all that a small request costs. A client that has a next request, such as a proxy, sends it
 //! within the moment in which that happens. So the look waits for [`MOMENT`], as an input filter.
 //!
+//! That filter is not registered with httpd: a registered one has a name, by which any configuration
+//! and any `.htaccess` could put it where it has no context (`SetInputFilter`).
+//!
 //! What it may cost has a bound: only a part of a child's threads waits at a time, and the client of a
 //! connection that did not ask again in time is waited for less and less often. Where more would wait
 //! than may, nobody does for a while: with many clients the listener finds several that have asked each
 //! time it looks, and that costs less than to wake a thread for each.
 
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use os::clock;
@@ -34,8 +37,33 @@ const CROWDED: u64 = 100;
 /// Most requests of a connection that are not followed up before it is tried again.
 const LONGEST_PAUSE: u32 = 64;
 
-/// The filter, as httpd knows it since it was last registered.
-static FILTER: AtomicPtr<sys::ap_filter_rec_t> = AtomicPtr::new(ptr::null_mut());
+/// What httpd has to know of the filter.
+#[repr(transparent)]
+struct Filter(sys::ap_filter_rec_t);
+
+// SAFETY: nobody changes it; what it points to is static.
+unsafe impl Sync for Filter {}
+
+impl Filter {
+    /// As httpd wants it, which only reads it.
+    fn raw(&self) -> *mut sys::ap_filter_rec_t {
+        ptr::from_ref(&self.0).cast_mut()
+    }
+}
+
+static FILTER: Filter = Filter(sys::ap_filter_rec_t {
+    // For the traces of httpd alone.
+    name: c"WSGI_KEEP_ALIVE_WAIT".as_ptr(),
+    filter_func: sys::ap_filter_func {
+        in_func: Some(look),
+    },
+    filter_init_func: None,
+    next: ptr::null_mut(),
+    providers: ptr::null_mut(),
+    ftype: sys::AP_FTYPE_CONNECTION,
+    debug: 0,
+    proto_flags: 0,
+});
 /// Threads of this child that may wait at once. 0 where the MPM has each thread wait for its
 /// connection anyway.
 static MOST: AtomicUsize = AtomicUsize::new(0);
@@ -76,20 +104,6 @@ impl Habit {
     }
 }
 
-/// Makes the filter known. At each registration of hooks.
-pub(super) fn register() {
-    // SAFETY: a terminated name; a filter function of the right type. httpd copies the name.
-    let filter = unsafe {
-        sys::ap_register_input_filter(
-            c"WSGI_FOLLOW_UP".as_ptr(),
-            Some(look),
-            None,
-            sys::AP_FTYPE_CONNECTION,
-        )
-    };
-    FILTER.store(filter, Ordering::Relaxed);
-}
-
 /// A child has begun.
 pub(super) fn begin_child() {
     let mpm = process::mpm();
@@ -102,12 +116,8 @@ pub(super) fn begin_child() {
 
 /// The response to a request of `connection` is out: its next one may follow at once.
 pub fn expect(connection: Connection<'_>) {
-    let filter = FILTER.load(Ordering::Relaxed);
-    if MOST.load(Ordering::Relaxed) == 0
-        || filter.is_null()
-        || connection.is_secondary()
-        || !connection.may_be_kept()
-    {
+    let filter = FILTER.raw();
+    if MOST.load(Ordering::Relaxed) == 0 || connection.is_secondary() || !connection.may_be_kept() {
         return;
     }
     // SAFETY: a live connection of this thread, whose filters live as long as it. A filter of ours has
