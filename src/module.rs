@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 
 use crate::child;
-use crate::child::active_configuration::{Entrance, Serving};
-use crate::child::connect::connection_pool::Kept;
+use crate::child::active_configuration::{self, Entrance, Serving};
+use crate::child::connect::connection_pool::ConnectionPool;
 use crate::parent;
 use crate::parent::system::Machine;
 use config::alias::Location;
@@ -134,6 +134,7 @@ impl Module for Wsgi {
         } = std::mem::take(&mut reading.settled);
         parent::warn(configured, &reading.said, &warnings);
         let started = parent::start(configured, groups.all(), main)?;
+        let pool = ConnectionPool::new(active_configuration::share_of_descriptors());
         let entrances = started
             .doors
             .into_iter()
@@ -142,7 +143,7 @@ impl Module for Wsgi {
                 let entrance = Entrance {
                     path: door.socket_path,
                     key: door.key,
-                    kept: Kept::new(processes),
+                    pool: pool.group(processes),
                 };
                 (name, entrance)
             })

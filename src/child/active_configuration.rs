@@ -10,8 +10,9 @@ use config::given::Text;
 use config::process_group::ProcessGroup;
 use config::{Globals, Groups};
 use httpd::regex::Regex;
+use os::rlimit::Resource;
 
-use super::connect::connection_pool::Kept;
+use super::connect::connection_pool::GroupPool;
 use super::relay::Limits;
 
 /// How a child reaches the workers of one group.
@@ -21,8 +22,8 @@ pub struct Entrance {
     pub path: Vec<u8>,
     /// The group's secret of this generation.
     pub key: [u8; 16],
-    /// Connections that the child keeps; none in the parent.
-    pub kept: Kept,
+    /// Idle connections of the child; none in the parent.
+    pub pool: GroupPool,
 }
 
 /// What a configuration in force means to requests.
@@ -37,6 +38,14 @@ pub struct Serving {
     pub globals: Globals,
     /// Path of the supervisor's status socket; `None` where there is no supervisor.
     pub status: Option<Vec<u8>>,
+}
+
+/// How many descriptors each of the things in a child that keep some may have: a quarter of what the
+/// process may have open. Most of the rest are clients' connections and those of running requests.
+pub fn share_of_descriptors() -> usize {
+    // Where the kernel does not say, what most systems allow at least.
+    let most = Resource::OpenFiles.limit().map_or(1024, |limit| limit.soft);
+    usize::try_from(most / 4).unwrap_or(usize::MAX).min(4096)
 }
 
 /// The limits of a conversation with a worker of `group`. `timeout` is the server's `Timeout`.

@@ -268,7 +268,7 @@ fn converse(request: Request<'_>, serving: &Serving, prepared: Prepared<'_>) -> 
     };
     let mut door = Door {
         path: &entrance.path,
-        kept: &entrance.kept,
+        pool: &entrance.pool,
     };
     let mut client = HttpdClient::new(request, taken.body, enable_sendfile)
         .with_witness(serving.status.as_deref(), &group.name);

@@ -2,6 +2,7 @@
 nobody a place in the queue, and whatever becomes of the worker at their other end no request is lost."""
 
 import os
+import resource
 import signal
 import subprocess
 import threading
@@ -240,3 +241,26 @@ def test_a_request_that_is_taken_while_it_is_withdrawn_is_sent_again(httpd, fold
         waiting.until(lambda: kept - worker.kept_connections, what="the worker to close the connection")
         pause.unlink()
         assert connection.response().status == 200
+
+
+@ours
+def test_a_child_keeps_connections_to_many_groups_within_a_quarter_of_its_descriptors(httpd):
+    groups, descriptors = 24, 64
+    httpd.start_supervisor_with("prlimit --nofile=1024")
+    lines = []
+    for number in range(groups):
+        lines += [f"WSGIDaemonProcess g{number} threads=1", f"WSGIScriptAlias /{number} {{apps}}/hello.wsgi process-group=g{number}"]
+    httpd.configure(*lines)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, before[1]))
+    try:
+        httpd.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    children = httpd.children()
+    own = [len(child.kept_connections) for child in children]
+    for _ in range(2):
+        for number in range(groups):
+            assert httpd.get(f"/{number}").status == 200
+    kept = [len(child.kept_connections) - had for child, had in zip(children, own)]
+    assert 0 < sum(kept) and max(kept) <= descriptors // 4, kept

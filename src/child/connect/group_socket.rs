@@ -12,7 +12,7 @@ use std::time::Duration;
 use os::poll::{poll_uninterrupted, Wanted};
 use os::socket::{self, Direction, Wait};
 
-use super::connection_pool::{Claim, Kept};
+use super::connection_pool::{Claim, GroupPool};
 use crate::child::relay::worker::{Dial, DialError, Interest, Peer, Received, Way};
 
 /// The door of one group.
@@ -20,8 +20,8 @@ use crate::child::relay::worker::{Dial, DialError, Interest, Peer, Received, Way
 pub struct Door<'a> {
     /// Path of the listening socket.
     pub path: &'a [u8],
-    /// Connections of before.
-    pub kept: &'a Kept,
+    /// Idle connections of requests before.
+    pub pool: &'a GroupPool,
 }
 
 impl<'a> Dial for Door<'a> {
@@ -29,7 +29,7 @@ impl<'a> Dial for Door<'a> {
 
     fn dial(&mut self, _limit: Duration, way: Way) -> Result<Connection<'a>, DialError> {
         if way == Way::Any {
-            if let Some((socket, claim)) = self.kept.take() {
+            if let Some((socket, claim)) = self.pool.take() {
                 let claim = Some(claim);
                 return Ok(Connection { socket, claim });
             }
@@ -52,7 +52,7 @@ impl<'a> Dial for Door<'a> {
         let Connection { socket, claim } = peer;
         // The claim counts a request that is over.
         drop(claim);
-        self.kept.keep(pid, socket);
+        self.pool.keep(pid, socket);
     }
 
     fn place(&self) -> String {

@@ -206,7 +206,7 @@ fn the_pulled_body_and_the_response_move_at_the_same_time() {
     let path_bytes = path.to_str().unwrap().as_bytes().to_vec();
     let mut door = crate::child::connect::group_socket::Door {
         path: &path_bytes,
-        kept: &crate::child::connect::connection_pool::Kept::new(1),
+        pool: &crate::child::connect::connection_pool::ConnectionPool::new(1).group(1),
     };
     let outcome = carry(
         &mut door,
