@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 
 use crate::child;
-use crate::child::active_configuration::{self, Entrance, Serving};
+use crate::child::active_configuration::{self, ActiveConfiguration, GroupEndpoint};
 use crate::child::connect::connection_pool::ConnectionPool;
 use crate::parent;
 use crate::parent::system::Machine;
@@ -17,7 +17,7 @@ use config::alias::Location;
 use config::given::Text;
 use config::{self, DirGiven, Globals, Place, ServerGiven, VirtualHost};
 use httpd::directives::{Position, Scope, Spec, Target};
-use httpd::hooks::{Configured, Module, Outcome, Refused, StatusPage};
+use httpd::hooks::{ConfigurationRefused, Configured, HookStatus, Module, StatusPage};
 use httpd::pool::Pool;
 use httpd::regex::Regex;
 use httpd::request::Request;
@@ -65,7 +65,7 @@ impl Module for Wsgi {
     type Server = ServerGiven;
     type Dir = DirGiven;
     type Reading = Reading;
-    type Settled = Serving;
+    type ActiveConfiguration = ActiveConfiguration;
 
     const DIRECTIVES: &'static [Spec] = &DIRECTIVES;
     // `Alias` wins over `WSGIScriptAlias`, whatever their order in the file.
@@ -118,41 +118,53 @@ impl Module for Wsgi {
         inner.merged_over(outer)
     }
 
-    fn check(configured: &Configured<'_>, reading: &mut Reading) -> Result<(), Refused> {
-        let main = configured.main.given::<Self>().ok_or(Refused)?;
+    fn check(
+        configured: &Configured<'_>,
+        reading: &mut Reading,
+    ) -> Result<(), ConfigurationRefused> {
+        let main = configured
+            .main
+            .given::<Self>()
+            .ok_or(ConfigurationRefused)?;
         reading.settled = parent::check(configured, &reading.said, main)?;
         Ok(())
     }
 
-    fn start(configured: &Configured<'_>, reading: &mut Reading) -> Result<(), Refused> {
+    fn start(
+        configured: &Configured<'_>,
+        reading: &mut Reading,
+    ) -> Result<(), ConfigurationRefused> {
         if !parent::is_to_serve() {
             return Ok(());
         }
-        let main = configured.main.given::<Self>().ok_or(Refused)?;
+        let main = configured
+            .main
+            .given::<Self>()
+            .ok_or(ConfigurationRefused)?;
         let config::Settled {
             groups, warnings, ..
         } = std::mem::take(&mut reading.settled);
         parent::warn(configured, &reading.said, &warnings);
         let started = parent::start(configured, groups.all(), main)?;
         let pool = ConnectionPool::new(active_configuration::share_of_descriptors());
-        let entrances = started
+        let endpoints = started
             .doors
             .into_iter()
-            .map(|(name, door)| {
+            .map(|(name, address)| {
                 let processes = groups.find(&name).map_or(1, |group| group.processes);
-                let entrance = Entrance {
-                    path: door.socket_path,
-                    key: door.key,
+                let endpoint = GroupEndpoint {
+                    path: address.socket_path,
+                    key: address.key,
                     pool: pool.group(processes),
                 };
-                (name, entrance)
+                (name, endpoint)
             })
             .collect();
         let regexes = regexes(configured.main);
         let globals = Globals::of(&main.global);
-        configured.settle::<Self>(Serving {
+        configured.activate::<Self>(ActiveConfiguration {
             groups,
-            entrances,
+            endpoints,
             regexes,
             globals,
             status: started.status,
@@ -164,38 +176,40 @@ impl Module for Wsgi {
         parent::supervisor::leave_to_parent();
     }
 
-    fn translate_name(request: Request<'_>) -> Outcome {
+    fn translate_name(request: Request<'_>) -> HookStatus {
         let host = request.server();
-        match (host.given::<Self>(), host.settled::<Self>()) {
-            (Some(server), Some(serving)) => {
-                child::route::mapping::translate_name(request, server, serving)
+        match (host.given::<Self>(), host.active_configuration::<Self>()) {
+            (Some(server), Some(active)) => {
+                child::route::mapping::translate_name(request, server, active)
             }
-            _ => Outcome::DECLINED,
+            _ => HookStatus::DECLINED,
         }
     }
 
-    fn handle(request: Request<'_>) -> Outcome {
+    fn handle(request: Request<'_>) -> HookStatus {
         let host = request.server();
         if request.handler() == Some(child::status::HANDLER) {
-            return host.settled::<Self>().map_or(Outcome::DECLINED, |serving| {
-                child::status::handle(request, serving)
-            });
+            return host
+                .active_configuration::<Self>()
+                .map_or(HookStatus::DECLINED, |active| {
+                    child::status::handle(request, active)
+                });
         }
         match (
             request.given::<Self>(),
             host.given::<Self>(),
-            host.settled::<Self>(),
+            host.active_configuration::<Self>(),
         ) {
-            (Some(dir), Some(server), Some(serving)) => {
-                child::handler::handle(request, dir, server, serving)
+            (Some(dir), Some(server), Some(active)) => {
+                child::handler::handle(request, dir, server, active)
             }
-            _ => Outcome::DECLINED,
+            _ => HookStatus::DECLINED,
         }
     }
 
     fn write_status(request: Request<'_>, page: StatusPage) {
-        if let Some(serving) = request.server().settled::<Self>() {
-            child::status::section(request, page, serving);
+        if let Some(active) = request.server().active_configuration::<Self>() {
+            child::status::section(request, page, active);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the children have to know of a configuration, settled once.
 //!
 //! Made in: the Apache parent, when the configuration is brought into force. Read in: the children,
-//! by all threads at once; nothing in it changes but the connections that are kept.
+//! by all threads at once; nothing in it changes but the connections in the pool.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use httpd::regex::Regex;
 use os::rlimit::Resource;
 
 use super::connect::connection_pool::GroupPool;
-use super::relay::Limits;
+use super::relay::RelayLimits;
 
 /// How a child reaches the workers of one group.
 #[derive(Debug)]
-pub struct Entrance {
+pub struct GroupEndpoint {
     /// Path of the group's listening socket.
     pub path: Vec<u8>,
     /// The group's secret of this generation.
@@ -27,11 +27,11 @@ pub struct Entrance {
 }
 
 /// What a configuration in force means to requests.
-pub struct Serving {
+pub struct ActiveConfiguration {
     /// The process groups.
     pub groups: Groups,
     /// How to reach each, by name.
-    pub entrances: HashMap<Vec<u8>, Entrance>,
+    pub endpoints: HashMap<Vec<u8>, GroupEndpoint>,
     /// The expressions of `WSGIScriptAliasMatch`, by their text.
     pub regexes: HashMap<Text, Regex>,
     /// What holds for the whole server.
@@ -49,9 +49,9 @@ pub fn share_of_descriptors() -> usize {
 }
 
 /// The limits of a conversation with a worker of `group`. `timeout` is the server's `Timeout`.
-pub fn limits(group: &ProcessGroup, timeout: Duration) -> Limits {
+pub fn limits(group: &ProcessGroup, timeout: Duration) -> RelayLimits {
     let timeouts = &group.timeouts;
-    Limits {
+    RelayLimits {
         connect: timeouts.connect,
         successor: timeouts.connect + timeouts.startup.unwrap_or_default(),
         silence: timeouts.socket.unwrap_or(timeout),
@@ -62,7 +62,7 @@ pub fn limits(group: &ProcessGroup, timeout: Duration) -> Limits {
             .unwrap_or(timeout),
         flush_delay: group.transport.response_flush_delay,
         flush_bytes: usize::try_from(group.transport.response_buffer).unwrap_or(usize::MAX),
-        held: usize::try_from(group.transport.response_buffer).unwrap_or(usize::MAX),
+        response_buffer: usize::try_from(group.transport.response_buffer).unwrap_or(usize::MAX),
         header_field: usize::try_from(group.transport.header_buffer).unwrap_or(usize::MAX),
     }
 }

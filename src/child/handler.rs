@@ -12,19 +12,19 @@ use config::jail;
 use config::process_group::ProcessGroup;
 use config::resolved::Overrides;
 use config::Settings;
-use httpd::hooks::Outcome;
+use httpd::hooks::HookStatus;
 use httpd::keep_alive_wait;
 use httpd::request::{FileKind, Request};
-use httpd::request_body::{Body, Read, Wait};
+use httpd::request_body::{BodyRead, RequestBody, Wait};
 
-use super::active_configuration::{limits, Entrance, Serving};
-use super::connect::group_socket::Door;
+use super::active_configuration::{limits, ActiveConfiguration, GroupEndpoint};
+use super::connect::dialer::Dialer;
 use super::environ;
 use super::environ::facts::{self, Asked, Made};
-use super::httpd_client::{failure, HttpdClient};
-use super::relay::failure::Trouble;
+use super::httpd_client::{body_failure, HttpdClient};
+use super::relay::failure::RelayFailure;
 use super::relay::upload::Upload;
-use super::relay::{self, Order};
+use super::relay::{self, RelayRequest};
 use super::request_log::write_log;
 use super::route::checks::{self, BodyLength, Checked, Script};
 use super::route::dispatch::{self, Host};
@@ -39,18 +39,18 @@ pub fn handle(
     request: Request<'_>,
     dir: &DirGiven,
     server: &ServerGiven,
-    serving: &Serving,
-) -> Outcome {
+    active: &ActiveConfiguration,
+) -> HookStatus {
     let name = request.handler().unwrap_or_default();
     if name != HANDLER.to_bytes() && name != OLD_HANDLER {
-        return Outcome::DECLINED;
+        return HookStatus::DECLINED;
     }
-    match prepare(request, dir, server, serving) {
-        Ok(Ok(prepared)) => converse(request, serving, prepared),
+    match prepare(request, dir, server, active) {
+        Ok(Ok(prepared)) => converse(request, active, prepared),
         Ok(Err(outcome)) => outcome,
         Err(refusal) => {
             write_log(request, Level::Error, refusal.to_string().as_bytes());
-            Outcome::status(refusal.status())
+            HookStatus::status(refusal.status())
         }
     }
 }
@@ -58,7 +58,7 @@ pub fn handle(
 /// A request that is ready to be carried to a worker.
 struct Prepared<'r> {
     group: &'r ProcessGroup,
-    entrance: &'r Entrance,
+    endpoint: &'r GroupEndpoint,
     message: Vec<u8>,
     taken: Taken<'r>,
     error_override: bool,
@@ -73,9 +73,9 @@ fn prepare<'r>(
     request: Request<'r>,
     dir: &DirGiven,
     server: &ServerGiven,
-    serving: &'r Serving,
-) -> Result<Result<Prepared<'r>, Outcome>, Refusal> {
-    let asked = Asked::of(request, serving.globals.case_sensitive);
+    active: &'r ActiveConfiguration,
+) -> Result<Result<Prepared<'r>, HookStatus>, Refusal> {
+    let asked = Asked::of(request, active.globals.case_sensitive);
     let overrides = match alias_of(request, server) {
         Some(alias) => Overrides::from(&alias.options),
         None => Overrides::default(),
@@ -87,9 +87,9 @@ fn prepare<'r>(
         id: virtual_host.is_virtual().then(|| virtual_host.id()),
         name: virtual_host.name(),
     };
-    let group = dispatch::process_group(&settings, &serving.groups, host)?;
-    let Some(entrance) = serving.entrances.get(&group.name) else {
-        let sentence = serving.groups.undefined_sentence(&group.name);
+    let group = dispatch::process_group(&settings, &active.groups, host)?;
+    let Some(endpoint) = active.endpoints.get(&group.name) else {
+        let sentence = active.groups.undefined_sentence(&group.name);
         return Err(Refusal::GroupUnknown(sentence));
     };
     let taken = match take_body(request, length, group.transport.request_buffer) {
@@ -97,10 +97,10 @@ fn prepare<'r>(
         Err(outcome) => return Ok(Err(outcome)),
     };
     let chroot = group.surroundings.chroot.as_deref();
-    let message = message(request, &settings, entrance, chroot, length, &taken)?;
+    let message = message(request, &settings, endpoint, chroot, length, &taken)?;
     Ok(Ok(Prepared {
         group,
-        entrance,
+        endpoint,
         message,
         taken,
         error_override: settings.error_override,
@@ -131,7 +131,7 @@ fn checked<'r>(request: Request<'r>, settings: &Settings<'_>) -> Checked<'r> {
 
 /// The part of the body that has been read, and what is left of it.
 struct Taken<'r> {
-    body: Body<'r>,
+    body: RequestBody<'r>,
     bytes: Vec<u8>,
     whole: bool,
     expects_continue: bool,
@@ -145,9 +145,9 @@ fn take_body<'r>(
     request: Request<'r>,
     length: BodyLength,
     most: u64,
-) -> Result<Taken<'r>, Outcome> {
+) -> Result<Taken<'r>, HookStatus> {
     let mut taken = Taken {
-        body: Body::of(request),
+        body: RequestBody::of(request),
         bytes: Vec::new(),
         whole: length == BodyLength::None,
         expects_continue: request.expects_continue(),
@@ -164,12 +164,12 @@ fn take_body<'r>(
     while !taken.body.has_ended() && taken.bytes.len() < most {
         let room = most - taken.bytes.len();
         match taken.body.read(wait, room, &mut taken.bytes) {
-            Ok(Read::Some(_)) => {}
-            Ok(Read::End | Read::Nothing) => break,
+            Ok(BodyRead::Some(_)) => {}
+            Ok(BodyRead::End | BodyRead::Nothing) => break,
             Err(broken) => {
-                let trouble = Trouble::upload(failure(request, &broken));
-                write_log(request, trouble.level, trouble.text.as_bytes());
-                return Err(Outcome::from_httpd(broken.status));
+                let failure = RelayFailure::upload(body_failure(request, &broken));
+                write_log(request, failure.level, failure.text.as_bytes());
+                return Err(HookStatus::from_httpd(broken.status));
             }
         }
     }
@@ -182,7 +182,7 @@ fn take_body<'r>(
 fn message(
     request: Request<'_>,
     settings: &Settings<'_>,
-    entrance: &Entrance,
+    endpoint: &GroupEndpoint,
     chroot: Option<&[u8]>,
     length: BodyLength,
     taken: &Taken<'_>,
@@ -216,7 +216,7 @@ fn message(
     }
     let prologue = Prologue {
         flags: Flags(flags),
-        key: entrance.key,
+        key: endpoint.key,
         request_start: u64::try_from(request.time_micros()).unwrap_or(0),
         queue_start: os::clock::epoch_us(),
         sent: os::clock::monotonic_us(),
@@ -243,17 +243,21 @@ fn message(
 }
 
 #[inline(never)]
-fn converse(request: Request<'_>, serving: &Serving, prepared: Prepared<'_>) -> Outcome {
+fn converse(
+    request: Request<'_>,
+    active: &ActiveConfiguration,
+    prepared: Prepared<'_>,
+) -> HookStatus {
     let Prepared {
         group,
-        entrance,
+        endpoint,
         message,
         taken,
         error_override,
         may_redirect,
         enable_sendfile,
     } = prepared;
-    let order = Order {
+    let relay_request = RelayRequest {
         group: &group.name,
         message: &message,
         upload: if taken.whole {
@@ -266,30 +270,30 @@ fn converse(request: Request<'_>, serving: &Serving, prepared: Prepared<'_>) -> 
         may_redirect,
         limits: limits(group, request.server().timeout()),
     };
-    let mut door = Door {
-        path: &entrance.path,
-        pool: &entrance.pool,
+    let mut dialer = Dialer {
+        path: &endpoint.path,
+        pool: &endpoint.pool,
     };
     let mut client = HttpdClient::new(request, taken.body, enable_sendfile)
-        .with_witness(serving.status.as_deref(), &group.name);
-    match relay::carry(&mut door, &mut client, order) {
-        relay::Outcome::Complete(end) => {
+        .with_death_inquiry(active.status.as_deref(), &group.name);
+    match relay::relay_request(&mut dialer, &mut client, relay_request) {
+        relay::RelayOutcome::Complete(end) => {
             note(request, &end);
             keep_alive_wait::expect(request.connection());
-            Outcome::OK
+            HookStatus::OK
         }
-        relay::Outcome::Broken | relay::Outcome::Gone => Outcome::OK,
-        relay::Outcome::Status(status) => {
-            if let Some(outcome) = client.body_outcome() {
+        relay::RelayOutcome::Broken | relay::RelayOutcome::Gone => HookStatus::OK,
+        relay::RelayOutcome::Status(status) => {
+            if let Some(outcome) = client.body_status() {
                 return outcome;
             }
             if status == 503 {
                 // A successor is started at least this often.
                 let _ = request.err_headers_out().set(b"Retry-After", b"5");
             }
-            Outcome::status(status)
+            HookStatus::status(status)
         }
-        relay::Outcome::Redirect(location) => redirect(request, &location),
+        relay::RelayOutcome::Redirect(location) => redirect(request, &location),
     }
 }
 
@@ -313,14 +317,14 @@ fn was_redirected(request: Request<'_>) -> bool {
 }
 
 /// Answers from a local URL, as a GET without a body. Access control of that URL applies.
-fn redirect(request: Request<'_>, location: &[u8]) -> Outcome {
+fn redirect(request: Request<'_>, location: &[u8]) -> HookStatus {
     if request.expects_continue() {
         // The body has not been sent and may yet come: nothing can follow it on the connection.
         request.connection().close_after_this();
     }
     // What is left of the body would be taken for the next request once its length is forgotten.
     if let Err(status) = request.discard_body() {
-        return Outcome::status(status);
+        return HookStatus::status(status);
     }
     let redirected = request
         .notes()
@@ -330,7 +334,7 @@ fn redirect(request: Request<'_>, location: &[u8]) -> Outcome {
             request.internal_redirect(location)
         });
     match redirected {
-        Ok(()) => Outcome::OK,
-        Err(_) => Outcome::status(500),
+        Ok(()) => HookStatus::OK,
+        Err(_) => HookStatus::status(500),
     }
 }

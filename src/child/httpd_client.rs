@@ -10,22 +10,22 @@ use std::time::Duration;
 use wire::log_id::EARLY_HINTS;
 use wire::response::{BodyFailure, Head, Level};
 
-use httpd::hooks::Outcome;
+use httpd::hooks::HookStatus;
 use httpd::request::Request;
-use httpd::request_body::{Body, Broken, Read, Wait};
-use httpd::response_writer::{self, Output};
+use httpd::request_body::{self, BodyError, RequestBody, Wait};
+use httpd::response_writer::{AfterWrite, ResponseWriter};
 
-use super::relay::client::{BodyRead, Client, FileSent, Gone, Then};
-use super::relay::failure::Trouble;
-use super::relay::response_head::{interim_fields, Placed, ResponseHead};
+use super::relay::client::{BodyRead, Client, FileSent, Gone};
+use super::relay::failure::RelayFailure;
+use super::relay::response_head::{interim_fields, PlacedField, ResponseHead};
 use super::request_log::write_log;
-use super::supervisor::worker_death as death;
+use super::supervisor::worker_death;
 
 /// A client of httpd's.
 pub struct HttpdClient<'r> {
     request: Request<'r>,
-    body: Body<'r>,
-    output: Output<'r>,
+    body: RequestBody<'r>,
+    output: ResponseWriter<'r>,
     /// `WSGIEnableSendfile`, where it is configured.
     sendfile: Option<bool>,
     /// Something of the response has been given to the filters.
@@ -35,13 +35,13 @@ pub struct HttpdClient<'r> {
     /// The client's conditions are answered by a status alone: the body stays here.
     is_muted: bool,
     /// What ended the body early.
-    broken: Option<Broken>,
+    body_error: Option<BodyError>,
     /// Where to ask how a worker died, and since when that matters.
-    witness: Option<Witness<'r>>,
+    death_inquiry: Option<DeathInquiry<'r>>,
 }
 
 /// The supervisor, as the one who knows how workers of a group end.
-struct Witness<'r> {
+struct DeathInquiry<'r> {
     path: &'r [u8],
     group: &'r [u8],
     begun: Duration,
@@ -50,30 +50,39 @@ struct Witness<'r> {
 impl<'r> HttpdClient<'r> {
     /// The client of `request`, whose body has been read as far as `body` says. `sendfile` is
     /// `WSGIEnableSendfile`, where it is configured.
-    pub fn new(request: Request<'r>, body: Body<'r>, sendfile: Option<bool>) -> HttpdClient<'r> {
+    pub fn new(
+        request: Request<'r>,
+        body: RequestBody<'r>,
+        sendfile: Option<bool>,
+    ) -> HttpdClient<'r> {
         HttpdClient {
             request,
             body,
-            output: Output::of(request),
+            output: ResponseWriter::of(request),
             sendfile,
             has_begun: false,
             has_ended: false,
             is_muted: false,
-            broken: None,
-            witness: None,
+            body_error: None,
+            death_inquiry: None,
         }
     }
 
     /// Has failures that come of a worker's death say how it died, as the supervisor at `path` knows.
-    pub fn with_witness(mut self, path: Option<&'r [u8]>, group: &'r [u8]) -> HttpdClient<'r> {
+    pub fn with_death_inquiry(
+        mut self,
+        path: Option<&'r [u8]>,
+        group: &'r [u8],
+    ) -> HttpdClient<'r> {
         let begun = os::clock::monotonic();
-        self.witness = path.map(|path| Witness { path, group, begun });
+        self.death_inquiry = path.map(|path| DeathInquiry { path, group, begun });
         self
     }
 
     /// What the handler returns where reading the body has failed.
-    pub fn body_outcome(&self) -> Option<Outcome> {
-        self.broken.map(|broken| Outcome::from_httpd(broken.status))
+    pub fn body_status(&self) -> Option<HookStatus> {
+        self.body_error
+            .map(|body_error| HookStatus::from_httpd(body_error.status))
     }
 
     /// Treats the file that is to be the response as httpd treats one of its own: the client may
@@ -91,31 +100,31 @@ impl<'r> HttpdClient<'r> {
         }
     }
 
-    fn send(&mut self, pieces: &[&[u8]], then: response_writer::Then) -> Result<(), Gone> {
-        self.has_ended |= then == response_writer::Then::End;
+    fn send(&mut self, pieces: &[&[u8]], after: AfterWrite) -> Result<(), Gone> {
+        self.has_ended |= after == AfterWrite::End;
         let pieces = if self.is_muted { &[] } else { pieces };
-        self.output.send(pieces, then).map_err(|_| Gone)
+        self.output.send(pieces, after).map_err(|_| Gone)
     }
 
     /// Where an input filter has answered already, nothing may follow.
     fn begin(&mut self) -> Result<(), Gone> {
         self.has_begun = true;
-        match self.broken {
-            Some(broken) if broken.is_answered() => Err(Gone),
+        match self.body_error {
+            Some(body_error) if body_error.is_answered() => Err(Gone),
             _ => Ok(()),
         }
     }
 }
 
 /// What a body that broke off means to the application.
-pub fn failure(request: Request<'_>, broken: &Broken) -> BodyFailure {
+pub fn body_failure(request: Request<'_>, body_error: &BodyError) -> BodyFailure {
     // A filter that has answered has left its status in the request.
-    let answered = broken.is_answered().then(|| request.status());
-    if broken.timed_out() || answered == Some(408) {
+    let answered = body_error.is_answered().then(|| request.status());
+    if body_error.timed_out() || answered == Some(408) {
         BodyFailure::Timeout
-    } else if broken.too_large() || answered == Some(413) {
+    } else if body_error.too_large() || answered == Some(413) {
         BodyFailure::TooLarge
-    } else if broken.client_gone() {
+    } else if body_error.client_gone() {
         BodyFailure::ClientGone
     } else {
         BodyFailure::Malformed
@@ -134,13 +143,13 @@ impl Client for HttpdClient<'_> {
             }
         }
         match self.body.read(Wait::No, at_most, into) {
-            Ok(Read::Some(_)) if self.body.has_ended() => BodyRead::Last,
-            Ok(Read::Some(_)) => BodyRead::Some,
-            Ok(Read::Nothing) => BodyRead::Nothing,
-            Ok(Read::End) => BodyRead::Last,
-            Err(broken) => {
-                self.broken = Some(broken);
-                BodyRead::Failed(failure(self.request, &broken))
+            Ok(request_body::BodyRead::Some(_)) if self.body.has_ended() => BodyRead::Last,
+            Ok(request_body::BodyRead::Some(_)) => BodyRead::Some,
+            Ok(request_body::BodyRead::Nothing) => BodyRead::Nothing,
+            Ok(request_body::BodyRead::End) => BodyRead::Last,
+            Err(body_error) => {
+                self.body_error = Some(body_error);
+                BodyRead::Failed(body_failure(self.request, &body_error))
             }
         }
     }
@@ -182,13 +191,13 @@ impl Client for HttpdClient<'_> {
         for field in head.fields() {
             // Nothing in a checked head is a NUL byte.
             let _ = match field {
-                Placed::ContentType(value) => request.set_content_type(&value),
-                Placed::LastModified(value) => request.set_last_modified(value),
-                Placed::WithErrors(name, value) => with_errors.add(name, value),
-                Placed::Beside(name, value) => normal.add(name, value),
-                Placed::Instead(name, value) => normal.set(name, value),
-                Placed::Joined(name, value) => normal.merge(name, value),
-                Placed::CloseConnection => {
+                PlacedField::ContentType(value) => request.set_content_type(&value),
+                PlacedField::LastModified(value) => request.set_last_modified(value),
+                PlacedField::WithErrors(name, value) => with_errors.add(name, value),
+                PlacedField::Beside(name, value) => normal.add(name, value),
+                PlacedField::Instead(name, value) => normal.set(name, value),
+                PlacedField::Joined(name, value) => normal.merge(name, value),
+                PlacedField::CloseConnection => {
                     request.connection().close_after_this();
                     Ok(())
                 }
@@ -201,35 +210,38 @@ impl Client for HttpdClient<'_> {
 
     fn error_head(&mut self, head: &ResponseHead<'_>) {
         for field in head.fields() {
-            if let Placed::WithErrors(name, value) = field {
+            if let PlacedField::WithErrors(name, value) = field {
                 let _ = self.request.err_headers_out().add(name, value);
             }
         }
     }
 
-    fn data(&mut self, pieces: &[&[u8]], then: Then) -> Result<(), Gone> {
+    fn data(&mut self, pieces: &[&[u8]], is_last: bool) -> Result<(), Gone> {
         self.begin()?;
-        self.send(pieces, next(then))
+        self.send(pieces, after(is_last))
     }
 
-    fn file(&mut self, file: OwnedFd, offset: u64, len: u64, then: Then) -> Result<FileSent, Gone> {
+    fn file(
+        &mut self,
+        file: OwnedFd,
+        offset: u64,
+        len: u64,
+        is_last: bool,
+    ) -> Result<FileSent, Gone> {
         self.consider_conditions();
         self.begin()?;
         if self.is_muted || len == 0 {
-            self.send(&[], next(then))?;
+            self.send(&[], after(is_last))?;
             return Ok(FileSent::Whole);
         }
         // For ranges httpd wants to see the end together with the file. Otherwise the end waits
         // until the file is out and has turned out to be whole.
-        let at_once = then == Then::End && self.request.headers_in().get(c"Range").is_some();
+        let at_once = is_last && self.request.headers_in().get(c"Range").is_some();
         let witness = file.try_clone().ok();
-        let (first, rest) = match then {
-            Then::More => (response_writer::Then::More, None),
-            Then::End if at_once => (response_writer::Then::End, None),
-            Then::End => (
-                response_writer::Then::Flush,
-                Some(response_writer::Then::End),
-            ),
+        let (first, rest) = match (is_last, at_once) {
+            (false, _) => (AfterWrite::More, None),
+            (true, true) => (AfterWrite::End, None),
+            (true, false) => (AfterWrite::Flush, Some(AfterWrite::End)),
         };
         self.has_ended |= at_once;
         let sendfile = self.sendfile.or_else(|| self.request.enable_sendfile());
@@ -251,7 +263,7 @@ impl Client for HttpdClient<'_> {
 
     fn flush(&mut self) -> Result<(), Gone> {
         self.begin()?;
-        self.send(&[], response_writer::Then::Flush)
+        self.send(&[], AfterWrite::Flush)
     }
 
     fn break_off(&mut self) {
@@ -272,15 +284,19 @@ impl Client for HttpdClient<'_> {
         write_log(self.request, level, text);
     }
 
-    fn report(&mut self, trouble: &Trouble) {
-        let witness = self.witness.as_ref().filter(|_| trouble.is_of_death());
-        let how = witness.and_then(|at| death::told(at.path, at.group, at.begun, self.has_begun));
+    fn report(&mut self, failure: &RelayFailure) {
+        let witness = self
+            .death_inquiry
+            .as_ref()
+            .filter(|_| failure.is_of_death());
+        let how =
+            witness.and_then(|at| worker_death::told(at.path, at.group, at.begun, self.has_begun));
         let text = match how {
-            Some(how) => format!("{} The supervisor says: {how}.", trouble.text),
-            None => trouble.text.clone(),
+            Some(how) => format!("{} The supervisor says: {how}.", failure.text),
+            None => failure.text.clone(),
         };
-        write_log(self.request, trouble.level, text.as_bytes());
-        if trouble.is_of_queue() {
+        write_log(self.request, failure.level, text.as_bytes());
+        if failure.is_of_queue() {
             // A moment in which threads may have become free.
             let _ = self.request.err_headers_out().set(b"Retry-After", b"5");
         }
@@ -300,9 +316,9 @@ fn explain_early_hints(request: Request<'_>) {
     }
 }
 
-fn next(then: Then) -> response_writer::Then {
-    match then {
-        Then::More => response_writer::Then::More,
-        Then::End => response_writer::Then::End,
+fn after(is_last: bool) -> AfterWrite {
+    match is_last {
+        false => AfterWrite::More,
+        true => AfterWrite::End,
     }
 }

@@ -29,7 +29,7 @@ use config::{self, Globals, ProcessGroup, Reading, ServerGiven, Settled};
 use control_channel::Configuration;
 use error_log::ErrorLog;
 use group_message::SocketNames;
-use httpd::hooks::{Configured, Refused};
+use httpd::hooks::{ConfigurationRefused, Configured};
 use httpd::log::Log;
 use httpd::process::{self, Purpose, State};
 use httpd::server::{self, Server};
@@ -63,7 +63,7 @@ pub fn check(
     configured: &Configured<'_>,
     reading: &Reading,
     main: &ServerGiven,
-) -> Result<Settled, Refused> {
+) -> Result<Settled, ConfigurationRefused> {
     let machine = Machine::new(configured.pool);
     let servers: Vec<config::groups::Server<'_>> = configured
         .main
@@ -123,7 +123,7 @@ pub fn check(
     if refusals.is_empty() {
         Ok(settled)
     } else {
-        Err(Refused)
+        Err(ConfigurationRefused)
     }
 }
 
@@ -154,12 +154,12 @@ pub fn start(
     configured: &Configured<'_>,
     groups: &[ProcessGroup],
     main: &ServerGiven,
-) -> Result<Started, Refused> {
+) -> Result<Started, ConfigurationRefused> {
     let version = format!("mod_wsgi/{}.{}.{}", VERSION.0, VERSION.1, VERSION.2);
     process::add_version_component(configured.pool, &version);
     let refused = |sentence: String| {
         configured.scratch.error(sentence);
-        Refused
+        ConfigurationRefused
     };
     if groups.is_empty() && process::companion().is_none() {
         return Ok(Started::default());

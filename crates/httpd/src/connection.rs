@@ -11,16 +11,16 @@ use super::sys;
 
 /// A connection record, lent for `'c`.
 #[derive(Clone, Copy)]
-pub struct Connection<'c> {
+pub struct ClientConnection<'c> {
     raw: NonNull<sys::conn_rec>,
     _lent: PhantomData<&'c ()>,
 }
 
-impl<'c> Connection<'c> {
+impl<'c> ClientConnection<'c> {
     /// # Safety
     /// `raw` is a live connection record, used by this thread alone during `'c`.
-    pub(super) unsafe fn lent(raw: *mut sys::conn_rec) -> Option<Connection<'c>> {
-        NonNull::new(raw).map(|raw| Connection {
+    pub(super) unsafe fn lent(raw: *mut sys::conn_rec) -> Option<ClientConnection<'c>> {
+        NonNull::new(raw).map(|raw| ClientConnection {
             raw,
             _lent: PhantomData,
         })

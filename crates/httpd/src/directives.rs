@@ -110,10 +110,10 @@ impl<T: Any> Slot<T> {
     }
 }
 
-/// What a server record holds: what was given, and on the main server what it was settled into.
+/// What a server record holds: what was given, and on the main server what comes of it.
 struct ServerSlot<M: Module> {
     given: M::Server,
-    settled: OnceLock<M::Settled>,
+    active_configuration: OnceLock<M::ActiveConfiguration>,
 }
 
 pub(super) unsafe extern "C" fn create_server<M: Module>(
@@ -127,7 +127,7 @@ pub(super) unsafe extern "C" fn create_server<M: Module>(
                 pool,
                 ServerSlot::<M> {
                     given: M::Server::default(),
-                    settled: OnceLock::new(),
+                    active_configuration: OnceLock::new(),
                 },
             ),
             None => ptr::null_mut(),
@@ -153,7 +153,7 @@ pub(super) unsafe extern "C" fn merge_server<M: Module>(
                         pool,
                         ServerSlot::<M> {
                             given,
-                            settled: OnceLock::new(),
+                            active_configuration: OnceLock::new(),
                         },
                     )
                 }
@@ -221,12 +221,12 @@ impl<'s> Server<'s> {
         server_slot::<M>(self).map(|slot| unsafe { &(*slot).given })
     }
 
-    /// What the whole configuration was settled into, once it was.
-    pub fn settled<M: Module>(self) -> Option<&'s M::Settled> {
+    /// What the whole configuration comes to, once it was.
+    pub fn active_configuration<M: Module>(self) -> Option<&'s M::ActiveConfiguration> {
         let main = Server::main()?;
         // SAFETY: as in `given`; the cell synchronises by itself. The main server lives as long as
         // any other of its configuration.
-        server_slot::<M>(main).and_then(|slot| unsafe { (*slot).settled.get() })
+        server_slot::<M>(main).and_then(|slot| unsafe { (*slot).active_configuration.get() })
     }
 
     /// The main server, once its configuration is read.
@@ -237,11 +237,11 @@ impl<'s> Server<'s> {
     }
 }
 
-/// Stores what the configuration was settled into. Once for each reading; a second call is ignored.
-pub(super) fn settle<M: Module>(main: Server<'_>, settled: M::Settled) {
+/// Stores what the configuration comes to. Once for each reading; a second call is ignored.
+pub(super) fn activate<M: Module>(main: Server<'_>, active_configuration: M::ActiveConfiguration) {
     if let Some(slot) = server_slot::<M>(main) {
         // SAFETY: a live record of the main server; the cell synchronises by itself.
-        let _ = unsafe { (*slot).settled.set(settled) };
+        let _ = unsafe { (*slot).active_configuration.set(active_configuration) };
     }
 }
 

@@ -25,8 +25,8 @@ pub trait Module: Sized + 'static {
     type Dir: Default + Send + Sync + Any;
     /// What one reading of the configuration gathers over all of these.
     type Reading: Default + Any;
-    /// What a whole configuration is settled into, for all requests to see.
-    type Settled: Send + Sync + Any;
+    /// What a whole configuration comes to, for all requests to see.
+    type ActiveConfiguration: Send + Sync + Any;
 
     /// All directives.
     const DIRECTIVES: &'static [Spec];
@@ -61,20 +61,26 @@ pub trait Module: Sized + 'static {
     fn merge_dirs(outer: &Self::Dir, inner: &Self::Dir) -> Self::Dir;
 
     /// The configuration is read: check it as a whole. Called by `-t` too, and twice at a start.
-    fn check(configured: &Configured<'_>, reading: &mut Self::Reading) -> Result<(), Refused>;
+    fn check(
+        configured: &Configured<'_>,
+        reading: &mut Self::Reading,
+    ) -> Result<(), ConfigurationRefused>;
 
     /// The configuration is to be served: start what it needs. In the parent, as the user that
     /// started httpd, before children exist.
-    fn start(configured: &Configured<'_>, reading: &mut Self::Reading) -> Result<(), Refused>;
+    fn start(
+        configured: &Configured<'_>,
+        reading: &mut Self::Reading,
+    ) -> Result<(), ConfigurationRefused>;
 
     /// A child has begun.
     fn begin_child(_main: Server<'_>, _pool: Pool<'_>) {}
 
     /// Map a URI to a file.
-    fn translate_name(request: Request<'_>) -> Outcome;
+    fn translate_name(request: Request<'_>) -> HookStatus;
 
     /// Answer a request.
-    fn handle(request: Request<'_>) -> Outcome;
+    fn handle(request: Request<'_>) -> HookStatus;
 
     /// Add to the page of mod_status, where that is loaded.
     fn write_status(_request: Request<'_>, _page: StatusPage) {}
@@ -91,30 +97,30 @@ pub struct StatusPage {
 
 /// What a hook says to httpd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome(c_int);
+pub struct HookStatus(c_int);
 
-impl Outcome {
+impl HookStatus {
     /// Done, by us.
-    pub const OK: Outcome = Outcome(sys::HOOK_OK);
+    pub const OK: HookStatus = HookStatus(sys::HOOK_OK);
     /// Not ours.
-    pub const DECLINED: Outcome = Outcome(sys::HOOK_DECLINED);
+    pub const DECLINED: HookStatus = HookStatus(sys::HOOK_DECLINED);
     /// Done, the response is complete.
-    pub const DONE: Outcome = Outcome(sys::HOOK_DONE);
+    pub const DONE: HookStatus = HookStatus(sys::HOOK_DONE);
 
     /// An error response of httpd's, with its `ErrorDocument`.
-    pub fn status(status: u16) -> Outcome {
-        Outcome(c_int::from(status))
+    pub fn status(status: u16) -> HookStatus {
+        HookStatus(c_int::from(status))
     }
 
     /// What reading the body failed with ([`super::request_body::Broken::status`]), passed on as it is.
-    pub fn from_httpd(status: i32) -> Outcome {
-        Outcome(status)
+    pub fn from_httpd(status: i32) -> HookStatus {
+        HookStatus(status)
     }
 }
 
 /// The configuration cannot be used. The reason has been logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused;
+pub struct ConfigurationRefused;
 
 /// A configuration that was read.
 pub struct Configured<'p> {
@@ -127,23 +133,23 @@ pub struct Configured<'p> {
 }
 
 impl Configured<'_> {
-    /// Stores what the configuration was settled into, for [`Server::settled`].
-    pub fn settle<M: Module>(&self, settled: M::Settled) {
-        directives::settle::<M>(self.main, settled);
+    /// Stores what the configuration comes to, for [`Server::active_configuration`].
+    pub fn activate<M: Module>(&self, active_configuration: M::ActiveConfiguration) {
+        directives::activate::<M>(self.main, active_configuration);
     }
 }
 
 /// The record httpd looks up in the module's file.
 #[repr(transparent)]
-pub struct Record(sys::module);
+pub struct ModuleRecord(sys::module);
 
 // SAFETY: httpd changes it only while it loads the module, in one thread; we only read it.
-unsafe impl Sync for Record {}
+unsafe impl Sync for ModuleRecord {}
 
-impl Record {
+impl ModuleRecord {
     /// The record of `M`.
-    pub const fn of<M: Module, const N: usize>(commands: &'static Commands<N>) -> Record {
-        Record(sys::module {
+    pub const fn of<M: Module, const N: usize>(commands: &'static Commands<N>) -> ModuleRecord {
+        ModuleRecord(sys::module {
             version: sys::MODULE_MAGIC_NUMBER_MAJOR as c_int,
             minor_version: sys::MODULE_MAGIC_NUMBER_MINOR as c_int,
             module_index: -1,
@@ -170,13 +176,13 @@ macro_rules! module_record {
     ($module:ty) => {
         const _: () = {
             use $crate::directives::{Commands, Texts};
-            use $crate::hooks::{Module, Record};
+            use $crate::hooks::{Module, ModuleRecord};
             const DIRECTIVES: usize = <$module>::DIRECTIVES.len();
             static TEXTS: Texts<DIRECTIVES> = Texts::of(<$module>::DIRECTIVES);
             static COMMANDS: Commands<{ DIRECTIVES + 1 }> = Commands::of::<$module, _>(&TEXTS);
             /// What `LoadModule wsgi_module` looks for.
             #[no_mangle]
-            pub static mut wsgi_module: Record = Record::of::<$module, _>(&COMMANDS);
+            pub static mut wsgi_module: ModuleRecord = ModuleRecord::of::<$module, _>(&COMMANDS);
         };
     };
 }
@@ -252,7 +258,7 @@ unsafe fn configured<M: Module>(
     pool: *mut sys::apr_pool_t,
     scratch: *mut sys::apr_pool_t,
     server: *mut sys::server_rec,
-    step: fn(&Configured<'_>, &mut M::Reading) -> Result<(), Refused>,
+    step: fn(&Configured<'_>, &mut M::Reading) -> Result<(), ConfigurationRefused>,
 ) -> c_int {
     // SAFETY: the caller's promise; no directive is being read, so the reading is ours alone.
     unsafe {
@@ -271,7 +277,7 @@ unsafe fn configured<M: Module>(
             reading,
         ) {
             Ok(()) => sys::HOOK_OK,
-            Err(Refused) => sys::HTTP_INTERNAL_SERVER_ERROR as c_int,
+            Err(ConfigurationRefused) => sys::HTTP_INTERNAL_SERVER_ERROR as c_int,
         }
     }
 }

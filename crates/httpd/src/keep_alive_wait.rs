@@ -21,7 +21,7 @@ use std::time::Duration;
 use os::clock;
 use os::poll::{poll_uninterrupted, Wanted};
 
-use super::connection::Connection;
+use super::connection::ClientConnection;
 use super::panic_wall;
 use super::process;
 use super::sys;
@@ -115,7 +115,7 @@ pub(super) fn begin_child() {
 }
 
 /// The response to a request of `connection` is out: its next one may follow at once.
-pub fn expect(connection: Connection<'_>) {
+pub fn expect(connection: ClientConnection<'_>) {
     let filter = FILTER.raw();
     if MOST.load(Ordering::Relaxed) == 0 || connection.is_secondary() || !connection.may_be_kept() {
         return;
@@ -166,7 +166,7 @@ unsafe extern "C" fn look(
                 }
                 return status;
             }
-            let Some(came) = Connection::lent((*filter).c).and_then(wait) else {
+            let Some(came) = ClientConnection::lent((*filter).c).and_then(wait) else {
                 return status;
             };
             habit.learn(came);
@@ -179,7 +179,7 @@ unsafe extern "C" fn look(
 }
 
 /// Waits for something to come. `None` where no thread can be spared for that.
-fn wait(connection: Connection<'_>) -> Option<bool> {
+fn wait(connection: ClientConnection<'_>) -> Option<bool> {
     let socket = connection.socket()?;
     let now = clock::monotonic_ms();
     if now < CROWDED_UNTIL.load(Ordering::Relaxed) {

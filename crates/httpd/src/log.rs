@@ -8,7 +8,7 @@ use std::ffi::{c_char, c_int};
 use std::panic::Location;
 use std::ptr;
 
-use super::connection::Connection;
+use super::connection::ClientConnection;
 use super::pool::Pool;
 use super::request::Request;
 use super::server::Server;
@@ -179,7 +179,7 @@ impl Server<'_> {
     }
 }
 
-impl Log for Connection<'_> {
+impl Log for ClientConnection<'_> {
     fn logs(&self, level: Level) -> bool {
         // SAFETY: a live connection record, lent for at least the lifetime of `self`.
         unsafe { sys::shim_connection_logs(self.raw(), level as c_int) != 0 }

@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::time::{Duration, SystemTime};
 
-use super::connection::{self, Connection};
+use super::connection::{self, ClientConnection};
 use super::pool::{self, InteriorNul, Pool};
 use super::server::Server;
 use super::sys;
@@ -76,9 +76,9 @@ impl<'r> Request<'r> {
     }
 
     /// The connection it came by.
-    pub fn connection(self) -> Connection<'r> {
+    pub fn connection(self) -> ClientConnection<'r> {
         // SAFETY: a live request has a connection, which outlives it.
-        unsafe { Connection::lent((*self.raw()).connection).unwrap_unchecked() }
+        unsafe { ClientConnection::lent((*self.raw()).connection).unwrap_unchecked() }
     }
 
     text_fields! {

@@ -10,7 +10,7 @@ use super::request::Request;
 use super::sys;
 
 /// The body of one request, from its first unread byte.
-pub struct Body<'r> {
+pub struct RequestBody<'r> {
     request: Request<'r>,
     brigade: NonNull<sys::apr_bucket_brigade>,
     ended: bool,
@@ -21,13 +21,13 @@ pub struct Body<'r> {
 pub enum Wait {
     /// Until something has come, for `Timeout` at most.
     Yes,
-    /// Not at all: what is here already, or [`Read::Nothing`].
+    /// Not at all: what is here already, or [`BodyRead::Nothing`].
     No,
 }
 
 /// What a read has brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Read {
+pub enum BodyRead {
     /// So many bytes, at least one, have been appended.
     Some(usize),
     /// The body is complete.
@@ -38,7 +38,7 @@ pub enum Read {
 
 /// The body could not be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Broken {
+pub struct BodyError {
     /// What the handler answers with or returns: 400, 408, 413, or a negative number of httpd's when
     /// a filter has answered already.
     pub status: i32,
@@ -46,7 +46,7 @@ pub struct Broken {
     pub reason: i32,
 }
 
-impl Broken {
+impl BodyError {
     /// Whether a time limit (`Timeout`, `RequestReadTimeout`) is what ended it.
     pub fn timed_out(&self) -> bool {
         self.status == sys::HTTP_REQUEST_TIME_OUT as i32 || self.reason == sys::APR_TIMEUP as i32
@@ -75,9 +75,9 @@ impl Broken {
     }
 }
 
-impl<'r> Body<'r> {
+impl<'r> RequestBody<'r> {
     /// The body of `request`. One at a time: what one has taken, the next does not see.
-    pub fn of(request: Request<'r>) -> Body<'r> {
+    pub fn of(request: Request<'r>) -> RequestBody<'r> {
         // SAFETY: the pool and the bucket allocator of a live request; never NULL.
         let brigade = unsafe {
             NonNull::new_unchecked(sys::apr_brigade_create(
@@ -85,7 +85,7 @@ impl<'r> Body<'r> {
                 (*request.connection().raw()).bucket_alloc,
             ))
         };
-        Body {
+        RequestBody {
             request,
             brigade,
             ended: false,
@@ -99,7 +99,12 @@ impl<'r> Body<'r> {
 
     /// Appends to `into` what comes next, about `at_most` bytes. The first read tells a client that
     /// waits for it to continue.
-    pub fn read(&mut self, wait: Wait, at_most: usize, into: &mut Vec<u8>) -> Result<Read, Broken> {
+    pub fn read(
+        &mut self,
+        wait: Wait,
+        at_most: usize,
+        into: &mut Vec<u8>,
+    ) -> Result<BodyRead, BodyError> {
         let block = match wait {
             Wait::Yes => sys::APR_BLOCK_READ,
             Wait::No => sys::APR_NONBLOCK_READ,
@@ -107,7 +112,7 @@ impl<'r> Body<'r> {
         let before = into.len();
         loop {
             if self.ended {
-                return Ok(Read::End);
+                return Ok(BodyRead::End);
             }
             // SAFETY: the filters of a live request, an empty brigade of its pool.
             let status = unsafe {
@@ -134,8 +139,8 @@ impl<'r> Body<'r> {
             match into.len() - before {
                 // A read that may wait goes on: a filter has passed on nothing but metadata.
                 0 if wait == Wait::Yes || self.ended => {}
-                0 => return Ok(Read::Nothing),
-                bytes => return Ok(Read::Some(bytes)),
+                0 => return Ok(BodyRead::Nothing),
+                bytes => return Ok(BodyRead::Some(bytes)),
             }
         }
     }
@@ -173,12 +178,12 @@ impl<'r> Body<'r> {
         Ok(())
     }
 
-    fn broken(&mut self, reason: sys::apr_status_t) -> Broken {
+    fn broken(&mut self, reason: sys::apr_status_t) -> BodyError {
         self.ended = true;
         // SAFETY: a pure function of its arguments.
         let status =
             unsafe { sys::ap_map_http_request_error(reason, sys::HTTP_BAD_REQUEST as c_int) };
-        Broken { status, reason }
+        BodyError { status, reason }
     }
 }
 

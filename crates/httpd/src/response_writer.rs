@@ -10,7 +10,7 @@ use super::request::Request;
 use super::sys;
 
 /// The way out for one response.
-pub struct Output<'r> {
+pub struct ResponseWriter<'r> {
     request: Request<'r>,
     brigade: NonNull<sys::apr_bucket_brigade>,
 }
@@ -20,7 +20,7 @@ const FILE_BUFFER: sys::apr_size_t = 64 << 10;
 
 /// What follows the data of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
+pub enum AfterWrite {
     /// More: filters may hold the data back.
     More,
     /// A pause: everything so far goes to the client now.
@@ -47,9 +47,9 @@ pub fn print(request: Request<'_>, text: &[u8]) {
     unsafe { sys::ap_rwrite(text.as_ptr().cast(), length, request.raw()) };
 }
 
-impl<'r> Output<'r> {
+impl<'r> ResponseWriter<'r> {
     /// The way out of `request`.
-    pub fn of(request: Request<'r>) -> Output<'r> {
+    pub fn of(request: Request<'r>) -> ResponseWriter<'r> {
         // SAFETY: the pool and the bucket allocator of a live request; never NULL.
         let brigade = unsafe {
             NonNull::new_unchecked(sys::apr_brigade_create(
@@ -57,12 +57,12 @@ impl<'r> Output<'r> {
                 (*request.connection().raw()).bucket_alloc,
             ))
         };
-        Output { request, brigade }
+        ResponseWriter { request, brigade }
     }
 
-    /// Sends `pieces`, of which there may be none, and what `then` says. Returns when the filters
+    /// Sends `pieces`, of which there may be none, and what `after` says. Returns when the filters
     /// have taken them; they block while the client does not read, for `Timeout` at most.
-    pub fn send(&mut self, pieces: &[&[u8]], then: Then) -> Result<(), NotWritten> {
+    pub fn send(&mut self, pieces: &[&[u8]], after: AfterWrite) -> Result<(), NotWritten> {
         for data in pieces.iter().filter(|data| !data.is_empty()) {
             // A transient bucket: filters that keep it over the call make their own copy, so
             // nothing is copied where the data goes straight to the socket.
@@ -75,7 +75,7 @@ impl<'r> Output<'r> {
                 ));
             }
         }
-        self.pass(then)
+        self.pass(after)
     }
 
     /// Sends `length` bytes of `file` from `offset`. The descriptor is closed with the request.
@@ -89,7 +89,7 @@ impl<'r> Output<'r> {
         offset: u64,
         length: u64,
         sendfile: bool,
-        then: Then,
+        after: AfterWrite,
     ) -> Result<(), NotWritten> {
         let (Ok(offset), Ok(length)) = (
             sys::apr_off_t::try_from(offset),
@@ -123,7 +123,7 @@ impl<'r> Output<'r> {
             sys::apr_bucket_file_enable_mmap(bucket, 0);
             sys::apr_bucket_file_set_buf_size(bucket, FILE_BUFFER);
         }
-        self.pass(then)
+        self.pass(after)
     }
 
     /// Ends the response so that the client sees it is broken: over HTTP/1.1 without its last chunk
@@ -144,17 +144,17 @@ impl<'r> Output<'r> {
                 self.allocator(),
             ));
         }
-        self.pass(Then::End)
+        self.pass(AfterWrite::End)
     }
 
-    fn pass(&mut self, then: Then) -> Result<(), NotWritten> {
+    fn pass(&mut self, after: AfterWrite) -> Result<(), NotWritten> {
         // SAFETY: a brigade and allocator of a live request; the filters take the buckets or leave
         // them to be cleaned up here, so none outlives the data it points to.
         let status = unsafe {
-            match then {
-                Then::More => {}
-                Then::Flush => self.append(sys::apr_bucket_flush_create(self.allocator())),
-                Then::End => {
+            match after {
+                AfterWrite::More => {}
+                AfterWrite::Flush => self.append(sys::apr_bucket_flush_create(self.allocator())),
+                AfterWrite::End => {
                     // The flush comes behind the end: before it, filters would take it for a pause,
                     // and httpd could not give a short response its Content-Length.
                     self.append(sys::apr_bucket_eos_create(self.allocator()));

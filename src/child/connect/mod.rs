@@ -3,4 +3,4 @@
 //! Runs in: an Apache child, on the thread that serves the request.
 
 pub mod connection_pool;
-pub mod group_socket;
+pub mod dialer;

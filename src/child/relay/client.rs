@@ -7,7 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use wire::response::{BodyFailure, Head, Level};
 
-use super::failure::Trouble;
+use super::failure::RelayFailure;
 use super::response_head::ResponseHead;
 
 /// What a look for request body has brought.
@@ -21,16 +21,6 @@ pub enum BodyRead {
     Last,
     /// The body will not be complete. Bytes may have been appended.
     Failed(BodyFailure),
-}
-
-/// What follows a piece of the response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
-    /// More will, soon.
-    More,
-    /// The end of the response. Everything goes out now: a handler that returns with its response
-    /// still in the filters costs the event MPM a hand-over to another thread.
-    End,
 }
 
 /// The response cannot be written any further: the client left, or a filter refused.
@@ -78,10 +68,16 @@ pub trait Client {
 
     /// Sends bytes of the response body, which are in several pieces; before the first ones the head.
     /// May wait for the client.
-    fn data(&mut self, pieces: &[&[u8]], then: Then) -> Result<(), Gone>;
+    fn data(&mut self, pieces: &[&[u8]], is_last: bool) -> Result<(), Gone>;
 
     /// Sends a stretch of a regular file.
-    fn file(&mut self, file: OwnedFd, offset: u64, len: u64, then: Then) -> Result<FileSent, Gone>;
+    fn file(
+        &mut self,
+        file: OwnedFd,
+        offset: u64,
+        len: u64,
+        is_last: bool,
+    ) -> Result<FileSent, Gone>;
 
     /// Makes everything so far reach the client.
     fn flush(&mut self) -> Result<(), Gone>;
@@ -96,5 +92,5 @@ pub trait Client {
     fn log(&mut self, level: Level, text: &[u8]);
 
     /// Writes one line about this request to the error log.
-    fn report(&mut self, trouble: &Trouble);
+    fn report(&mut self, failure: &RelayFailure);
 }

@@ -14,11 +14,11 @@ use wire::log_id::{
 use wire::response::{BodyFailure, Level, Retry};
 use wire::Malformed;
 
-use super::response_head::Unfit;
+use super::response_head::InvalidHead;
 
 /// One line of the error log and the status it leads to where nothing has been sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub struct RelayFailure {
     /// What httpd answers with.
     pub status: u16,
     /// How bad it is.
@@ -29,7 +29,7 @@ pub struct Trouble {
 
 /// What is known about a request when a worker falls silent or dies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct Progress {
     /// Whether the request is still in the socket, unread: a worker takes it out when the application
     /// is about to run.
     pub unread: Option<bool>,
@@ -43,7 +43,7 @@ pub struct Known {
     pub body: u64,
 }
 
-impl Known {
+impl Progress {
     fn in_words(&self) -> String {
         if self.head {
             format!(
@@ -76,9 +76,9 @@ fn seconds(limit: Duration) -> String {
     format!("{} s", limit.as_secs_f64())
 }
 
-impl Trouble {
-    fn new(status: u16, text: String) -> Trouble {
-        Trouble {
+impl RelayFailure {
+    fn new(status: u16, text: String) -> RelayFailure {
+        RelayFailure {
             status,
             level: Level::Error,
             text,
@@ -86,7 +86,7 @@ impl Trouble {
     }
 
     /// `connect-timeout=` has passed: queue full, or nobody listening.
-    pub fn no_listener(group: &[u8], limit: Duration, error: &io::Error) -> Trouble {
+    pub fn no_listener(group: &[u8], limit: Duration, error: &io::Error) -> RelayFailure {
         let group = name(group);
         let why = if error.kind() == io::ErrorKind::WouldBlock {
             "its listen queue stayed full: more requests come than its threads finish (processes=, \
@@ -94,7 +94,7 @@ impl Trouble {
         } else {
             "nobody listens on its socket: the supervisor is not running, lines above may say why"
         };
-        Trouble::new(
+        RelayFailure::new(
             503,
             format!(
                 "{CONNECT_TIMED_OUT}: Unable to connect to process group '{group}' within {} \
@@ -105,7 +105,7 @@ impl Trouble {
     }
 
     /// The socket cannot be used at all.
-    pub fn unreachable(group: &[u8], place: &str, error: &io::Error) -> Trouble {
+    pub fn unreachable(group: &[u8], place: &str, error: &io::Error) -> RelayFailure {
         let group = name(group);
         let mend = match error.kind() {
             io::ErrorKind::NotFound => {
@@ -117,27 +117,27 @@ impl Trouble {
             }
             _ => "See WSGISocketPrefix.",
         };
-        Trouble::new(
+        RelayFailure::new(
             503,
             format!("{CONNECT_FAILED}: Unable to connect to process group '{group}' on '{place}': {error}. {mend}"),
         )
     }
 
     /// Every worker hands the request back.
-    pub fn handed_back(group: &[u8], times: u32, why: Again) -> Trouble {
+    pub fn handed_back(group: &[u8], times: u32, why: RetryReason) -> RelayFailure {
         let group = name(group);
         let why = match why {
-            Again::Handed(Retry::Stale) => {
+            RetryReason::HandedBack(Retry::Stale) => {
                 "the script has changed and no worker with the new code \
                                             came up in time"
             }
-            Again::Handed(Retry::Draining) => {
+            RetryReason::HandedBack(Retry::Draining) => {
                 "its workers are leaving and no successor came up in time"
             }
-            Again::Handed(Retry::Withdrawn) => "its workers took it up too late",
-            Again::Lost => "its workers leave or die before they take the request up",
+            RetryReason::HandedBack(Retry::Withdrawn) => "its workers took it up too late",
+            RetryReason::LeftUnread => "its workers leave or die before they take the request up",
         };
-        Trouble::new(
+        RelayFailure::new(
             503,
             format!(
                 "{HANDED_BACK}: Process group '{group}' has handed this request back {times} times: {why}. \
@@ -147,34 +147,34 @@ impl Trouble {
     }
 
     /// The worker stays silent.
-    pub fn silent(group: &[u8], limit: Duration, known: Known) -> Trouble {
+    pub fn silent(group: &[u8], limit: Duration, progress: Progress) -> RelayFailure {
         let group = name(group);
-        let (number, status) = if known.head {
+        let (number, status) = if progress.head {
             (RESPONSE_STALLED, 504)
         } else {
             (WORKER_SILENT, 504)
         };
-        Trouble::new(
+        RelayFailure::new(
             status,
             format!(
                 "{number}: Process group '{group}' sent nothing for {} (socket-timeout= or Timeout); {}.",
                 seconds(limit),
-                known.in_words()
+                progress.in_words()
             ),
         )
     }
 
     /// The connection ended without an end of the response.
-    pub fn cut(group: &[u8], known: Known, error: Option<&io::Error>) -> Trouble {
+    pub fn cut(group: &[u8], progress: Progress, error: Option<&io::Error>) -> RelayFailure {
         let group = name(group);
         let error = error.map(|error| format!(" ({error})")).unwrap_or_default();
-        Trouble::new(
+        RelayFailure::new(
             502,
-            if known.head {
+            if progress.head {
                 format!(
                     "{RESPONSE_CUT}: The response of process group '{group}' broke off after {} bytes: the \
                      worker died or was killed; the client is made to see it.{error}",
-                    known.body
+                    progress.body
                 )
             } else {
                 format!(
@@ -187,13 +187,13 @@ impl Trouble {
     }
 
     /// A frame that makes no sense.
-    pub fn malformed(group: &[u8], why: Nonsense) -> Trouble {
+    pub fn malformed(group: &[u8], why: ProtocolViolation) -> RelayFailure {
         let group = name(group);
         let why = match why {
-            Nonsense::Frame(malformed) => malformed.to_string(),
-            Nonsense::Order(what) => what.to_owned(),
+            ProtocolViolation::Frame(malformed) => malformed.to_string(),
+            ProtocolViolation::OutOfOrder(what) => what.to_owned(),
         };
-        Trouble::new(
+        RelayFailure::new(
             502,
             format!(
                 "{RESPONSE_MALFORMED}: A worker of process group '{group}' sent what is no response: {why}. The \
@@ -203,9 +203,9 @@ impl Trouble {
     }
 
     /// A head that may not reach a client.
-    pub fn unfit(group: &[u8], why: &Unfit) -> Trouble {
+    pub fn unfit(group: &[u8], why: &InvalidHead) -> RelayFailure {
         let group = name(group);
-        Trouble::new(
+        RelayFailure::new(
             502,
             format!(
                 "{HEAD_UNFIT}: A worker of process group '{group}' sent a malformed response head: {why}."
@@ -214,10 +214,10 @@ impl Trouble {
     }
 
     /// A header field longer than `header-buffer-size=`.
-    pub fn long_field(group: &[u8], field: &[u8], len: usize, limit: usize) -> Trouble {
+    pub fn long_field(group: &[u8], field: &[u8], len: usize, limit: usize) -> RelayFailure {
         let group = name(group);
         let field = field[..field.len().min(100)].escape_ascii();
-        Trouble::new(
+        RelayFailure::new(
             500,
             format!(
                 "{HEADER_FIELD_TOO_LONG}: Response header line too long from process group '{group}': {field} has \
@@ -227,9 +227,9 @@ impl Trouble {
     }
 
     /// The application raised after its head had gone, or sent less than it declared.
-    pub fn ended_broken(group: &[u8], body: u64) -> Trouble {
+    pub fn ended_broken(group: &[u8], body: u64) -> RelayFailure {
         let group = name(group);
-        Trouble {
+        RelayFailure {
             status: 500,
             // The worker has logged what happened, as a record of the application.
             level: Level::Info,
@@ -241,8 +241,8 @@ impl Trouble {
     }
 
     /// The client does not take its response.
-    pub fn client_stalled(limit: Duration, given: u64) -> Trouble {
-        Trouble {
+    pub fn client_stalled(limit: Duration, given: u64) -> RelayFailure {
+        RelayFailure {
             status: 408,
             level: Level::Info,
             text: format!(
@@ -254,9 +254,9 @@ impl Trouble {
     }
 
     /// The body was shorter than its length.
-    pub fn short(group: &[u8], declared: u64, sent: u64) -> Trouble {
+    pub fn short(group: &[u8], declared: u64, sent: u64) -> RelayFailure {
         let group = name(group);
-        Trouble::new(
+        RelayFailure::new(
             502,
             format!(
                 "{RESPONSE_SHORT}: The application in process group '{group}' declared a Content-Length of \
@@ -267,9 +267,9 @@ impl Trouble {
     }
 
     /// The body was longer than its length.
-    pub fn long(group: &[u8], declared: u64, dropped: u64) -> Trouble {
+    pub fn long(group: &[u8], declared: u64, dropped: u64) -> RelayFailure {
         let group = name(group);
-        Trouble {
+        RelayFailure {
             status: 200,
             level: Level::Debug,
             text: format!(
@@ -280,9 +280,9 @@ impl Trouble {
     }
 
     /// A descriptor that is not a file one can send.
-    pub fn not_a_file(group: &[u8], why: &str) -> Trouble {
+    pub fn not_a_file(group: &[u8], why: &str) -> RelayFailure {
         let group = name(group);
-        Trouble::new(
+        RelayFailure::new(
             502,
             format!(
                 "{NOT_A_FILE}: A worker of process group '{group}' passed a descriptor that cannot be sent: \
@@ -305,13 +305,13 @@ impl Trouble {
     }
 
     /// The worker says that there is no response.
-    pub fn failed(status: u16, text: &[u8]) -> Trouble {
-        Trouble::new(status, String::from_utf8_lossy(text).into_owned())
+    pub fn failed(status: u16, text: &[u8]) -> RelayFailure {
+        RelayFailure::new(status, String::from_utf8_lossy(text).into_owned())
     }
 
     /// The request body did not come to its end.
-    pub fn upload(failure: BodyFailure) -> Trouble {
-        let (status, level, text) = match failure {
+    pub fn upload(cause: BodyFailure) -> RelayFailure {
+        let (status, level, text) = match cause {
             BodyFailure::ClientGone => (400, Level::Info, "the client closed the connection"),
             BodyFailure::Timeout => (
                 408,
@@ -325,7 +325,7 @@ impl Trouble {
             ),
             BodyFailure::Malformed => (400, Level::Error, "its framing is broken"),
         };
-        Trouble {
+        RelayFailure {
             status,
             level,
             text: format!(
@@ -335,9 +335,9 @@ impl Trouble {
     }
 
     /// The system refused something about the connection.
-    pub fn connection(group: &[u8], error: &io::Error) -> Trouble {
+    pub fn connection(group: &[u8], error: &io::Error) -> RelayFailure {
         let group = name(group);
-        Trouble::new(
+        RelayFailure::new(
             502,
             format!(
                 "{CONNECTION_FAILED}: The connection to process group '{group}' failed: {error}."
@@ -348,24 +348,24 @@ impl Trouble {
 
 /// Why a request may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Again {
+pub enum RetryReason {
     /// The worker said so.
-    Handed(Retry),
+    HandedBack(Retry),
     /// The worker left the request in its socket unread.
-    Lost,
+    LeftUnread,
 }
 
 /// What made no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Nonsense {
+pub enum ProtocolViolation {
     /// A frame.
     Frame(Malformed),
     /// A good frame at the wrong moment.
-    Order(&'static str),
+    OutOfOrder(&'static str),
 }
 
-impl From<Malformed> for Nonsense {
-    fn from(malformed: Malformed) -> Nonsense {
-        Nonsense::Frame(malformed)
+impl From<Malformed> for ProtocolViolation {
+    fn from(malformed: Malformed) -> ProtocolViolation {
+        ProtocolViolation::Frame(malformed)
     }
 }

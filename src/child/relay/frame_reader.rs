@@ -14,7 +14,7 @@ use wire::frame::{self, Kind, HEAD_LEN};
 use wire::response::End;
 use wire::Malformed;
 
-use super::worker::{Peer, Received};
+use super::worker::{Received, WorkerConnection};
 
 /// First size of the buffer: a small response with its head, in one receive.
 const FIRST: usize = 8 << 10;
@@ -27,7 +27,7 @@ const LARGE: usize = 16 << 10;
 /// Descriptors that may be here before the frames they belong to.
 const MOST_FILES: usize = 4;
 
-/// The next thing in the stream. It holds until the next [`Frames::fill`].
+/// The next thing in the stream. It holds until the next [`FrameReader::fill`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     /// A whole frame of any kind but `Data`.
@@ -82,7 +82,7 @@ pub enum Filled {
 
 /// The incoming side of a conversation.
 #[derive(Debug)]
-pub struct Frames {
+pub struct FrameReader {
     buf: Vec<u8>,
     start: usize,
     end: usize,
@@ -102,9 +102,9 @@ pub struct Frames {
     received: bool,
 }
 
-impl Default for Frames {
-    fn default() -> Frames {
-        Frames {
+impl Default for FrameReader {
+    fn default() -> FrameReader {
+        FrameReader {
             buf: vec![0; FIRST],
             start: 0,
             end: 0,
@@ -120,7 +120,7 @@ impl Default for Frames {
     }
 }
 
-impl Frames {
+impl FrameReader {
     /// Whether a single byte has come.
     pub fn have_begun(&self) -> bool {
         self.received
@@ -245,19 +245,19 @@ impl Frames {
     }
 
     /// Receives once.
-    pub fn fill(&mut self, peer: &mut impl Peer) -> io::Result<Filled> {
+    pub fn fill(&mut self, worker: &mut impl WorkerConnection) -> io::Result<Filled> {
         if self.start == self.end && (self.data_left >= LARGE || self.streams()) {
-            return self.fill_block(peer);
+            return self.fill_block(worker);
         }
         self.make_room();
         let room = self.buf.len() - self.end;
-        let received = peer.receive(&mut self.buf[self.end..]);
+        let received = worker.receive(&mut self.buf[self.end..]);
         self.received(received, room, |frames, len| frames.end += len)
     }
 
     /// Receives into the block: what is missing of a frame, or the next one with its head. The head
     /// of the one behind it comes along, so that a stream of equal frames takes a receive each.
-    fn fill_block(&mut self, peer: &mut impl Peer) -> io::Result<Filled> {
+    fn fill_block(&mut self, worker: &mut impl WorkerConnection) -> io::Result<Filled> {
         let room = match self.data_left {
             0 => HEAD_LEN + BLOCK + HEAD_LEN,
             left if left <= BLOCK => left + HEAD_LEN,
@@ -267,8 +267,8 @@ impl Frames {
             self.block = self.spare.pop().unwrap_or_default();
         }
         self.block.resize(HEAD_LEN + BLOCK + HEAD_LEN, 0);
-        let received = peer.receive(&mut self.block[..room]);
-        self.received(received, room, Frames::sort_block)
+        let received = worker.receive(&mut self.block[..room]);
+        self.received(received, room, FrameReader::sort_block)
     }
 
     /// Finds the body's bytes among the first `len` of the block; the rest goes among the frames.
@@ -299,7 +299,7 @@ impl Frames {
         &mut self,
         received: io::Result<Received>,
         room: usize,
-        take: impl FnOnce(&mut Frames, usize),
+        take: impl FnOnce(&mut FrameReader, usize),
     ) -> io::Result<Filled> {
         let received = match received {
             Ok(received) => received,
@@ -356,7 +356,7 @@ mod tests {
     use crate::child::relay::tests::Script;
     use wire::response::{append_head, Log};
 
-    fn all(frames: &mut Frames) -> Vec<Piece> {
+    fn all(frames: &mut FrameReader) -> Vec<Piece> {
         std::iter::from_fn(|| frames.next_piece().unwrap()).collect()
     }
 
@@ -376,11 +376,11 @@ mod tests {
     fn frames_come_out_the_same_however_they_are_cut() {
         let bytes = response();
         for size in 1..=bytes.len() {
-            let mut peer = Script::sending(&bytes).in_pieces_of(size);
-            let mut frames = Frames::default();
+            let mut worker = Script::sending(&bytes).in_pieces_of(size);
+            let mut frames = FrameReader::default();
             let mut body = Vec::new();
             let mut kinds = Vec::new();
-            while frames.fill(&mut peer).unwrap() != Filled::End {
+            while frames.fill(&mut worker).unwrap() != Filled::End {
                 for piece in all(&mut frames) {
                     match piece {
                         Piece::Data(part) => body.extend_from_slice(frames.body(&part)),
@@ -429,10 +429,10 @@ mod tests {
         }
         End::default().append(&mut bytes);
         for piece in [999, 8192, LARGE, BLOCK, BLOCK + 8, BLOCK + 16, 1 << 20] {
-            let mut peer = Script::sending(&bytes).in_pieces_of(piece);
-            let mut frames = Frames::default();
+            let mut worker = Script::sending(&bytes).in_pieces_of(piece);
+            let mut frames = FrameReader::default();
             let (mut got, mut kinds) = (Vec::new(), Vec::new());
-            while frames.fill(&mut peer).unwrap() != Filled::End {
+            while frames.fill(&mut worker).unwrap() != Filled::End {
                 for piece in all(&mut frames) {
                     match piece {
                         Piece::Data(part) => got.extend_from_slice(frames.body(&part)),
@@ -452,10 +452,10 @@ mod tests {
         for _ in 0..5 {
             append_data(&mut bytes, &[b'x'; BLOCK]);
         }
-        let mut peer = Script::sending(&bytes);
-        let mut frames = Frames::default();
+        let mut worker = Script::sending(&bytes);
+        let mut frames = FrameReader::default();
         let mut receives = Vec::new();
-        while frames.fill(&mut peer).unwrap() != Filled::End {
+        while frames.fill(&mut worker).unwrap() != Filled::End {
             receives.push(all(&mut frames));
         }
         // The first brings what fits beside a head, the second the rest of that frame.
@@ -474,10 +474,10 @@ mod tests {
         for byte in [b'a', b'b', b'c', b'd'] {
             append_data(&mut bytes, &vec![byte; BLOCK]);
         }
-        let mut peer = Script::sending(&bytes);
-        let mut frames = Frames::default();
+        let mut worker = Script::sending(&bytes);
+        let mut frames = FrameReader::default();
         let mut kept = Vec::new();
-        while frames.fill(&mut peer).unwrap() != Filled::End {
+        while frames.fill(&mut worker).unwrap() != Filled::End {
             for piece in all(&mut frames) {
                 if let Piece::Data(Part::Block(range)) = piece {
                     kept.push((frames.take_block(), range));
@@ -494,7 +494,7 @@ mod tests {
 
     #[test]
     fn the_end_is_seen_before_the_last_data_is_given_away() {
-        let mut frames = Frames::default();
+        let mut frames = FrameReader::default();
         frames.fill(&mut Script::sending(&response())).unwrap();
         assert!(matches!(
             frames.next_piece(),
@@ -508,7 +508,7 @@ mod tests {
     #[test]
     fn an_announced_length_reserves_nothing() {
         let head = frame::head(Kind::Head, Kind::Head.max_len()).unwrap();
-        let mut frames = Frames::default();
+        let mut frames = FrameReader::default();
         frames.fill(&mut Script::sending(&head)).unwrap();
         assert_eq!(frames.next_piece(), Ok(None));
         assert_eq!(frames.buf.len(), FIRST);
@@ -523,10 +523,10 @@ mod tests {
             text: &text,
         }
         .append(&mut bytes);
-        let mut peer = Script::sending(&bytes).in_pieces_of(777);
-        let mut frames = Frames::default();
+        let mut worker = Script::sending(&bytes).in_pieces_of(777);
+        let mut frames = FrameReader::default();
         loop {
-            frames.fill(&mut peer).unwrap();
+            frames.fill(&mut worker).unwrap();
             if let Some(Piece::Frame(Kind::Log, range)) = frames.next_piece().unwrap() {
                 assert_eq!(range.len(), 60_001);
                 break;
@@ -539,7 +539,7 @@ mod tests {
     fn what_no_worker_sends_is_refused_by_its_head_alone() {
         for kind in [Kind::Request, Kind::Body, Kind::BodyEnd, Kind::ToWorker] {
             let head = frame::head(kind, 0).unwrap();
-            let mut frames = Frames::default();
+            let mut frames = FrameReader::default();
             frames.fill(&mut Script::sending(&head)).unwrap();
             assert_eq!(frames.next_piece(), Err(Malformed::Unknown(kind as u8)));
         }

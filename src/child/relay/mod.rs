@@ -2,7 +2,7 @@
 //!
 //! Runs in: an Apache child, on the thread that serves the request, from the moment the request
 //! message is written until the response is complete or given up. Nothing here outlives the
-//! request, and nothing here knows httpd: the client is a [`Client`], the worker a [`Peer`], so a
+//! request, and nothing here knows httpd: the client is a [`Client`], the worker a [`WorkerConnection`], so a
 //! hostile worker can be played by a test or a fuzzer.
 //!
 //! The rules that keep a worker in its box (reliability T1 to T5):
@@ -26,15 +26,15 @@ pub mod worker;
 use std::time::{Duration, Instant};
 
 use client::Client;
-use conversation::{Exchange, Turn};
-use failure::{Again, Trouble};
+use conversation::{AttemptResult, Conversation};
+use failure::{RelayFailure, RetryReason};
 use upload::Upload;
 use wire::response::End;
-use worker::{Dial, DialError, Peer, Way};
+use worker::{ConnectionChoice, Dial, DialError, WorkerConnection};
 
 /// What the conversation may take, from the group's options and httpd's `Timeout`.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct RelayLimits {
     /// `connect-timeout=`: how long a full listen queue or a missing listener is waited out.
     pub connect: Duration,
     /// How long after a worker handed the request back a successor is waited for, in all.
@@ -50,15 +50,15 @@ pub struct Limits {
     pub flush_delay: Duration,
     /// Bytes that may wait for a flush.
     pub flush_bytes: usize,
-    /// `response-buffer-size=`: bytes held for a client that does not take them.
-    pub held: usize,
+    /// `response-buffer-size=`: bytes buffered for a client that does not take them.
+    pub response_buffer: usize,
     /// `header-buffer-size=`: longest single header field, name and value.
     pub header_field: usize,
 }
 
 /// A request ready to be carried.
 #[derive(Debug)]
-pub struct Order<'a> {
+pub struct RelayRequest<'a> {
     /// Name of the process group, for messages.
     pub group: &'a [u8],
     /// The whole `Request` frame.
@@ -72,13 +72,13 @@ pub struct Order<'a> {
     /// A `200` with a local `Location` is answered from that URL. Not for a request that is itself
     /// such an answer: one hop is allowed.
     pub may_redirect: bool,
-    /// Limits.
-    pub limits: Limits,
+    /// Its limits.
+    pub limits: RelayLimits,
 }
 
 /// How it ended, for the handler.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RelayOutcome {
     /// The client has the whole response.
     Complete(End),
     /// The client has a part of it and has been made to see that.
@@ -91,75 +91,87 @@ pub enum Outcome {
     Redirect(Vec<u8>),
 }
 
-/// Carries `order` to a worker behind `dial` and the response back to `client`.
+/// Carries `request` to a worker behind `dial` and the response back to `client`.
 ///
 /// What went wrong has been told to [`Client::report`] when this returns.
-pub fn carry<D: Dial, C: Client>(dial: &mut D, client: &mut C, mut order: Order<'_>) -> Outcome {
+pub fn relay_request<D: Dial, C: Client>(
+    dial: &mut D,
+    client: &mut C,
+    mut request: RelayRequest<'_>,
+) -> RelayOutcome {
     let mut handed_back = HandedBack::default();
-    let mut way = Way::Any;
+    let mut choice = ConnectionChoice::PooledOrNew;
     loop {
-        let mut peer = match connect(dial, &order, way) {
-            Ok(peer) => peer,
-            Err(trouble) => return refuse(client, &trouble),
+        let mut worker = match connect(dial, &request, choice) {
+            Ok(worker) => worker,
+            Err(failure) => return refuse(client, &failure),
         };
-        let is_kept = peer.is_kept();
-        let mut exchange = Exchange::new(&mut peer, client, &mut order);
-        let turn = exchange.converse();
-        let is_left = exchange.can_be_kept(&turn);
-        let why = match turn {
-            Turn::Over(Outcome::Complete(end)) => {
+        let is_pooled = worker.is_pooled();
+        let mut conversation = Conversation::new(&mut worker, client, &mut request);
+        let result = conversation.converse();
+        let is_left = conversation.is_reusable(&result);
+        let why = match result {
+            AttemptResult::Finished(RelayOutcome::Complete(end)) => {
                 if is_left {
-                    dial.keep(peer, end.pid);
+                    dial.keep(worker, end.pid);
                 }
-                return Outcome::Complete(end);
+                return RelayOutcome::Complete(end);
             }
-            Turn::Over(outcome) => return outcome,
-            Turn::Again(why) => why,
+            AttemptResult::Finished(outcome) => return outcome,
+            AttemptResult::Retry(why) => why,
         };
         // Closed before another is made.
-        drop(peer);
-        way = Way::New;
-        if is_kept && why == Again::Lost {
+        drop(worker);
+        choice = ConnectionChoice::New;
+        if is_pooled && why == RetryReason::LeftUnread {
             // That is how workers say that they have no thread to spare, or had closed it before.
             continue;
         }
-        match handed_back.next_pause(why, order.limits.successor) {
+        match handed_back.next_pause(why, request.limits.successor) {
             Some(pause) => std::thread::sleep(pause),
             None => {
-                let trouble = Trouble::handed_back(order.group, handed_back.times, why);
-                return refuse(client, &trouble);
+                let failure = RelayFailure::handed_back(request.group, handed_back.times, why);
+                return refuse(client, &failure);
             }
         }
     }
 }
 
-fn refuse<C: Client>(client: &mut C, trouble: &Trouble) -> Outcome {
-    client.report(trouble);
-    Outcome::Status(trouble.status)
+fn refuse<C: Client>(client: &mut C, failure: &RelayFailure) -> RelayOutcome {
+    client.report(failure);
+    RelayOutcome::Status(failure.status)
 }
 
 /// Connects, waiting where it makes sense to: for room in the listen queue, and for a listener that
 /// is being set up. A path that does not exist or may not be used will not mend itself in time.
-fn connect<D: Dial>(dial: &mut D, order: &Order<'_>, way: Way) -> Result<D::Peer, Trouble> {
+fn connect<D: Dial>(
+    dial: &mut D,
+    request: &RelayRequest<'_>,
+    choice: ConnectionChoice,
+) -> Result<D::Connection, RelayFailure> {
     let started = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
-        let left = order.limits.connect.saturating_sub(started.elapsed());
-        match dial.dial(left, way) {
-            Ok(peer) => return Ok(peer),
+        let left = request.limits.connect.saturating_sub(started.elapsed());
+        match dial.dial(left, choice) {
+            Ok(worker) => return Ok(worker),
             Err(DialError::Later(_)) if left > Duration::ZERO => {
                 std::thread::sleep(pause.min(left));
                 pause = (pause * 2).min(Duration::from_millis(50));
             }
             Err(DialError::Later(error)) => {
-                return Err(Trouble::no_listener(
-                    order.group,
-                    order.limits.connect,
+                return Err(RelayFailure::no_listener(
+                    request.group,
+                    request.limits.connect,
                     &error,
                 ));
             }
             Err(DialError::Never(error)) => {
-                return Err(Trouble::unreachable(order.group, &dial.place(), &error));
+                return Err(RelayFailure::unreachable(
+                    request.group,
+                    &dial.place(),
+                    &error,
+                ));
             }
         }
     }
@@ -186,10 +198,10 @@ impl HandedBack {
     ///
     /// The first tries follow at once: each idle thread of a leaving worker hands back at most one
     /// request. After that a successor is being started, and looking often would only slow it down.
-    fn next_pause(&mut self, why: Again, patience: Duration) -> Option<Duration> {
+    fn next_pause(&mut self, why: RetryReason, patience: Duration) -> Option<Duration> {
         let first = *self.first.get_or_insert_with(Instant::now);
         self.times += 1;
-        self.lost += u32::from(why == Again::Lost);
+        self.lost += u32::from(why == RetryReason::LeftUnread);
         let too_often = self.times > Self::MOST || self.lost >= Self::MOST_LOST;
         if too_often || first.elapsed() >= patience {
             return None;

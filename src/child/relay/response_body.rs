@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 
 /// The response body as it is relayed.
 #[derive(Debug)]
-pub struct Body {
+pub struct ResponseBody {
     /// The `Content-Length`, where there is one.
     pub declared: Option<u64>,
     /// Bytes given to the client.
@@ -22,7 +22,7 @@ pub struct Body {
     pub ended: bool,
 }
 
-impl Body {
+impl ResponseBody {
     /// How many of `len` further bytes are within the declared length.
     pub fn admit(&mut self, len: u64) -> u64 {
         let left = self

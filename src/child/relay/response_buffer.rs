@@ -33,12 +33,12 @@ enum Portion {
 
 /// Portions of a response, the oldest first.
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct ResponseBuffer {
     portions: VecDeque<Portion>,
     bytes: usize,
 }
 
-impl Held {
+impl ResponseBuffer {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.portions.is_empty()
@@ -146,59 +146,59 @@ mod tests {
 
     #[test]
     fn what_waits_comes_out_in_its_order_and_in_any_size() {
-        let mut held = Held::default();
-        assert!(held.is_empty() && held.front(1).is_empty());
-        held.push(b"");
-        assert!(held.is_empty());
-        held.push(b"one ");
-        held.push(&[b'x'; BLOCK]);
-        held.push_file(Stretch {
+        let mut buffered = ResponseBuffer::default();
+        assert!(buffered.is_empty() && buffered.front(1).is_empty());
+        buffered.push(b"");
+        assert!(buffered.is_empty());
+        buffered.push(b"one ");
+        buffered.push(&[b'x'; BLOCK]);
+        buffered.push_file(Stretch {
             file: std::fs::File::open("/dev/null").unwrap().into(),
             offset: 1,
             len: 2,
         });
-        held.push(b"two");
-        assert_eq!(held.len(), 4 + BLOCK + 3);
+        buffered.push(b"two");
+        assert_eq!(buffered.len(), 4 + BLOCK + 3);
         let mut out = Vec::new();
-        while !held.is_empty() {
-            if held.file_is_first() {
-                assert!(held.front(1).is_empty());
-                held.advance(1, |_| unreachable!());
-                assert_eq!(held.take_file().map(|file| file.len), Some(2));
+        while !buffered.is_empty() {
+            if buffered.file_is_first() {
+                assert!(buffered.front(1).is_empty());
+                buffered.advance(1, |_| unreachable!());
+                assert_eq!(buffered.take_file().map(|file| file.len), Some(2));
                 out.extend_from_slice(b"file ");
             } else {
-                let piece = held.front(1000).concat();
-                assert!(held.take_file().is_none());
-                held.advance(piece.len(), |_| ());
+                let piece = buffered.front(1000).concat();
+                assert!(buffered.take_file().is_none());
+                buffered.advance(piece.len(), |_| ());
                 out.extend(piece);
             }
         }
         let all = [&b"one "[..], &[b'x'; BLOCK], b"file two"].concat();
-        assert_eq!((out == all, held.len()), (true, 0));
+        assert_eq!((out == all, buffered.len()), (true, 0));
     }
 
     #[test]
     fn a_full_block_is_kept_and_comes_back_and_a_mostly_empty_one_is_copied() {
-        let mut held = Held::default();
+        let mut buffered = ResponseBuffer::default();
         let block = vec![b'x'; BLOCK + 16];
         let start = block.as_ptr();
-        assert_eq!(held.push_block(block, 8..BLOCK + 8), None);
-        let back = held.push_block(vec![b'y'; BLOCK + 16], 8..18);
+        assert_eq!(buffered.push_block(block, 8..BLOCK + 8), None);
+        let back = buffered.push_block(vec![b'y'; BLOCK + 16], 8..18);
         assert_eq!(back.map(|block| block.len()), Some(BLOCK + 16));
-        assert_eq!(held.len(), BLOCK + 10);
-        let all = held.front(usize::MAX).concat();
+        assert_eq!(buffered.len(), BLOCK + 10);
+        let all = buffered.front(usize::MAX).concat();
         assert_eq!(all, [&[b'x'; BLOCK][..], &[b'y'; 10]].concat());
         let mut memory = Vec::new();
-        held.advance(BLOCK, |block| memory.push(block.as_ptr()));
-        assert_eq!((memory, held.len()), (vec![start], 10));
+        buffered.advance(BLOCK, |block| memory.push(block.as_ptr()));
+        assert_eq!((memory, buffered.len()), (vec![start], 10));
     }
 
     #[test]
     fn small_pieces_cost_what_they_hold() {
-        let mut held = Held::default();
+        let mut buffered = ResponseBuffer::default();
         for _ in 0..3 * BLOCK {
-            held.push(b"x");
+            buffered.push(b"x");
         }
-        assert_eq!((held.len(), held.portions.len()), (3 * BLOCK, 3));
+        assert_eq!((buffered.len(), buffered.portions.len()), (3 * BLOCK, 3));
     }
 }

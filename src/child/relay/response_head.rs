@@ -25,7 +25,7 @@ pub struct ResponseHead<'a> {
 
 /// Where a field belongs.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Placed<'a> {
+pub enum PlacedField<'a> {
     /// The media type, its type and subtype in lower case: filters are chosen by it.
     ContentType(Cow<'a, [u8]>),
     /// The date of the content.
@@ -44,7 +44,7 @@ pub enum Placed<'a> {
 
 /// Why a head was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unfit {
+pub enum InvalidHead {
     /// A status outside its range.
     Status(u16),
     /// A control character in the reason.
@@ -59,27 +59,27 @@ pub enum Unfit {
     Lengths(u64, u64),
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for InvalidHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unfit::Status(status) => write!(f, "status {status} is not one it may send"),
-            Unfit::Reason => f.write_str("the status line holds a control character"),
-            Unfit::Name(name) => write!(f, "\"{}\" is no header name", name.escape_ascii()),
-            Unfit::Value(name) => {
+            InvalidHead::Status(status) => write!(f, "status {status} is not one it may send"),
+            InvalidHead::Reason => f.write_str("the status line holds a control character"),
+            InvalidHead::Name(name) => write!(f, "\"{}\" is no header name", name.escape_ascii()),
+            InvalidHead::Value(name) => {
                 write!(
                     f,
                     "header {} holds a control character",
                     name.escape_ascii()
                 )
             }
-            Unfit::Length(value) => {
+            InvalidHead::Length(value) => {
                 write!(
                     f,
                     "Content-Length \"{}\" is no length",
                     value.escape_ascii()
                 )
             }
-            Unfit::Lengths(one, other) => {
+            InvalidHead::Lengths(one, other) => {
                 write!(f, "Content-Length says {one} and also {other}")
             }
         }
@@ -87,18 +87,18 @@ impl fmt::Display for Unfit {
 }
 
 /// Checks a final head.
-pub fn check(head: Head<'_>) -> Result<ResponseHead<'_>, Unfit> {
+pub fn check(head: Head<'_>) -> Result<ResponseHead<'_>, InvalidHead> {
     if !FINAL.contains(&head.status) {
-        return Err(Unfit::Status(head.status));
+        return Err(InvalidHead::Status(head.status));
     }
     let mut content_length = None;
     check_text(&head, |name, value| {
         if !name.eq_ignore_ascii_case(b"Content-Length") {
             return Ok(());
         }
-        let len = length(value).ok_or_else(|| Unfit::Length(value.to_vec()))?;
+        let len = length(value).ok_or_else(|| InvalidHead::Length(value.to_vec()))?;
         match content_length.replace(len) {
-            Some(other) if other != len => Err(Unfit::Lengths(other, len)),
+            Some(other) if other != len => Err(InvalidHead::Lengths(other, len)),
             _ => Ok(()),
         }
     })?;
@@ -109,26 +109,26 @@ pub fn check(head: Head<'_>) -> Result<ResponseHead<'_>, Unfit> {
 }
 
 /// Checks an interim head.
-pub fn check_interim(head: &Head<'_>) -> Result<(), Unfit> {
+pub fn check_interim(head: &Head<'_>) -> Result<(), InvalidHead> {
     if !INTERIM.contains(&head.status) {
-        return Err(Unfit::Status(head.status));
+        return Err(InvalidHead::Status(head.status));
     }
     check_text(head, |_, _| Ok(()))
 }
 
 fn check_text(
     head: &Head<'_>,
-    mut also: impl FnMut(&[u8], &[u8]) -> Result<(), Unfit>,
-) -> Result<(), Unfit> {
+    mut also: impl FnMut(&[u8], &[u8]) -> Result<(), InvalidHead>,
+) -> Result<(), InvalidHead> {
     if !valid_reason(head.reason) {
-        return Err(Unfit::Reason);
+        return Err(InvalidHead::Reason);
     }
     for (name, value) in head.fields() {
         if !valid_name(name) {
-            return Err(Unfit::Name(name[..name.len().min(100)].to_vec()));
+            return Err(InvalidHead::Name(name[..name.len().min(100)].to_vec()));
         }
         if !valid_value(value) {
-            return Err(Unfit::Value(name[..name.len().min(100)].to_vec()));
+            return Err(InvalidHead::Value(name[..name.len().min(100)].to_vec()));
         }
         also(name, value)?;
     }
@@ -183,7 +183,7 @@ impl<'a> ResponseHead<'a> {
 
     /// The fields to be sent, each with its place. `Content-Length` is not among them: it is
     /// [`Self::content_length`].
-    pub fn fields(&self) -> impl Iterator<Item = Placed<'a>> {
+    pub fn fields(&self) -> impl Iterator<Item = PlacedField<'a>> {
         self.head
             .fields()
             .filter_map(|(name, value)| place(name, value))
@@ -196,29 +196,29 @@ pub fn interim_fields<'a>(head: &Head<'a>) -> impl Iterator<Item = (&'a [u8], &'
         .filter(|(name, _)| !is_hop_by_hop(name) && !name.eq_ignore_ascii_case(b"Content-Length"))
 }
 
-fn place<'a>(name: &'a [u8], value: &'a [u8]) -> Option<Placed<'a>> {
+fn place<'a>(name: &'a [u8], value: &'a [u8]) -> Option<PlacedField<'a>> {
     let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
     if is("Connection") {
         let closes = value
             .split(|&byte| byte == b',')
             .any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"));
-        return closes.then_some(Placed::CloseConnection);
+        return closes.then_some(PlacedField::CloseConnection);
     }
     if is_hop_by_hop(name) || is("Content-Length") {
         return None;
     }
     Some(if is("Content-Type") {
-        Placed::ContentType(media_type(value))
+        PlacedField::ContentType(media_type(value))
     } else if is("Last-Modified") {
-        Placed::LastModified(value)
+        PlacedField::LastModified(value)
     } else if is("WWW-Authenticate") {
-        Placed::WithErrors(name, value)
+        PlacedField::WithErrors(name, value)
     } else if is("Set-Cookie") {
-        Placed::Beside(name, value)
+        PlacedField::Beside(name, value)
     } else if is("Location") || is("Content-Range") {
-        Placed::Instead(name, value)
+        PlacedField::Instead(name, value)
     } else {
-        Placed::Joined(name, value)
+        PlacedField::Joined(name, value)
     })
 }
 
@@ -264,7 +264,7 @@ mod tests {
     fn checked<R>(
         status: u16,
         fields: &[(&str, &str)],
-        look: impl FnOnce(Result<ResponseHead<'_>, Unfit>) -> R,
+        look: impl FnOnce(Result<ResponseHead<'_>, InvalidHead>) -> R,
     ) -> R {
         let mut out = Vec::new();
         let fields: Vec<_> = fields
@@ -276,7 +276,7 @@ mod tests {
         look(check(decode_head(payload).unwrap()))
     }
 
-    fn length_of(values: &[&str]) -> Result<Option<u64>, Unfit> {
+    fn length_of(values: &[&str]) -> Result<Option<u64>, InvalidHead> {
         let fields: Vec<_> = values
             .iter()
             .map(|value| ("content-length", *value))
@@ -303,9 +303,12 @@ mod tests {
             "9223372036854775808",
             "1e3",
         ] {
-            assert!(matches!(length_of(&[bad]), Err(Unfit::Length(_))), "{bad}");
+            assert!(
+                matches!(length_of(&[bad]), Err(InvalidHead::Length(_))),
+                "{bad}"
+            );
         }
-        assert_eq!(length_of(&["1", "2"]), Err(Unfit::Lengths(1, 2)));
+        assert_eq!(length_of(&["1", "2"]), Err(InvalidHead::Lengths(1, 2)));
     }
 
     #[test]
@@ -354,7 +357,7 @@ mod tests {
         });
         checked(200, &[("Connection", "foo , Close")], |head| {
             let fields: Vec<_> = head.unwrap().fields().collect();
-            assert_eq!(fields, [Placed::CloseConnection]);
+            assert_eq!(fields, [PlacedField::CloseConnection]);
         });
     }
 
@@ -375,13 +378,13 @@ mod tests {
             assert_eq!(
                 placed,
                 [
-                    Placed::ContentType(Cow::Borrowed(b"text/html; Charset=UTF-8")),
-                    Placed::Beside(b"Set-Cookie", b"a=1"),
-                    Placed::Beside(b"set-cookie", b"b=2"),
-                    Placed::WithErrors(b"WWW-Authenticate", b"Basic"),
-                    Placed::Instead(b"Location", b"/x"),
-                    Placed::LastModified(b"Thu, 01 Jan 1970 00:00:00 GMT"),
-                    Placed::Joined(b"Vary", b"Cookie"),
+                    PlacedField::ContentType(Cow::Borrowed(b"text/html; Charset=UTF-8")),
+                    PlacedField::Beside(b"Set-Cookie", b"a=1"),
+                    PlacedField::Beside(b"set-cookie", b"b=2"),
+                    PlacedField::WithErrors(b"WWW-Authenticate", b"Basic"),
+                    PlacedField::Instead(b"Location", b"/x"),
+                    PlacedField::LastModified(b"Thu, 01 Jan 1970 00:00:00 GMT"),
+                    PlacedField::Joined(b"Vary", b"Cookie"),
                 ]
             );
             assert_eq!(head.local_redirect(), Some(&b"/x"[..]));

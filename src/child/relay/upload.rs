@@ -14,7 +14,7 @@ use wire::response::BodyFailure;
 use wire::Malformed;
 
 use super::client::{BodyRead, Client};
-use super::worker::Peer;
+use super::worker::WorkerConnection;
 
 /// Bytes of body in one frame, and read from the client before they are sent on.
 const WINDOW: usize = 64 << 10;
@@ -31,7 +31,7 @@ pub struct Upload {
     expects_continue: bool,
     /// Nobody wants the rest any more: it is read and dropped.
     abandoned: bool,
-    /// Frames for the worker, from `sent` on.
+    /// FrameReader for the worker, from `sent` on.
     queue: Vec<u8>,
     sent: usize,
     /// When the client last sent something, or was asked to.
@@ -189,7 +189,7 @@ impl Upload {
         match (framed, last) {
             // Input filters may give more than was asked for, but not a megabyte in one read.
             (Err(Unsendable), _) => Err(self.fail(BodyFailure::Malformed)),
-            (_, BodyRead::Failed(failure)) => Err(self.fail(failure)),
+            (_, BodyRead::Failed(cause)) => Err(self.fail(cause)),
             (_, BodyRead::Last) => {
                 self.state = State::Ended;
                 let ended: Result<(), Malformed> =
@@ -207,10 +207,10 @@ impl Upload {
     }
 
     /// Ends the body early; the worker is told.
-    pub fn fail(&mut self, failure: BodyFailure) -> BodyFailure {
+    pub fn fail(&mut self, cause: BodyFailure) -> BodyFailure {
         self.state = State::Failed;
-        failure.append(&mut self.queue);
-        failure
+        cause.append(&mut self.queue);
+        cause
     }
 
     /// Sends to the worker what it takes. Returns whether it took anything.
@@ -218,11 +218,11 @@ impl Upload {
     /// # Errors
     /// Only such as do not mean that the worker has stopped listening: that is no error, its answer
     /// may be on its way.
-    pub fn push(&mut self, peer: &mut impl Peer) -> io::Result<bool> {
+    pub fn push(&mut self, worker: &mut impl WorkerConnection) -> io::Result<bool> {
         if !self.awaits_worker() {
             return Ok(false);
         }
-        match peer.send(&self.queue[self.sent..]) {
+        match worker.send(&self.queue[self.sent..]) {
             Ok(sent) => {
                 self.sent += sent;
                 if self.sent >= self.queue.len() {

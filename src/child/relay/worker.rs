@@ -40,8 +40,8 @@ pub struct Received {
     pub file: Option<OwnedFd>,
 }
 
-/// A connection to a worker. No operation waits but [`Peer::wait`].
-pub trait Peer {
+/// A connection to a worker. No operation waits but [`WorkerConnection::wait`].
+pub trait WorkerConnection {
     /// Sends from the front of `bytes`; [`io::ErrorKind::WouldBlock`] where nothing fits.
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
@@ -63,7 +63,7 @@ pub trait Peer {
 
     /// Whether it has carried a request before, so that it may have been closed meanwhile, and
     /// leads to a process that may have no thread to spare.
-    fn is_kept(&self) -> bool {
+    fn is_pooled(&self) -> bool {
         false
     }
 
@@ -88,9 +88,9 @@ pub enum DialError {
 
 /// Which connection is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum ConnectionChoice {
     /// One that was kept, if there is one.
-    Any,
+    PooledOrNew,
     /// A new one, to whichever worker is free first.
     New,
 }
@@ -98,13 +98,17 @@ pub enum Way {
 /// Makes connections to the workers of one group.
 pub trait Dial {
     /// The connections.
-    type Peer: Peer;
+    type Connection: WorkerConnection;
 
     /// Connects. May wait for a place in the listen queue, for `limit` at most.
-    fn dial(&mut self, limit: Duration, way: Way) -> Result<Self::Peer, DialError>;
+    fn dial(
+        &mut self,
+        limit: Duration,
+        choice: ConnectionChoice,
+    ) -> Result<Self::Connection, DialError>;
 
     /// Takes back a connection to the process `pid` whose request is over.
-    fn keep(&mut self, peer: Self::Peer, pid: u32);
+    fn keep(&mut self, worker: Self::Connection, pid: u32);
 
     /// Where the connections lead, for messages.
     fn place(&self) -> String;

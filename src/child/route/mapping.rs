@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use config::alias::{Location, ScriptAlias};
 use config::given::ServerGiven;
-use httpd::hooks::Outcome;
+use httpd::hooks::HookStatus;
 use httpd::pool::InteriorNul;
 use httpd::regex::Matches;
 use httpd::request::Request;
 
-use crate::child::active_configuration::Serving;
+use crate::child::active_configuration::ActiveConfiguration;
 
 /// The handler of scripts.
 pub const HANDLER: &std::ffi::CStr = c"wsgi-script";
@@ -73,14 +73,18 @@ pub fn map(
 }
 
 /// The `translate_name` hook. `server` is what was given for the request's server.
-pub fn translate_name(request: Request<'_>, server: &ServerGiven, serving: &Serving) -> Outcome {
+pub fn translate_name(
+    request: Request<'_>,
+    server: &ServerGiven,
+    active: &ActiveConfiguration,
+) -> HookStatus {
     if server.aliases.is_empty() {
-        return Outcome::DECLINED;
+        return HookStatus::DECLINED;
     }
     let uri = request.uri().unwrap_or_default();
-    let matches = |pattern: &[u8], uri: &[u8]| serving.regexes.get(pattern)?.find(uri);
+    let matches = |pattern: &[u8], uri: &[u8]| active.regexes.get(pattern)?.find(uri);
     let Some(mapped) = map(uri, &server.aliases, matches) else {
-        return Outcome::DECLINED;
+        return HookStatus::DECLINED;
     };
     let alias = mapped.alias.to_string();
     // A URI with a NUL byte in it, decoded, does not come this far: httpd answers 404 itself.
@@ -88,10 +92,10 @@ pub fn translate_name(request: Request<'_>, server: &ServerGiven, serving: &Serv
         .and_then(|()| request.notes().set(FORCED.to_bytes(), HANDLER.to_bytes()))
         .and_then(|()| request.notes().set(ALIAS.to_bytes(), alias.as_bytes()));
     if stored.is_err() {
-        return Outcome::status(404);
+        return HookStatus::status(404);
     }
     request.set_handler(HANDLER);
-    Outcome::OK
+    HookStatus::OK
 }
 
 /// Has the request lead there. Where the file ends httpd need not find out if we know it: it would ask

@@ -17,11 +17,11 @@ use wire::log_id::STATUS_UNKNOWN;
 use wire::response::Level;
 use wire::status::{Group, Report, State};
 
-use httpd::hooks::{Outcome, StatusPage};
+use httpd::hooks::{HookStatus, StatusPage};
 use httpd::request::Request;
-use httpd::response_writer::{self, Output, Then};
+use httpd::response_writer::{self, AfterWrite, ResponseWriter};
 
-use super::active_configuration::Serving;
+use super::active_configuration::ActiveConfiguration;
 use super::request_log::write_log;
 use super::supervisor::status_query as ask;
 
@@ -73,12 +73,12 @@ impl Form {
 }
 
 /// The handler hook, for requests whose handler is [`HANDLER`].
-pub fn handle(request: Request<'_>, serving: &Serving) -> Outcome {
+pub fn handle(request: Request<'_>, active: &ActiveConfiguration) -> HookStatus {
     if !request.is_get() {
-        return Outcome::status(405);
+        return HookStatus::status(405);
     }
     let form = Form::asked_by(request.args().unwrap_or_default());
-    let (media_type, body) = match report(serving) {
+    let (media_type, body) = match report(active) {
         Ok(report) => (form.media_type(), form.write(&report)),
         Err(sentence) => {
             write_log(request, Level::Error, sentence.as_bytes());
@@ -91,22 +91,22 @@ pub fn handle(request: Request<'_>, serving: &Serving) -> Outcome {
     let _ = request.headers_out().set(b"Cache-Control", b"no-store");
     request.set_content_length(body.len() as u64);
     // Whether or not the client is still there.
-    let _ = Output::of(request).send(&[body.as_bytes()], Then::End);
-    Outcome::OK
+    let _ = ResponseWriter::of(request).send(&[body.as_bytes()], AfterWrite::End);
+    HookStatus::OK
 }
 
 /// The section of mod_status's page.
-pub fn section(request: Request<'_>, page: StatusPage, serving: &Serving) {
+pub fn section(request: Request<'_>, page: StatusPage, active: &ActiveConfiguration) {
     // Without process groups there is nothing to say.
-    if serving.status.is_none() {
+    if active.status.is_none() {
         return;
     }
-    response_writer::print(request, section::write(&report(serving), page).as_bytes());
+    response_writer::print(request, section::write(&report(active), page).as_bytes());
 }
 
 /// What the supervisor says; or a sentence for the log.
-fn report(serving: &Serving) -> Result<Report, String> {
-    let Some(path) = &serving.status else {
+fn report(active: &ActiveConfiguration) -> Result<Report, String> {
+    let Some(path) = &active.status else {
         return Ok(Report {
             pid: 0,
             age: 0,

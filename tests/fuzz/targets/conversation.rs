@@ -15,12 +15,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use relay::client::{BodyRead, Client, FileSent, Gone, Then};
+use relay::client::{BodyRead, Client, FileSent, Gone};
 use relay::response_head::ResponseHead;
-use relay::worker::{Dial, DialError, Interest, Peer, Received, Way};
-use relay::failure::Trouble;
+use relay::worker::{Dial, DialError, Interest, WorkerConnection, Received, ConnectionChoice};
+use relay::failure::RelayFailure;
 use relay::upload::Upload;
-use relay::{carry, Limits, Order, Outcome};
+use relay::{relay_request, RelayLimits, RelayRequest, RelayOutcome};
 use libfuzzer_sys::fuzz_target;
 use wire::response::{valid_name, valid_value, BodyFailure, Head, Level};
 
@@ -32,7 +32,7 @@ struct Worker<'a> {
     passes_files: bool,
 }
 
-impl Peer for Worker<'_> {
+impl WorkerConnection for Worker<'_> {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
     }
@@ -76,9 +76,9 @@ fn a_file() -> OwnedFd {
 struct Once<'a>(Option<Worker<'a>>);
 
 impl<'a> Dial for Once<'a> {
-    type Peer = Worker<'a>;
+    type Connection = Worker<'a>;
 
-    fn dial(&mut self, _: Duration, _: Way) -> Result<Worker<'a>, DialError> {
+    fn dial(&mut self, _: Duration, _: ConnectionChoice) -> Result<Worker<'a>, DialError> {
         self.0
             .take()
             .ok_or(DialError::Never(io::ErrorKind::NotFound.into()))
@@ -105,10 +105,10 @@ struct Browser {
 }
 
 impl Browser {
-    fn take(&mut self, len: u64, then: Then) {
+    fn take(&mut self, len: u64, is_last: bool) {
         assert!(self.headed && !self.ended && !self.broken);
         self.got += len;
-        self.ended = then == Then::End;
+        self.ended = is_last;
         assert!(self.declared.is_none_or(|declared| self.got <= declared));
     }
 }
@@ -135,7 +135,7 @@ impl Client for Browser {
     }
 
     fn head(&mut self, head: &ResponseHead<'_>) {
-        use relay::response_head::Placed::*;
+        use relay::response_head::PlacedField::*;
         assert!(!self.headed && (200..=999).contains(&head.status()));
         self.headed = true;
         self.declared = head.content_length;
@@ -161,8 +161,8 @@ impl Client for Browser {
         assert!(!self.headed && head.status() >= 400);
     }
 
-    fn data(&mut self, pieces: &[&[u8]], then: Then) -> Result<(), Gone> {
-        self.take(pieces.concat().len() as u64, then);
+    fn data(&mut self, pieces: &[&[u8]], is_last: bool) -> Result<(), Gone> {
+        self.take(pieces.concat().len() as u64, is_last);
         Ok(())
     }
 
@@ -182,8 +182,8 @@ impl Client for Browser {
         self.got
     }
 
-    fn file(&mut self, _: OwnedFd, _: u64, len: u64, then: Then) -> Result<FileSent, Gone> {
-        self.take(len, then);
+    fn file(&mut self, _: OwnedFd, _: u64, len: u64, is_last: bool) -> Result<FileSent, Gone> {
+        self.take(len, is_last);
         Ok(FileSent::Whole)
     }
 
@@ -199,8 +199,8 @@ impl Client for Browser {
 
     fn log(&mut self, _: Level, _: &[u8]) {}
 
-    fn report(&mut self, trouble: &Trouble) {
-        assert!(!trouble.text.is_empty());
+    fn report(&mut self, failure: &RelayFailure) {
+        assert!(!failure.text.is_empty());
     }
 }
 
@@ -210,7 +210,7 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let has = |bit: u8| kind & (1 << bit) != 0;
-    let limits = Limits {
+    let limits = RelayLimits {
         connect: Duration::ZERO,
         successor: Duration::ZERO,
         silence: Duration::from_secs(60),
@@ -218,10 +218,10 @@ fuzz_target!(|input: &[u8]| {
         reader: Duration::from_secs(60),
         flush_delay: Duration::ZERO,
         flush_bytes: 1000,
-        held: 500,
+        response_buffer: 500,
         header_field: 32 << 10,
     };
-    let order = Order {
+    let request = RelayRequest {
         group: b"shop",
         message: b"request",
         upload: if has(0) {
@@ -246,11 +246,11 @@ fuzz_target!(|input: &[u8]| {
         resets: has(6),
         passes_files: has(7),
     };
-    match carry(&mut Once(Some(worker)), &mut browser, order) {
-        Outcome::Complete(end) => assert!(browser.ended && !browser.broken && !end.broken),
-        Outcome::Broken => assert!(browser.broken && !browser.ended),
-        Outcome::Status(status) => assert!(status >= 400 && !browser.headed),
-        Outcome::Redirect(location) => assert!(location.starts_with(b"/") && !browser.headed),
-        Outcome::Gone => unreachable!("this client stays"),
+    match relay_request(&mut Once(Some(worker)), &mut browser, request) {
+        RelayOutcome::Complete(end) => assert!(browser.ended && !browser.broken && !end.broken),
+        RelayOutcome::Broken => assert!(browser.broken && !browser.ended),
+        RelayOutcome::Status(status) => assert!(status >= 400 && !browser.headed),
+        RelayOutcome::Redirect(location) => assert!(location.starts_with(b"/") && !browser.headed),
+        RelayOutcome::Gone => unreachable!("this client stays"),
     }
 });

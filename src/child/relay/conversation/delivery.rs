@@ -1,7 +1,7 @@
-//! The response on its way to the client: at once while the client takes it, held here while it
+//! The response on its way to the client: at once while the client takes it, buffered here while it
 //! does not, so that a worker's thread never waits for a client that fits into the bound.
 //!
-//! Runs in: an Apache child, as a part of [`Exchange`]. httpd's filters wait for a client that does
+//! Runs in: an Apache child, as a part of [`Conversation`]. httpd's filters wait for a client that does
 //! not read, and while they wait nobody takes what the worker sends. So as long as the worker is not
 //! done they are given only what the client's socket has room for. Once it is done they may wait:
 //! that is between httpd and the client.
@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use wire::response::{End, File as FilePart};
 
-use super::super::client::{Client, FileSent, Gone, Then};
-use super::super::failure::Trouble;
+use super::super::client::{Client, FileSent, Gone};
+use super::super::failure::RelayFailure;
 use super::super::frame_reader::Part;
 use super::super::response_body::sendable;
 use super::super::response_buffer::Stretch;
-use super::super::worker::{Interest, Peer};
-use super::super::Outcome;
-use super::{Exchange, Phase, Stop, Turn};
+use super::super::worker::{Interest, WorkerConnection};
+use super::super::RelayOutcome;
+use super::{AttemptResult, Conversation, Phase, Stop};
 
 /// Bytes given to a client at once while it may not be reading: less than a socket that is ready
 /// for writing has room for.
@@ -30,7 +30,7 @@ const GATHER: usize = 256 << 10;
 /// A pause of the worker that clients notice.
 const NOTICED: Duration = Duration::from_millis(500);
 
-impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
+impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
     /// Takes bytes of the body.
     pub(super) fn data(&mut self, mut part: Part) -> Result<(), Stop> {
         let body = match &mut self.phase {
@@ -47,23 +47,23 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
         // With its end here the worker is done, and httpd may wait for the client; unless the
         // client is still sending, and reads only afterwards. Pieces that are here together go
         // together.
-        let at_once = ending && !self.order.upload.may_be_coming();
+        let at_once = ending && !self.request.upload.may_be_coming();
         let more = self.frames.data_follows() || !(self.dry || ending);
-        let alone = self.held.is_empty() && !more;
+        let alone = self.buffered.is_empty() && !more;
         if !alone || !(at_once || self.fits(admitted)) {
-            self.hold(part);
+            self.buffer(part);
             return Ok(());
         }
         if admitted == 0 && !ending {
             return Ok(());
         }
-        self.give(Given::Part(part), ending)
+        self.deliver(Delivery::Part(part), ending)
     }
 
     /// Takes a stretch of a file.
     pub(super) fn file(&mut self, range: Range<usize>) -> Result<(), Stop> {
-        let part =
-            FilePart::decode(self.frames.bytes(&range)).map_err(|why| self.nonsense(why.into()))?;
+        let part = FilePart::decode(self.frames.bytes(&range))
+            .map_err(|why| self.violation(why.into()))?;
         let Some(file) = self.frames.take_file() else {
             return Err(self.disorder("it sent a file without its descriptor"));
         };
@@ -73,7 +73,10 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
         let (file, size) = match sendable(file) {
             Ok(file) => file,
             Err(why) => {
-                return Err(Stop::Trouble(Trouble::not_a_file(self.order.group, &why)));
+                return Err(Stop::Failed(RelayFailure::not_a_file(
+                    self.request.group,
+                    &why,
+                )));
             }
         };
         // Counted as far as the file goes: one that has become shorter makes a broken response.
@@ -89,12 +92,12 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
             offset: part.offset,
             len: admitted,
         };
-        if ending && self.held.is_empty() {
-            return self.give(Given::File(stretch), true);
+        if ending && self.buffered.is_empty() {
+            return self.deliver(Delivery::File(stretch), true);
         }
         if admitted > 0 {
             self.wait_starts();
-            self.held.push_file(stretch);
+            self.buffered.push_file(stretch);
         }
         if shrunk {
             return Err(self.shrunk());
@@ -104,29 +107,29 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
 
     /// The worker is done.
     pub(super) fn end(&mut self, end: End) -> Stop {
-        let group = self.order.group;
+        let group = self.request.group;
         self.awaited = end.awaited;
         let Phase::Relaying(body) = &self.phase else {
             return self.disorder("it ended a response that had not begun");
         };
         if end.broken {
-            return Stop::Trouble(Trouble::ended_broken(group, body.sent));
+            return Stop::Failed(RelayFailure::ended_broken(group, body.sent));
         }
         if body.is_short() {
             let declared = body.declared.unwrap_or(body.sent);
-            return Stop::Trouble(Trouble::short(group, declared, body.sent));
+            return Stop::Failed(RelayFailure::short(group, declared, body.sent));
         }
         if body.dropped > 0 {
-            let long = Trouble::long(group, body.sent, body.dropped);
+            let long = RelayFailure::long(group, body.sent, body.dropped);
             self.client.report(&long);
         }
         if !body.ended {
-            self.order.upload.abandon();
-            if let Err(stop) = self.give_all(true) {
+            self.request.upload.abandon();
+            if let Err(stop) = self.deliver_all(true) {
                 return stop;
             }
         }
-        Stop::Turn(Turn::Over(Outcome::Complete(end)))
+        Stop::Result(AttemptResult::Finished(RelayOutcome::Complete(end)))
     }
 
     /// Whether the client takes `len` more bytes without waiting, as far as is known.
@@ -142,16 +145,16 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
         Some(self.credit)
     }
 
-    fn hold(&mut self, part: Part) {
+    fn buffer(&mut self, part: Part) {
         if part.is_empty() {
             return;
         }
         self.wait_starts();
         match part {
-            Part::Among(_) => self.held.push(self.frames.body(&part)),
+            Part::Among(_) => self.buffered.push(self.frames.body(&part)),
             Part::Block(range) => {
                 let block = self.frames.take_block();
-                if let Some(block) = self.held.push_block(block, range) {
+                if let Some(block) = self.buffered.push_block(block, range) {
                     self.frames.recycle(block);
                 }
             }
@@ -159,42 +162,45 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
     }
 
     fn wait_starts(&mut self) {
-        if self.held.is_empty() {
+        if self.buffered.is_empty() {
             self.took = Instant::now();
         }
     }
 
-    /// Whether as much is held as may be: nothing is taken from the worker then.
+    /// Whether as much is buffered as may be: nothing is taken from the worker then.
     pub(super) fn is_full(&self) -> bool {
         // A response of just this size is taken with its end.
-        self.held.len() > self.order.limits.held
+        self.buffered.len() > self.request.limits.response_buffer
     }
 
     /// Whether the client's socket decides how it goes on.
     pub(super) fn awaits_room(&self) -> bool {
-        (!self.held.is_empty() || self.flush_is_due) && self.client.socket().is_some()
+        (!self.buffered.is_empty() || self.flush_is_due) && self.client.socket().is_some()
     }
 
     /// What is left of the client's time to take something.
     pub(super) fn clients_time(&self) -> Duration {
-        self.order.limits.reader.saturating_sub(self.took.elapsed())
+        self.request
+            .limits
+            .reader
+            .saturating_sub(self.took.elapsed())
     }
 
-    /// Gives the client of what is held as much as it takes without waiting. With `ready` its socket
+    /// Gives the client of what is buffered as much as it takes without waiting. With `ready` its socket
     /// was found ready, which is room for a sip.
     pub(super) fn drain(&mut self, ready: bool) -> Result<(), Stop> {
         let was_full = self.is_full();
         let mut sure = if ready { SIP } else { 0 };
-        if self.flush_is_due && ready && self.held.is_empty() {
+        if self.flush_is_due && ready && self.buffered.is_empty() {
             return self.flush();
         }
-        while !self.held.is_empty() {
+        while !self.buffered.is_empty() {
             // A file counts as one byte: nobody knows how httpd sends it.
-            let wanted = self.held.len().max(1);
+            let wanted = self.buffered.len().max(1);
             let Some(room) = self.room(wanted) else {
                 // Nobody can say when an HTTP/2 stream has room: httpd waits for it.
                 return match was_full {
-                    true => self.give_all(false),
+                    true => self.deliver_all(false),
                     false => Ok(()),
                 };
             };
@@ -203,7 +209,7 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
             if room < SIP.min(wanted) {
                 break;
             }
-            self.give_held(room, false)?;
+            self.deliver_buffered(room, false)?;
         }
         if was_full && !self.is_full() {
             self.waited_for = Instant::now();
@@ -213,67 +219,67 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
 
     /// Whether more is waited for before the client is given what there is: it is most likely here.
     pub(super) fn gathers(&self) -> bool {
-        !self.dry && self.held.len() < GATHER && !self.is_full()
+        !self.dry && self.buffered.len() < GATHER && !self.is_full()
     }
 
-    /// Gives the client all that is held, however long that takes, and with `ending` the end.
-    pub(super) fn give_all(&mut self, ending: bool) -> Result<(), Stop> {
+    /// Gives the client all that is buffered, however long that takes, and with `ending` the end.
+    pub(super) fn deliver_all(&mut self, ending: bool) -> Result<(), Stop> {
         let mut ended = false;
-        while !self.held.is_empty() {
-            let most = match self.order.upload.may_be_coming() {
+        while !self.buffered.is_empty() {
+            let most = match self.request.upload.may_be_coming() {
                 true => SIP,
                 false => usize::MAX,
             };
             self.let_client_read()?;
             // A file with its end: httpd answers ranges of it. Of several pieces of an iterable the
             // end stays apart, so that they are chunks whether or not they came together.
-            ended = ending && self.held.file_is_first() && self.held.is_last();
-            self.give_held(most, ended)?;
+            ended = ending && self.buffered.file_is_first() && self.buffered.is_last();
+            self.deliver_buffered(most, ended)?;
         }
         if ending && !ended {
-            self.give(Given::Nothing, true)?;
+            self.deliver(Delivery::Nothing, true)?;
         }
         self.waited_for = Instant::now();
         Ok(())
     }
 
-    /// Gives the client of what is held `most` bytes, or the file that is its turn.
-    fn give_held(&mut self, most: usize, ending: bool) -> Result<(), Stop> {
-        match self.held.take_file() {
-            Some(stretch) => self.give(Given::File(stretch), ending)?,
-            None => self.give(Given::Held(most), ending)?,
+    /// Gives the client of what is buffered `most` bytes, or the file that is its turn.
+    fn deliver_buffered(&mut self, most: usize, ending: bool) -> Result<(), Stop> {
+        match self.buffered.take_file() {
+            Some(stretch) => self.deliver(Delivery::File(stretch), ending)?,
+            None => self.deliver(Delivery::Buffered(most), ending)?,
         }
         self.took = Instant::now();
         Ok(())
     }
 
     /// Hands a piece of the response to httpd.
-    fn give(&mut self, what: Given, ending: bool) -> Result<(), Stop> {
-        let then = if ending { Then::End } else { Then::More };
+    fn deliver(&mut self, what: Delivery, ending: bool) -> Result<(), Stop> {
         if let Phase::Relaying(body) = &mut self.phase {
             body.ended = ending;
         }
-        self.given = true;
+        self.delivered = true;
         let len = match what {
-            Given::Nothing => {
-                self.client.data(&[], then)?;
+            Delivery::Nothing => {
+                self.client.data(&[], ending)?;
                 0
             }
-            Given::Part(part) => {
-                self.client.data(&[self.frames.body(&part)], then)?;
+            Delivery::Part(part) => {
+                self.client.data(&[self.frames.body(&part)], ending)?;
                 part.len()
             }
-            Given::Held(most) => {
-                let pieces = self.held.front(most);
+            Delivery::Buffered(most) => {
+                let pieces = self.buffered.front(most);
                 let len = pieces.iter().map(|piece| piece.len()).sum();
-                self.client.data(&pieces, then)?;
-                self.held.advance(len, |memory| self.frames.recycle(memory));
+                self.client.data(&pieces, ending)?;
+                self.buffered
+                    .advance(len, |memory| self.frames.recycle(memory));
                 len
             }
-            Given::File(stretch) => {
+            Delivery::File(stretch) => {
                 let Stretch { file, offset, len } = stretch;
                 self.let_client_read()?;
-                if self.client.file(file, offset, len, then)? == FileSent::Shrunk {
+                if self.client.file(file, offset, len, ending)? == FileSent::Shrunk {
                     return Err(self.shrunk());
                 }
                 usize::try_from(len).unwrap_or(usize::MAX)
@@ -284,7 +290,7 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
             return Ok(());
         }
         self.unflushed = self.unflushed.saturating_add(len);
-        if self.unflushed >= self.order.limits.flush_bytes {
+        if self.unflushed >= self.request.limits.flush_bytes {
             self.flush()?;
         }
         Ok(())
@@ -292,7 +298,7 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
 
     fn shrunk(&self) -> Stop {
         let why = "the file is shorter than what was to be sent of it";
-        Stop::Trouble(Trouble::not_a_file(self.order.group, why))
+        Stop::Failed(RelayFailure::not_a_file(self.request.group, why))
     }
 
     /// How long the worker may pause before the client gets what there is. Longer in two cases,
@@ -301,9 +307,9 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
     /// HTTP/2 stream, of which nobody can say whether it has room, and where it has not the worker
     /// would wait for its client.
     pub(super) fn flush_delay(&self) -> Duration {
-        let usual = self.order.limits.flush_delay;
-        let head_alone = !self.given && self.held.is_empty();
-        let much = self.client.socket().is_none() && self.held.len() > SIP;
+        let usual = self.request.limits.flush_delay;
+        let head_alone = !self.delivered && self.buffered.is_empty();
+        let much = self.client.socket().is_none() && self.buffered.len() > SIP;
         if head_alone || much {
             usual.max(NOTICED)
         } else {
@@ -318,13 +324,13 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
                 self.flush_is_due = true;
                 self.took = Instant::now();
                 // Filters may add to what they have held back.
-                if room >= SIP && self.held.is_empty() {
+                if room >= SIP && self.buffered.is_empty() {
                     self.flush()?;
                 }
                 Ok(())
             }
             None => {
-                self.give_all(false)?;
+                self.deliver_all(false)?;
                 self.flush()
             }
         }
@@ -342,11 +348,12 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
     /// The client has taken nothing for too long.
     pub(super) fn stalled(&mut self) -> Stop {
         let given = match &self.phase {
-            Phase::Relaying(body) => body.sent.saturating_sub(self.held.len() as u64),
+            Phase::Relaying(body) => body.sent.saturating_sub(self.buffered.len() as u64),
             _ => 0,
         };
-        let limit = self.order.limits.reader;
-        self.client.report(&Trouble::client_stalled(limit, given));
+        let limit = self.request.limits.reader;
+        self.client
+            .report(&RelayFailure::client_stalled(limit, given));
         self.client.abandon();
         Stop::Gone
     }
@@ -356,12 +363,12 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
     /// everything, and a child that reads only after it has sent everything, wait for each other.
     fn let_client_read(&mut self) -> Result<(), Stop> {
         let since = Instant::now();
-        while self.order.upload.may_be_coming() && self.client.socket().is_some() {
-            let left = self.order.limits.reader.saturating_sub(since.elapsed());
+        while self.request.upload.may_be_coming() && self.client.socket().is_some() {
+            let left = self.request.limits.reader.saturating_sub(since.elapsed());
             let interest = Interest {
                 from_worker: false,
-                to_worker: self.order.upload.awaits_worker(),
-                from_client: self.order.upload.has_room(),
+                to_worker: self.request.upload.awaits_worker(),
+                from_client: self.request.upload.has_room(),
                 to_client: true,
                 ..Interest::default()
             };
@@ -382,13 +389,13 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
 }
 
 /// A piece of the response.
-enum Given {
+enum Delivery {
     /// Nothing but its end.
     Nothing,
     /// What has just come.
     Part(Part),
-    /// So many bytes at most of what is held.
-    Held(usize),
+    /// So many bytes at most of what is buffered.
+    Buffered(usize),
     /// A stretch of a file.
     File(Stretch),
 }

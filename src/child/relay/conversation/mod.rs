@@ -20,30 +20,30 @@ use wire::frame::Kind;
 use wire::response::{decode_head, BodyFailure, End, Fail, Log, Retry, Sent, MAX_INTERIM};
 
 use super::client::Client;
-use super::failure::{Again, Known, Nonsense, Trouble};
-use super::frame_reader::{Filled, Frames, Piece};
-use super::response_body::Body;
-use super::response_buffer::Held;
+use super::failure::{Progress, ProtocolViolation, RelayFailure, RetryReason};
+use super::frame_reader::{Filled, FrameReader, Piece};
+use super::response_body::ResponseBody;
+use super::response_buffer::ResponseBuffer;
 use super::response_head;
-use super::worker::{Interest, Peer};
-use super::{Order, Outcome};
+use super::worker::{Interest, WorkerConnection};
+use super::{RelayOutcome, RelayRequest};
 
 /// How long a worker whose response is not wanted any more may go on writing log records.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How a conversation ended.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum AttemptResult {
     /// The request has been dealt with.
-    Over(Outcome),
+    Finished(RelayOutcome),
     /// No application code has seen it: it may be sent to another worker.
-    Again(Again),
+    Retry(RetryReason),
 }
 
 /// Why the loop stops.
 enum Stop {
-    Turn(Turn),
-    Trouble(Trouble),
+    Result(AttemptResult),
+    Failed(RelayFailure),
     Gone,
 }
 
@@ -52,25 +52,25 @@ enum Phase {
     /// No head yet.
     Waiting,
     /// The head has been given to the client.
-    Relaying(Body),
+    Relaying(ResponseBody),
     /// Nothing more goes to the client; the worker may finish until then.
-    Discarding(Outcome, Instant),
+    Discarding(RelayOutcome, Instant),
 }
 
 /// One conversation.
-pub struct Exchange<'x, 'o, P, C> {
-    peer: &'x mut P,
+pub struct Conversation<'x, 'o, P, C> {
+    worker: &'x mut P,
     client: &'x mut C,
-    order: &'x mut Order<'o>,
-    frames: Frames,
+    request: &'x mut RelayRequest<'o>,
+    frames: FrameReader,
     phase: Phase,
     /// Application code may have run.
     begun: bool,
     interims: u32,
     /// What the client does not take yet.
-    held: Held,
+    buffered: ResponseBuffer,
     /// Something of the body has been given to the client.
-    given: bool,
+    delivered: bool,
     /// Bytes that the client's socket is known to have room for: a fresh one has for some.
     credit: usize,
     /// When the client last took something that it was slow to take.
@@ -87,7 +87,7 @@ pub struct Exchange<'x, 'o, P, C> {
     /// The worker wants to know how the response went.
     awaited: bool,
     /// The client has closed its side.
-    leaving: Leaving,
+    half_close: HalfClose,
     /// Since when the worker is known to have the request, for one that came over a kept connection.
     read_since: Option<Instant>,
 }
@@ -96,27 +96,27 @@ pub struct Exchange<'x, 'o, P, C> {
 /// may be waiting for the response with nothing more to say: so the application is told, which can
 /// ask, and the response goes on to be sent, which fails soon where nobody is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leaving {
+enum HalfClose {
     No,
     /// It has closed its side. The worker hears of it once it has all of the request body.
     Seen,
     Told,
 }
 
-impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
-    /// A conversation over `peer`, a connection on which no other is under way.
-    pub fn new(peer: &'x mut P, client: &'x mut C, order: &'x mut Order<'o>) -> Self {
+impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
+    /// A conversation over `worker`, a connection on which no other is under way.
+    pub fn new(worker: &'x mut P, client: &'x mut C, request: &'x mut RelayRequest<'o>) -> Self {
         let credit = client.socket().map_or(0, |_| delivery::SIP);
-        Exchange {
-            peer,
+        Conversation {
+            worker,
             client,
-            order,
-            frames: Frames::default(),
+            request,
+            frames: FrameReader::default(),
             phase: Phase::Waiting,
             begun: false,
             interims: 0,
-            held: Held::default(),
-            given: false,
+            buffered: ResponseBuffer::default(),
+            delivered: false,
             credit,
             took: Instant::now(),
             unflushed: 0,
@@ -125,23 +125,23 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             waited_for: Instant::now(),
             nap: Duration::from_millis(1),
             awaited: false,
-            leaving: Leaving::No,
+            half_close: HalfClose::No,
             read_since: None,
         }
     }
 
-    /// Whether both sides are through with the request, after a conversation that ended with `turn`, and
+    /// Whether both sides are through with the request, after a conversation that ended with `result`, and
     /// nothing of it is under way.
-    pub fn can_be_kept(&self, turn: &Turn) -> bool {
-        matches!(turn, Turn::Over(Outcome::Complete(end)) if end.kept)
+    pub fn is_reusable(&self, result: &AttemptResult) -> bool {
+        matches!(result, AttemptResult::Finished(RelayOutcome::Complete(end)) if end.kept)
             && self.frames.are_over()
             && !self.awaited
-            && self.leaving != Leaving::Told
-            && self.order.upload.leaves_nothing()
+            && self.half_close != HalfClose::Told
+            && self.request.upload.leaves_nothing()
     }
 
     /// Has the conversation.
-    pub fn converse(&mut self) -> Turn {
+    pub fn converse(&mut self) -> AttemptResult {
         let stop = match self.send_request() {
             Err(stop) => stop,
             Ok(()) => loop {
@@ -151,22 +151,22 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             },
         };
         match stop {
-            Stop::Turn(turn) => {
+            Stop::Result(result) => {
                 if self.awaited {
                     self.tell(false);
                 }
-                turn
+                result
             }
             Stop::Gone => {
                 self.tell(true);
-                Turn::Over(Outcome::Gone)
+                AttemptResult::Finished(RelayOutcome::Gone)
             }
-            Stop::Trouble(trouble) => {
-                let outcome = self.end_in(&trouble);
+            Stop::Failed(failure) => {
+                let outcome = self.end_in(&failure);
                 if self.awaited {
                     self.tell(false);
                 }
-                Turn::Over(outcome)
+                AttemptResult::Finished(outcome)
             }
         }
     }
@@ -174,7 +174,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     /// Tells the worker how the response went. Best effort: where the worker has not taken all of
     /// the request body, these bytes would be taken for a part of it.
     fn tell(&mut self, aborted: bool) {
-        if self.leaving == Leaving::Told || !self.order.upload.is_settled() {
+        if self.half_close == HalfClose::Told || !self.request.upload.is_settled() {
             return;
         }
         let mut frame = Vec::new();
@@ -182,28 +182,28 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
         let aborted = aborted || self.client.is_gone();
         Sent { aborted, bytes }.append(&mut frame);
         // A worker that is gone need not know.
-        let _ = self.peer.send(&frame);
+        let _ = self.worker.send(&frame);
     }
 
-    fn end_in(&mut self, trouble: &Trouble) -> Outcome {
+    fn end_in(&mut self, failure: &RelayFailure) -> RelayOutcome {
         match std::mem::replace(&mut self.phase, Phase::Waiting) {
             // What the client gets was decided before; a worker that dies now changes nothing.
             Phase::Discarding(outcome, _) => outcome,
             Phase::Waiting => {
-                if !trouble.text.is_empty() {
-                    self.client.report(trouble);
+                if !failure.text.is_empty() {
+                    self.client.report(failure);
                 }
-                Outcome::Status(trouble.status)
+                RelayOutcome::Status(failure.status)
             }
             Phase::Relaying(_) => {
-                self.client.report(trouble);
-                if self.given {
+                self.client.report(failure);
+                if self.delivered {
                     // A client that has got a part gets all that there is. Whether it is still
                     // there does not matter any more.
-                    let _ = self.give_all(false);
+                    let _ = self.deliver_all(false);
                 }
                 self.client.break_off();
-                Outcome::Broken
+                RelayOutcome::Broken
             }
         }
     }
@@ -211,15 +211,15 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     /// Sends the request. Until it is complete no worker can have run it.
     fn send_request(&mut self) -> Result<(), Stop> {
         let mut sent = 0;
-        while sent < self.order.message.len() {
-            match self.peer.send(&self.order.message[sent..]) {
+        while sent < self.request.message.len() {
+            match self.worker.send(&self.request.message[sent..]) {
                 Ok(more) => sent += more,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let mut left = self.workers_time();
                     if left == Duration::ZERO {
                         return Err(self.silent());
                     }
-                    if self.peer.is_kept() {
+                    if self.worker.is_pooled() {
                         left = left.min(self.time_to_withdraw());
                         if left == Duration::ZERO {
                             return Err(self.shut());
@@ -232,7 +232,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
                     self.wait_for(room, left)?;
                 }
                 Err(error) if is_lost(&error) => return Err(self.shut()),
-                Err(error) => return Err(self.trouble(Trouble::connection, &error)),
+                Err(error) => return Err(self.failure(RelayFailure::connection, &error)),
             }
         }
         self.waited_for = Instant::now();
@@ -245,7 +245,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             match self.frames.next_piece() {
                 Ok(Some(piece)) => self.take(piece)?,
                 Ok(None) => has_all = true,
-                Err(malformed) => return Err(self.nonsense(malformed.into())),
+                Err(malformed) => return Err(self.violation(malformed.into())),
             }
         }
         self.move_body()?;
@@ -258,17 +258,19 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
         if !has_all {
             return Ok(());
         }
-        match self.frames.fill(self.peer) {
+        match self.frames.fill(self.worker) {
             Ok(Filled::Some { dry }) => self.dry = dry,
             Ok(Filled::Nothing) => self.dry = true,
             // Its end was there before the request.
-            Ok(Filled::End) if self.peer.is_kept() && self.peer.unread() == Some(true) => {
+            Ok(Filled::End) if self.worker.is_pooled() && self.worker.unread() == Some(true) => {
                 return Err(self.shut());
             }
             Ok(Filled::End) => return Err(self.cut(None)),
             // A worker that closes its socket with the request unread resets the connection; one
             // that had read it leaves a plain end.
-            Err(error) if is_lost(&error) && !self.begun => return Err(again(Again::Lost)),
+            Err(error) if is_lost(&error) && !self.begun => {
+                return Err(retry(RetryReason::LeftUnread))
+            }
             Err(error) => return Err(self.cut(Some(&error))),
         }
         Ok(())
@@ -277,8 +279,8 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     /// The connection takes no request: its process has left or is stopped, and what else is kept of
     /// it is no better.
     fn shut(&self) -> Stop {
-        self.peer.forget();
-        again(Again::Lost)
+        self.worker.forget();
+        retry(RetryReason::LeftUnread)
     }
 
     /// Deals with one piece of the answer.
@@ -293,7 +295,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
         let payload = self.frames.bytes(&range);
         if kind == Kind::Log {
             // Does not count as a sign of life: a worker could talk for ever.
-            let record = Log::decode(payload).map_err(|why| self.nonsense(why.into()))?;
+            let record = Log::decode(payload).map_err(|why| self.violation(why.into()))?;
             self.client.log(record.level, record.text);
             return Ok(());
         }
@@ -306,32 +308,36 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
         }
         match kind {
             Kind::Retry => {
-                let why = Retry::decode(payload).map_err(|why| self.nonsense(why.into()))?;
+                let why = Retry::decode(payload).map_err(|why| self.violation(why.into()))?;
                 if self.begun {
                     return Err(self.disorder("it handed back a request it had begun"));
                 }
-                return Err(again(Again::Handed(why)));
+                return Err(retry(RetryReason::HandedBack(why)));
             }
             Kind::Fail => {
-                let fail = Fail::decode(payload).map_err(|why| self.nonsense(why.into()))?;
+                let fail = Fail::decode(payload).map_err(|why| self.violation(why.into()))?;
                 if !matches!(self.phase, Phase::Waiting) {
                     return Err(self.disorder("it reported a failure after the head"));
                 }
-                return Err(Stop::Trouble(Trouble::failed(fail.status, fail.text)));
+                return Err(Stop::Failed(RelayFailure::failed(fail.status, fail.text)));
             }
             Kind::End => {
-                let end = End::decode(payload).map_err(|why| self.nonsense(why.into()))?;
+                let end = End::decode(payload).map_err(|why| self.violation(why.into()))?;
                 return Err(self.end(end));
             }
             _ => {}
         }
         self.begun = true;
         match kind {
-            Kind::Pull => self.order.upload.pull().map_err(|what| self.disorder(what)),
+            Kind::Pull => self
+                .request
+                .upload
+                .pull()
+                .map_err(|what| self.disorder(what)),
             Kind::Interim => self.interim(range),
             Kind::Head => self.head(range),
             Kind::File => self.file(range),
-            // The rest was dealt with above, or is refused by `Frames`.
+            // The rest was dealt with above, or is refused by `FrameReader`.
             _ => Err(self.disorder("unexpected frame")),
         }
     }
@@ -342,7 +348,7 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             return Err(self.disorder("it sent an interim response after the head, or too many"));
         }
         let head =
-            decode_head(self.frames.bytes(&range)).map_err(|why| self.nonsense(why.into()))?;
+            decode_head(self.frames.bytes(&range)).map_err(|why| self.violation(why.into()))?;
         response_head::check_interim(&head).map_err(|why| self.unfit(&why))?;
         self.client.interim(&head);
         Ok(())
@@ -353,33 +359,33 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
             return Err(self.disorder("it sent a second head"));
         }
         let head =
-            decode_head(self.frames.bytes(&range)).map_err(|why| self.nonsense(why.into()))?;
-        let longest = self.order.limits.header_field;
+            decode_head(self.frames.bytes(&range)).map_err(|why| self.violation(why.into()))?;
+        let longest = self.request.limits.header_field;
         if let Some((name, value)) = head
             .fields()
             .find(|(name, value)| name.len() + value.len() > longest)
         {
-            let trouble = Trouble::long_field(self.order.group, name, value.len(), longest);
-            return Err(Stop::Trouble(trouble));
+            let failure = RelayFailure::long_field(self.request.group, name, value.len(), longest);
+            return Err(Stop::Failed(failure));
         }
         let head = response_head::check(head).map_err(|why| self.unfit(&why))?;
-        let until = Instant::now() + self.order.limits.silence;
-        if self.order.error_override && head.status() >= 400 {
+        let until = Instant::now() + self.request.limits.silence;
+        if self.request.error_override && head.status() >= 400 {
             self.client.error_head(&head);
-            self.phase = Phase::Discarding(Outcome::Status(head.status()), until);
+            self.phase = Phase::Discarding(RelayOutcome::Status(head.status()), until);
             return Ok(());
         }
-        if let Some(location) = head.local_redirect().filter(|_| self.order.may_redirect) {
-            self.phase = Phase::Discarding(Outcome::Redirect(location.to_vec()), until);
+        if let Some(location) = head.local_redirect().filter(|_| self.request.may_redirect) {
+            self.phase = Phase::Discarding(RelayOutcome::Redirect(location.to_vec()), until);
             return Ok(());
         }
         self.client.head(&head);
         self.unflushed += 1;
-        self.phase = Phase::Relaying(Body {
+        self.phase = Phase::Relaying(ResponseBody {
             declared: head.content_length,
             sent: 0,
             dropped: 0,
-            may_be_short: self.order.head_only || head.is_bodiless(),
+            may_be_short: self.request.head_only || head.is_bodiless(),
             ended: false,
         });
         Ok(())
@@ -388,11 +394,11 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
     /// Moves the request body: from the client what is here, to the worker what it takes.
     fn move_body(&mut self) -> Result<(), Stop> {
         loop {
-            if self.order.upload.awaits_client() {
-                match self.order.upload.read(self.client) {
+            if self.request.upload.awaits_client() {
+                match self.request.upload.read(self.client) {
                     Ok(true) => self.nap = Duration::from_millis(1),
                     Ok(false) => return Ok(()),
-                    Err(failure) => self.body_failed(failure),
+                    Err(cause) => self.body_failed(cause),
                 }
             }
             if !self.push_body()? {
@@ -403,77 +409,85 @@ impl<'x, 'o, P: Peer, C: Client> Exchange<'x, 'o, P, C> {
 
     /// Sends the worker of the body what it takes. Whether it took anything.
     fn push_body(&mut self) -> Result<bool, Stop> {
-        match self.order.upload.push(self.peer) {
+        match self.request.upload.push(self.worker) {
             Ok(taken) => {
                 if taken {
                     self.waited_for = Instant::now();
                 }
                 Ok(taken)
             }
-            Err(error) => Err(self.trouble(Trouble::connection, &error)),
+            Err(error) => Err(self.failure(RelayFailure::connection, &error)),
         }
     }
 
     /// Reads of the body what is here although nobody has asked for it yet.
     fn read_ahead(&mut self) {
-        if let Err(failure) = self.order.upload.read(self.client) {
-            self.body_failed(failure);
+        if let Err(cause) = self.request.upload.read(self.client) {
+            self.body_failed(cause);
         }
     }
 
     /// The body will not be complete. Before a head this decides the response; the application is
     /// told all the same, and its last words are heard.
-    fn body_failed(&mut self, failure: BodyFailure) {
-        let trouble = Trouble::upload(failure);
-        self.client.report(&trouble);
+    fn body_failed(&mut self, cause: BodyFailure) {
+        let failure = RelayFailure::upload(cause);
+        self.client.report(&failure);
         if matches!(self.phase, Phase::Waiting) {
-            let outcome = Outcome::Status(trouble.status);
+            let outcome = RelayOutcome::Status(failure.status);
             self.phase = Phase::Discarding(outcome, Instant::now() + LAST_WORDS);
         }
     }
 
-    fn known(&self) -> Known {
+    fn progress(&self) -> Progress {
         let (head, body) = match &self.phase {
             Phase::Relaying(body) => (true, body.sent),
             _ => (false, 0),
         };
-        Known {
-            unread: self.peer.unread(),
+        Progress {
+            unread: self.worker.unread(),
             answered: self.frames.have_begun(),
-            reading: self.order.upload.is_pulled(),
+            reading: self.request.upload.is_pulled(),
             head,
             body,
         }
     }
 
     fn silent(&self) -> Stop {
-        let limit = self.order.limits.silence;
-        Stop::Trouble(Trouble::silent(self.order.group, limit, self.known()))
+        let limit = self.request.limits.silence;
+        Stop::Failed(RelayFailure::silent(
+            self.request.group,
+            limit,
+            self.progress(),
+        ))
     }
 
     fn cut(&self, error: Option<&io::Error>) -> Stop {
-        Stop::Trouble(Trouble::cut(self.order.group, self.known(), error))
+        Stop::Failed(RelayFailure::cut(
+            self.request.group,
+            self.progress(),
+            error,
+        ))
     }
 
-    fn nonsense(&self, why: Nonsense) -> Stop {
-        Stop::Trouble(Trouble::malformed(self.order.group, why))
+    fn violation(&self, why: ProtocolViolation) -> Stop {
+        Stop::Failed(RelayFailure::malformed(self.request.group, why))
     }
 
     fn disorder(&self, what: &'static str) -> Stop {
-        self.nonsense(Nonsense::Order(what))
+        self.violation(ProtocolViolation::OutOfOrder(what))
     }
 
-    fn unfit(&self, why: &response_head::Unfit) -> Stop {
-        Stop::Trouble(Trouble::unfit(self.order.group, why))
+    fn unfit(&self, why: &response_head::InvalidHead) -> Stop {
+        Stop::Failed(RelayFailure::unfit(self.request.group, why))
     }
 
-    fn trouble(&self, make: fn(&[u8], &io::Error) -> Trouble, error: &io::Error) -> Stop {
-        Stop::Trouble(make(self.order.group, error))
+    fn failure(&self, make: fn(&[u8], &io::Error) -> RelayFailure, error: &io::Error) -> Stop {
+        Stop::Failed(make(self.request.group, error))
     }
 }
 
-fn again(why: Again) -> Stop {
-    Stop::Turn(Turn::Again(why))
+fn retry(why: RetryReason) -> Stop {
+    Stop::Result(AttemptResult::Retry(why))
 }
 
 fn is_lost(error: &io::Error) -> bool {

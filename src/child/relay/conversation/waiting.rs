@@ -1,6 +1,6 @@
 //! What a conversation waits for, and for how long.
 //!
-//! Runs in: an Apache child, as a part of [`Exchange`]. Everything it can do without waiting has been
+//! Runs in: an Apache child, as a part of [`Conversation`]. Everything it can do without waiting has been
 //! done when it comes here; afterwards it looks at all of it again.
 
 use std::time::{Duration, Instant};
@@ -9,9 +9,9 @@ use wire::request::WITHDRAWN_AFTER;
 use wire::response::BodyFailure;
 
 use super::super::client::Client;
-use super::super::failure::Trouble;
-use super::super::worker::{Interest, Peer};
-use super::{Exchange, Leaving, Phase, Stop};
+use super::super::failure::RelayFailure;
+use super::super::worker::{Interest, WorkerConnection};
+use super::{Conversation, HalfClose, Phase, Stop};
 
 /// Longest wait while the client owes something: `RequestReadTimeout` is enforced by the read that
 /// follows, so there has to be one now and then.
@@ -24,15 +24,15 @@ const UNATTENDED: Duration = Duration::from_millis(100);
 /// How often a client without a socket is looked after.
 const LOOK: Duration = Duration::from_millis(500);
 
-impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
+impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
     /// Waits until something can be done.
     pub(super) fn wait(&mut self) -> Result<(), Stop> {
-        let owed = self.order.upload.awaits_client();
+        let owed = self.request.upload.awaits_client();
         let behind = self.awaits_room();
         let full = self.is_full();
         let mut left = match &self.phase {
             Phase::Discarding(_, until) => until.saturating_duration_since(Instant::now()),
-            _ if owed => self.order.upload.patience(self.order.limits.client),
+            _ if owed => self.request.upload.patience(self.request.limits.client),
             _ if full => self.clients_time(),
             _ => self.workers_time(),
         };
@@ -45,8 +45,8 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
         }
         if left == Duration::ZERO {
             if owed && !matches!(self.phase, Phase::Discarding(..)) {
-                let failure = self.order.upload.fail(BodyFailure::Timeout);
-                self.body_failed(failure);
+                let cause = self.request.upload.fail(BodyFailure::Timeout);
+                self.body_failed(cause);
                 return Ok(());
             }
             return Err(self.silent());
@@ -54,12 +54,12 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
         let silent_for = self.waited_for.elapsed();
         if self.may_withdraw() {
             match self.time_to_withdraw() {
-                Duration::ZERO if self.peer.unread() == Some(true) => self.withdraw()?,
+                Duration::ZERO if self.worker.unread() == Some(true) => self.withdraw()?,
                 Duration::ZERO => {}
                 rest => left = left.min(rest),
             }
         }
-        if self.leaving == Leaving::Seen {
+        if self.half_close == HalfClose::Seen {
             left = left.min(LOOK);
         }
         let attends = silent_for >= UNATTENDED;
@@ -72,7 +72,7 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
             left = left.min(LOOK);
         }
         // Over a socket the room in it says when the next is due, else the worker's pause.
-        let holds_back = (self.unflushed > 0 || !self.held.is_empty()) && !behind;
+        let holds_back = (self.unflushed > 0 || !self.buffered.is_empty()) && !behind;
         if holds_back {
             left = left.min(self.flush_delay());
         }
@@ -90,11 +90,11 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
         } else {
             let interest = Interest {
                 from_worker: !full,
-                to_worker: self.order.upload.awaits_worker(),
+                to_worker: self.request.upload.awaits_worker(),
                 // A client that does not read may be waiting for its body to be read first.
-                from_client: owed || (behind && self.order.upload.has_room()),
+                from_client: owed || (behind && self.request.upload.has_room()),
                 to_client: behind,
-                client_closed: attends && self.leaving == Leaving::No,
+                client_closed: attends && self.half_close == HalfClose::No,
                 client_lost: attends || behind,
             };
             self.wait_for(interest, left)?
@@ -103,11 +103,11 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
             return Err(Stop::Gone);
         }
         if ready.client_closed {
-            self.leaving = Leaving::Seen;
+            self.half_close = HalfClose::Seen;
         }
-        if self.leaving == Leaving::Seen && self.may_close_our_side() {
-            self.peer.end_sending();
-            self.leaving = Leaving::Told;
+        if self.half_close == HalfClose::Seen && self.may_close_our_side() {
+            self.worker.end_sending();
+            self.half_close = HalfClose::Told;
         }
         if ready.from_worker {
             self.dry = false;
@@ -126,16 +126,16 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
     /// Whether the worker may not even have looked at the request, although it was bound to a process
     /// that should have a thread to spare: one that is stopped, or hangs as a whole.
     fn may_withdraw(&self) -> bool {
-        self.peer.is_kept() && !self.frames.have_begun() && self.leaving != Leaving::Told
+        self.worker.is_pooled() && !self.frames.have_begun() && self.half_close != HalfClose::Told
     }
 
     /// Takes the request back, to send it to another worker. What is in the socket can't be taken
     /// back: a worker that finds it there later, and our side closed, does not run it. So our side is
     /// closed first; if the request has left the socket by then it is the worker's.
     fn withdraw(&mut self) -> Result<(), Stop> {
-        self.peer.end_sending();
-        self.leaving = Leaving::Told;
-        match self.peer.unread() {
+        self.worker.end_sending();
+        self.half_close = HalfClose::Told;
+        match self.worker.unread() {
             Some(true) => Err(self.shut()),
             _ => Ok(()),
         }
@@ -150,8 +150,8 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
     /// taken the request from a kept connection would take that for a withdrawal, so it is left a
     /// moment.
     fn may_close_our_side(&mut self) -> bool {
-        if self.peer.is_kept() && !self.begun {
-            if self.peer.unread() != Some(false) {
+        if self.worker.is_pooled() && !self.begun {
+            if self.worker.unread() != Some(false) {
                 return false;
             }
             let since = *self.read_since.get_or_insert_with(Instant::now);
@@ -159,7 +159,7 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
                 return false;
             }
         }
-        self.order.upload.is_settled()
+        self.request.upload.is_settled()
     }
 
     pub(super) fn wait_for(
@@ -168,14 +168,14 @@ impl<P: Peer, C: Client> Exchange<'_, '_, P, C> {
         limit: Duration,
     ) -> Result<Interest, Stop> {
         let socket = self.client.socket();
-        match self.peer.wait(interest, socket, limit) {
+        match self.worker.wait(interest, socket, limit) {
             Ok(ready) => Ok(ready),
-            Err(error) => Err(self.trouble(Trouble::connection, &error)),
+            Err(error) => Err(self.failure(RelayFailure::connection, &error)),
         }
     }
 
     pub(super) fn workers_time(&self) -> Duration {
-        self.order
+        self.request
             .limits
             .silence
             .saturating_sub(self.waited_for.elapsed())

@@ -38,12 +38,12 @@ fn the_body_is_read_when_it_is_asked_for_and_sent_on_to_its_end() {
         script,
     };
     let heard = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
-    let outcome = carry(
+    let outcome = relay_request(
         &mut Acts(Some(script), heard.clone()),
         &mut client,
         uploading(),
     );
-    assert_eq!(outcome, Outcome::Complete(END));
+    assert_eq!(outcome, RelayOutcome::Complete(END));
     let frames = body_frames(&heard.borrow());
     assert_eq!(
         frames,
@@ -67,8 +67,8 @@ struct Acts(Option<TwoActs>, std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
 struct Acting(TwoActs, std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
 
 impl Dial for Acts {
-    type Peer = Acting;
-    fn dial(&mut self, _: Duration, _: Way) -> Result<Acting, DialError> {
+    type Connection = Acting;
+    fn dial(&mut self, _: Duration, _: ConnectionChoice) -> Result<Acting, DialError> {
         let acts = self
             .0
             .take()
@@ -87,7 +87,7 @@ impl Acting {
     }
 }
 
-impl Peer for Acting {
+impl WorkerConnection for Acting {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // A narrow socket: only some bytes at a time.
         let sent = self.0.script.send(&bytes[..bytes.len().min(5)])?;
@@ -134,7 +134,7 @@ fn a_body_that_fails_decides_the_status_and_the_worker_is_told() {
         let mut client = FakeClient::sending(&[Sends::Bytes(b"one"), Sends::Fails(failure)]);
         let lines = Lines::default().frame(Kind::Pull, b"").log(b"OSError");
         let (outcome, heard) = play_all([lines.said()], &mut client, uploading());
-        assert_eq!(outcome, Outcome::Status(status));
+        assert_eq!(outcome, RelayOutcome::Status(status));
         assert!(client.said("WSGI0126"));
         assert_eq!(client.logged.len(), 1);
         let failed = (Kind::BodyFailed, vec![failure as u8]);
@@ -150,16 +150,19 @@ fn a_client_that_stops_sending_has_a_limit_of_its_own() {
     let mut client = FakeClient::sending(&[Sends::Bytes(b"one")]);
     let lines = Lines::default().frame(Kind::Pull, b"");
     let script = lines.said().then(Afterwards::StaysSilent);
-    let limits = Limits {
+    let limits = RelayLimits {
         client: Duration::from_millis(20),
         ..limits()
     };
     let before = Instant::now();
-    let order = Order {
+    let request = RelayRequest {
         limits,
         ..uploading()
     };
-    assert_eq!(play(script, &mut client, order), Outcome::Status(408));
+    assert_eq!(
+        play(script, &mut client, request),
+        RelayOutcome::Status(408)
+    );
     assert!(before.elapsed() < Duration::from_secs(3));
 }
 
@@ -197,26 +200,26 @@ fn the_pulled_body_and_the_response_move_at_the_same_time() {
         socket: near,
         status: 0,
     };
-    let limits = Limits {
+    let limits = RelayLimits {
         silence: Duration::from_secs(10),
         client: Duration::from_secs(10),
         reader: Duration::from_secs(10),
         ..limits()
     };
     let path_bytes = path.to_str().unwrap().as_bytes().to_vec();
-    let mut door = crate::child::connect::group_socket::Door {
+    let mut dialer = crate::child::connect::dialer::Dialer {
         path: &path_bytes,
         pool: &crate::child::connect::connection_pool::ConnectionPool::new(1).group(1),
     };
-    let outcome = carry(
-        &mut door,
+    let outcome = relay_request(
+        &mut dialer,
         &mut client,
-        Order {
+        RelayRequest {
             limits,
             ..uploading()
         },
     );
-    assert_eq!(outcome, Outcome::Complete(END));
+    assert_eq!(outcome, RelayOutcome::Complete(END));
     // As httpd closes: a socket closed with something unread resets what was sent before.
     client.socket.set_nonblocking(false).unwrap();
     client.socket.shutdown(std::net::Shutdown::Write).unwrap();
@@ -254,7 +257,7 @@ impl Client for SocketClient {
         self.status = head.status();
     }
     fn error_head(&mut self, _: &ResponseHead<'_>) {}
-    fn data(&mut self, pieces: &[&[u8]], _: Then) -> Result<(), Gone> {
+    fn data(&mut self, pieces: &[&[u8]], _: bool) -> Result<(), Gone> {
         self.socket.set_nonblocking(false).unwrap();
         self.socket.write_all(&pieces.concat()).map_err(|_| Gone)
     }
@@ -270,7 +273,7 @@ impl Client for SocketClient {
     fn bytes_sent(&self) -> u64 {
         0
     }
-    fn file(&mut self, _: OwnedFd, _: u64, _: u64, _: Then) -> Result<FileSent, Gone> {
+    fn file(&mut self, _: OwnedFd, _: u64, _: u64, _: bool) -> Result<FileSent, Gone> {
         Err(Gone)
     }
     fn flush(&mut self) -> Result<(), Gone> {
@@ -278,7 +281,7 @@ impl Client for SocketClient {
     }
     fn break_off(&mut self) {}
     fn log(&mut self, _: Level, _: &[u8]) {}
-    fn report(&mut self, trouble: &Trouble) {
-        panic!("{}", trouble.text);
+    fn report(&mut self, failure: &RelayFailure) {
+        panic!("{}", failure.text);
     }
 }

@@ -24,9 +24,9 @@ fn frames_out_of_order_are_refused() {
         start().interim(103).retry(Retry::Stale),
     ] {
         let mut client = FakeClient::default();
-        let outcome = play(lines.said(), &mut client, order());
+        let outcome = play(lines.said(), &mut client, request());
         assert!(
-            matches!(outcome, Outcome::Status(502 | 500)),
+            matches!(outcome, RelayOutcome::Status(502 | 500)),
             "{outcome:?} {:x?}",
             lines.0
         );
@@ -43,8 +43,8 @@ fn frames_out_of_order_are_refused() {
         let mut client = FakeClient::default();
         let lines = [start().head(200, &[]).data(b"x").0, rest.0].concat();
         assert_eq!(
-            play(Script::sending(&lines), &mut client, order()),
-            Outcome::Broken
+            play(Script::sending(&lines), &mut client, request()),
+            RelayOutcome::Broken
         );
         assert!(client.said("WSGI0360") && client.broken == 1);
     }
@@ -54,7 +54,10 @@ fn frames_out_of_order_are_refused() {
 fn silence_has_an_end_even_when_it_is_filled_with_log_records() {
     let mut client = FakeClient::default();
     let silent = Script::sending(b"").then(Afterwards::StaysSilent);
-    assert_eq!(play(silent, &mut client, order()), Outcome::Status(504));
+    assert_eq!(
+        play(silent, &mut client, request()),
+        RelayOutcome::Status(504)
+    );
     assert!(client.said("WSGI0145"));
 
     let mut client = FakeClient::default();
@@ -63,13 +66,13 @@ fn silence_has_an_end_even_when_it_is_filled_with_log_records() {
         .data(b"x")
         .said()
         .then(Afterwards::StaysSilent);
-    assert_eq!(play(stops, &mut client, order()), Outcome::Broken);
+    assert_eq!(play(stops, &mut client, request()), RelayOutcome::Broken);
     assert!(client.said("WSGI0118"));
     assert_eq!(client.flushes, 1);
 
     // The third kind says something now and then, which does not count.
     struct Talker(Instant, Vec<u8>);
-    impl Peer for Talker {
+    impl WorkerConnection for Talker {
         fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
             Ok(bytes.len())
         }
@@ -101,8 +104,8 @@ fn silence_has_an_end_even_when_it_is_filled_with_log_records() {
     }
     struct Once(Option<Talker>);
     impl Dial for Once {
-        type Peer = Talker;
-        fn dial(&mut self, _: Duration, _: Way) -> Result<Talker, DialError> {
+        type Connection = Talker;
+        fn dial(&mut self, _: Duration, _: ConnectionChoice) -> Result<Talker, DialError> {
             self.0
                 .take()
                 .ok_or(DialError::Never(io::ErrorKind::NotFound.into()))
@@ -115,8 +118,8 @@ fn silence_has_an_end_even_when_it_is_filled_with_log_records() {
     let mut client = FakeClient::default();
     let talker = Talker(Instant::now(), Lines::default().log(b"still here").0);
     assert_eq!(
-        carry(&mut Once(Some(talker)), &mut client, order()),
-        Outcome::Status(504)
+        relay_request(&mut Once(Some(talker)), &mut client, request()),
+        RelayOutcome::Status(504)
     );
 }
 
@@ -145,7 +148,7 @@ fn garbage_and_mutated_answers_end_and_break_nothing() {
         .end()
         .0;
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
-    let limits = Limits {
+    let limits = RelayLimits {
         silence: Duration::from_millis(1),
         client: Duration::from_millis(1),
         reader: Duration::from_millis(1),
@@ -183,21 +186,21 @@ fn garbage_and_mutated_answers_end_and_break_nothing() {
         let outcome = play(
             script,
             &mut client,
-            Order {
+            RelayRequest {
                 limits,
                 ..uploading()
             },
         );
         match outcome {
-            Outcome::Complete(_) => {
+            RelayOutcome::Complete(_) => {
                 complete += 1;
                 assert_eq!((client.ended, client.broken), (1, 0));
             }
-            Outcome::Broken => assert_eq!((client.ended, client.broken), (0, 1)),
-            Outcome::Status(status) => {
+            RelayOutcome::Broken => assert_eq!((client.ended, client.broken), (0, 1)),
+            RelayOutcome::Status(status) => {
                 assert!(status >= 400 && client.status.is_none());
             }
-            Outcome::Redirect(_) | Outcome::Gone => {}
+            RelayOutcome::Redirect(_) | RelayOutcome::Gone => {}
         }
     }
     assert!(complete > 100, "the good ones still pass: {complete}");

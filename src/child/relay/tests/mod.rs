@@ -14,12 +14,12 @@ use wire::frame::{self, Kind};
 use wire::response::{append_head, BodyFailure, End, Fail, File, Head, Level, Log, Retry, Sent};
 use wire::Malformed;
 
-use super::client::{BodyRead, Client, FileSent, Gone, Then};
-use super::failure::Trouble;
-use super::response_head::{Placed, ResponseHead};
+use super::client::{BodyRead, Client, FileSent, Gone};
+use super::failure::RelayFailure;
+use super::response_head::{PlacedField, ResponseHead};
 use super::upload::Upload;
-use super::worker::{Dial, DialError, Interest, Peer, Received, Way};
-use super::{carry, Limits, Order, Outcome};
+use super::worker::{ConnectionChoice, Dial, DialError, Interest, Received, WorkerConnection};
+use super::{relay_request, RelayLimits, RelayOutcome, RelayRequest};
 
 /// How a scripted worker goes on after its last byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl Script {
     }
 }
 
-impl Peer for Script {
+impl WorkerConnection for Script {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.ear {
             Ear::Closed => Err(io::ErrorKind::BrokenPipe.into()),
@@ -180,7 +180,7 @@ impl Cast {
 
 struct Played {
     script: Script,
-    is_kept: bool,
+    is_pooled: bool,
     heard: std::rc::Rc<std::cell::RefCell<Vec<Vec<u8>>>>,
 }
 
@@ -192,7 +192,7 @@ impl Drop for Played {
     }
 }
 
-impl Peer for Played {
+impl WorkerConnection for Played {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.script.send(bytes)
     }
@@ -210,21 +210,21 @@ impl Peer for Played {
     fn end_sending(&mut self) {
         self.script.heard.extend_from_slice(b"<end>");
     }
-    fn is_kept(&self) -> bool {
-        self.is_kept
+    fn is_pooled(&self) -> bool {
+        self.is_pooled
     }
     fn forget(&self) {
         self.heard.borrow_mut().push(b"<forget>".to_vec());
     }
     fn unread(&self) -> Option<bool> {
-        self.is_kept.then_some(self.script.leaves_unread)
+        self.is_pooled.then_some(self.script.leaves_unread)
     }
 }
 
 impl Dial for Cast {
-    type Peer = Played;
+    type Connection = Played;
 
-    fn dial(&mut self, _limit: Duration, way: Way) -> Result<Played, DialError> {
+    fn dial(&mut self, _limit: Duration, choice: ConnectionChoice) -> Result<Played, DialError> {
         if let Some(refusal) = self.refusals.pop_front() {
             return Err(refusal);
         }
@@ -233,10 +233,10 @@ impl Dial for Cast {
             .scripts
             .pop_front()
             .ok_or(DialError::Never(io::ErrorKind::NotFound.into()))?;
-        let is_kept = way == Way::Any && self.first_is_kept;
+        let is_pooled = choice == ConnectionChoice::PooledOrNew && self.first_is_kept;
         Ok(Played {
             script,
-            is_kept,
+            is_pooled,
             heard: self.heard.clone(),
         })
     }
@@ -271,7 +271,7 @@ struct FakeClient {
     broken: usize,
     interims: Vec<u16>,
     logged: Vec<(Level, String)>,
-    reports: Vec<Trouble>,
+    reports: Vec<RelayFailure>,
     leaves_after: Option<usize>,
     gone: bool,
     socket: Option<OwnedFd>,
@@ -301,10 +301,10 @@ impl FakeClient {
     fn said(&self, number: &str) -> bool {
         self.reports
             .iter()
-            .any(|trouble| trouble.text.starts_with(number))
+            .any(|failure| failure.text.starts_with(number))
     }
 
-    fn write(&mut self, bytes: &[u8], then: Then) -> Result<(), Gone> {
+    fn write(&mut self, bytes: &[u8], is_last: bool) -> Result<(), Gone> {
         assert_eq!(self.ended, 0, "something follows the end");
         assert_eq!(self.broken, 0, "something follows the break");
         assert!(self.status.is_some(), "a body before the head");
@@ -316,7 +316,7 @@ impl FakeClient {
         }
         self.body.extend_from_slice(bytes);
         self.pieces += 1;
-        self.ended += usize::from(then == Then::End);
+        self.ended += usize::from(is_last);
         Ok(())
     }
 }
@@ -350,14 +350,14 @@ impl Client for FakeClient {
 
     fn error_head(&mut self, head: &ResponseHead<'_>) {
         for field in head.fields() {
-            if let Placed::WithErrors(name, _) = field {
+            if let PlacedField::WithErrors(name, _) = field {
                 self.fields.push(String::from_utf8_lossy(name).into_owned());
             }
         }
     }
 
-    fn data(&mut self, pieces: &[&[u8]], then: Then) -> Result<(), Gone> {
-        self.write(&pieces.concat(), then)
+    fn data(&mut self, pieces: &[&[u8]], is_last: bool) -> Result<(), Gone> {
+        self.write(&pieces.concat(), is_last)
     }
 
     fn room(&self) -> Option<usize> {
@@ -376,12 +376,18 @@ impl Client for FakeClient {
         self.body.len() as u64
     }
 
-    fn file(&mut self, file: OwnedFd, offset: u64, len: u64, then: Then) -> Result<FileSent, Gone> {
+    fn file(
+        &mut self,
+        file: OwnedFd,
+        offset: u64,
+        len: u64,
+        is_last: bool,
+    ) -> Result<FileSent, Gone> {
         let mut file = std::fs::File::from(file);
         file.seek(io::SeekFrom::Start(offset)).unwrap();
         let mut bytes = Vec::new();
         file.take(len).read_to_end(&mut bytes).unwrap();
-        self.write(&bytes, then).map(|()| FileSent::Whole)
+        self.write(&bytes, is_last).map(|()| FileSent::Whole)
     }
 
     fn flush(&mut self) -> Result<(), Gone> {
@@ -399,15 +405,15 @@ impl Client for FakeClient {
             .push((level, String::from_utf8_lossy(text).into_owned()));
     }
 
-    fn report(&mut self, trouble: &Trouble) {
-        self.reports.push(trouble.clone());
+    fn report(&mut self, failure: &RelayFailure) {
+        self.reports.push(failure.clone());
     }
 }
 
 const MESSAGE: &[u8] = b"the request";
 
-fn limits() -> Limits {
-    Limits {
+fn limits() -> RelayLimits {
+    RelayLimits {
         connect: Duration::from_millis(30),
         successor: Duration::from_millis(100),
         silence: Duration::from_millis(30),
@@ -415,13 +421,13 @@ fn limits() -> Limits {
         reader: Duration::from_millis(30),
         flush_delay: Duration::from_millis(1),
         flush_bytes: 8 << 20,
-        held: 1 << 20,
+        response_buffer: 1 << 20,
         header_field: 32 << 10,
     }
 }
 
-fn order() -> Order<'static> {
-    Order {
+fn request() -> RelayRequest<'static> {
+    RelayRequest {
         group: b"shop",
         message: MESSAGE,
         upload: Upload::whole(),
@@ -432,25 +438,25 @@ fn order() -> Order<'static> {
     }
 }
 
-fn uploading() -> Order<'static> {
-    Order {
+fn uploading() -> RelayRequest<'static> {
+    RelayRequest {
         upload: Upload::open(false),
-        ..order()
+        ..request()
     }
 }
 
 fn play_all(
     scripts: impl IntoIterator<Item = Script>,
     client: &mut FakeClient,
-    order: Order<'_>,
-) -> (Outcome, Vec<Vec<u8>>) {
+    request: RelayRequest<'_>,
+) -> (RelayOutcome, Vec<Vec<u8>>) {
     let mut cast = Cast::of(scripts);
-    let outcome = carry(&mut cast, client, order);
+    let outcome = relay_request(&mut cast, client, request);
     (outcome, cast.heard.take())
 }
 
-fn play(script: Script, client: &mut FakeClient, order: Order<'_>) -> Outcome {
-    play_all([script], client, order).0
+fn play(script: Script, client: &mut FakeClient, request: RelayRequest<'_>) -> RelayOutcome {
+    play_all([script], client, request).0
 }
 
 /// Builds what a worker says.
@@ -550,7 +556,7 @@ fn hello() -> Lines {
 
 fn a_file(content: &[u8]) -> OwnedFd {
     let path = std::env::temp_dir().join(format!(
-        "wsgi-carry-{}-{:?}",
+        "wsgi-relay-{}-{:?}",
         std::process::id(),
         std::thread::current().id()
     ));

@@ -21,14 +21,14 @@ fn a_request_handed_back_is_sent_again_as_it_was() {
             .then(Afterwards::Resets),
     ] {
         let mut client = FakeClient::default();
-        let (outcome, heard) = play_all([first, hello().said()], &mut client, order());
-        assert_eq!(outcome, Outcome::Complete(END));
+        let (outcome, heard) = play_all([first, hello().said()], &mut client, request());
+        assert_eq!(outcome, RelayOutcome::Complete(END));
         assert_eq!(heard, [MESSAGE, MESSAGE]);
     }
     let deaf = hello().said().with_ear(Ear::Closed);
     let mut client = FakeClient::default();
-    let (outcome, heard) = play_all([deaf, hello().said()], &mut client, order());
-    assert_eq!(outcome, Outcome::Complete(END));
+    let (outcome, heard) = play_all([deaf, hello().said()], &mut client, request());
+    assert_eq!(outcome, RelayOutcome::Complete(END));
     assert_eq!(heard, [FORGET, b"", MESSAGE]);
 }
 
@@ -47,9 +47,9 @@ fn a_request_that_has_begun_is_never_sent_again() {
         Lines::default().log(b"x").said(),
     ] {
         let mut client = FakeClient::default();
-        let (outcome, heard) = play_all([begun, hello().said()], &mut client, order());
+        let (outcome, heard) = play_all([begun, hello().said()], &mut client, request());
         assert!(
-            matches!(outcome, Outcome::Status(502) | Outcome::Broken),
+            matches!(outcome, RelayOutcome::Status(502) | RelayOutcome::Broken),
             "{outcome:?}"
         );
         assert_eq!(heard.len(), 1);
@@ -60,7 +60,7 @@ fn a_request_that_has_begun_is_never_sent_again() {
         .said()
         .then(Afterwards::Resets);
     let (outcome, heard) = play_all([pulled, hello().said()], &mut client, uploading());
-    assert_eq!((outcome, heard.len()), (Outcome::Status(502), 1));
+    assert_eq!((outcome, heard.len()), (RelayOutcome::Status(502), 1));
 }
 
 #[test]
@@ -68,16 +68,16 @@ fn a_group_that_hands_everything_back_is_given_up() {
     let mut client = FakeClient::default();
     let scripts = (0..2000).map(|_| Lines::default().retry(Retry::Stale).said());
     let before = Instant::now();
-    let (outcome, heard) = play_all(scripts, &mut client, order());
-    assert_eq!(outcome, Outcome::Status(503));
+    let (outcome, heard) = play_all(scripts, &mut client, request());
+    assert_eq!(outcome, RelayOutcome::Status(503));
     assert!(client.said("WSGI0124") && heard.len() > 3);
     assert!(before.elapsed() < Duration::from_secs(2));
 
     // Workers that die with the request unread are given fewer chances.
     let mut client = FakeClient::default();
     let scripts = (0..2000).map(|_| Script::sending(b"").then(Afterwards::Resets));
-    let (outcome, heard) = play_all(scripts, &mut client, order());
-    assert_eq!((outcome, heard.len()), (Outcome::Status(503), 10));
+    let (outcome, heard) = play_all(scripts, &mut client, request());
+    assert_eq!((outcome, heard.len()), (RelayOutcome::Status(503), 10));
 }
 
 #[test]
@@ -87,19 +87,25 @@ fn a_door_that_is_closed_is_tried_again_and_one_that_is_not_there_is_not() {
         .map(|kind| DialError::Later(kind.into()))
         .into();
     assert_eq!(
-        carry(&mut cast, &mut FakeClient::default(), order()),
-        Outcome::Complete(END)
+        relay_request(&mut cast, &mut FakeClient::default(), request()),
+        RelayOutcome::Complete(END)
     );
 
     let refusal = || DialError::Later(io::ErrorKind::WouldBlock.into());
     cast.refusals = (0..1000).map(|_| refusal()).collect();
     let mut client = FakeClient::default();
-    assert_eq!(carry(&mut cast, &mut client, order()), Outcome::Status(503));
+    assert_eq!(
+        relay_request(&mut cast, &mut client, request()),
+        RelayOutcome::Status(503)
+    );
     assert!(client.said("WSGI0116"));
 
     cast.refusals = [DialError::Never(io::ErrorKind::PermissionDenied.into())].into();
     let mut client = FakeClient::default();
-    assert_eq!(carry(&mut cast, &mut client, order()), Outcome::Status(503));
+    assert_eq!(
+        relay_request(&mut cast, &mut client, request()),
+        RelayOutcome::Status(503)
+    );
     assert!(client.said("WSGI0117"));
 }
 
@@ -115,8 +121,8 @@ fn keeping() -> Script {
 #[test]
 fn a_connection_is_kept_where_nothing_of_its_request_is_left() {
     let mut cast = Cast::of([keeping()]);
-    let outcome = carry(&mut cast, &mut FakeClient::default(), order());
-    assert!(matches!(outcome, Outcome::Complete(end) if end.kept));
+    let outcome = relay_request(&mut cast, &mut FakeClient::default(), request());
+    assert!(matches!(outcome, RelayOutcome::Complete(end) if end.kept));
     assert_eq!(cast.kept, [END.pid]);
 
     // Something follows its end; the worker waits for word; it keeps nothing.
@@ -135,7 +141,7 @@ fn a_connection_is_kept_where_nothing_of_its_request_is_left() {
     end.append(&mut awaiting.0);
     for script in [chatty, awaiting.said(), hello().said()] {
         let mut cast = Cast::of([script]);
-        carry(&mut cast, &mut FakeClient::default(), order());
+        relay_request(&mut cast, &mut FakeClient::default(), request());
         assert_eq!(cast.kept, []);
     }
     // Some of the body was sent, and the application has not read it to its end.
@@ -146,7 +152,7 @@ fn a_connection_is_kept_where_nothing_of_its_request_is_left() {
         ..FakeClient::default()
     };
     let mut cast = Cast::of([pulled.said()]);
-    carry(&mut cast, &mut client, uploading());
+    relay_request(&mut cast, &mut client, uploading());
     assert_eq!(cast.kept, []);
 }
 
@@ -160,16 +166,16 @@ fn a_request_that_meets_a_closed_connection_is_sent_over_a_new_one() {
     for (first, is_forgotten) in [(deaf, true), (ended, true), (reset, false)] {
         let mut cast = Cast::of([first, hello().said()]);
         cast.first_is_kept = true;
-        let outcome = carry(&mut cast, &mut FakeClient::default(), order());
-        assert_eq!(outcome, Outcome::Complete(END));
+        let outcome = relay_request(&mut cast, &mut FakeClient::default(), request());
+        assert_eq!(outcome, RelayOutcome::Complete(END));
         assert_eq!(cast.dialled, 2);
         assert_eq!(cast.heard.take()[0] == FORGET, is_forgotten);
     }
     // One whose request had been read is not.
     let mut cast = Cast::of([Script::sending(b""), hello().said()]);
     cast.first_is_kept = true;
-    let outcome = carry(&mut cast, &mut FakeClient::default(), order());
-    assert_eq!((outcome, cast.dialled), (Outcome::Status(502), 1));
+    let outcome = relay_request(&mut cast, &mut FakeClient::default(), request());
+    assert_eq!((outcome, cast.dialled), (RelayOutcome::Status(502), 1));
 }
 
 #[test]
@@ -181,12 +187,12 @@ fn a_request_that_a_stopped_process_leaves_unread_is_withdrawn() {
             .then(Afterwards::StaysSilent)
             .with_ear(ear);
         stopped.leaves_unread = true;
-        let mut order = order();
-        order.limits.silence = Duration::from_secs(60);
+        let mut request = request();
+        request.limits.silence = Duration::from_secs(60);
         let mut cast = Cast::of([stopped, hello().said()]);
         cast.first_is_kept = true;
-        let outcome = carry(&mut cast, &mut FakeClient::default(), order);
-        assert_eq!(outcome, Outcome::Complete(END));
+        let outcome = relay_request(&mut cast, &mut FakeClient::default(), request);
+        assert_eq!(outcome, RelayOutcome::Complete(END));
         assert_eq!(cast.heard.take(), [FORGET, heard, MESSAGE]);
     }
 }

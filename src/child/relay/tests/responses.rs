@@ -7,8 +7,8 @@ use super::*;
 #[test]
 fn a_small_response_goes_to_the_client_in_one_piece() {
     let mut client = FakeClient::default();
-    let (outcome, heard) = play_all([hello().said()], &mut client, order());
-    assert_eq!(outcome, Outcome::Complete(END));
+    let (outcome, heard) = play_all([hello().said()], &mut client, request());
+    assert_eq!(outcome, RelayOutcome::Complete(END));
     assert_eq!(
         (client.status, &client.body[..]),
         (Some(200), &b"hello"[..])
@@ -30,8 +30,8 @@ fn pieces_of_any_size_make_the_same_response() {
         .end();
     for size in 1..=lines.0.len() {
         let mut client = FakeClient::default();
-        let outcome = play(lines.said().in_pieces_of(size), &mut client, order());
-        assert_eq!(outcome, Outcome::Complete(END), "{size}");
+        let outcome = play(lines.said().in_pieces_of(size), &mut client, request());
+        assert_eq!(outcome, RelayOutcome::Complete(END), "{size}");
         assert_eq!((&client.body[..], client.ended), (&b"hello"[..], 1));
         assert_eq!(client.logged.len(), 2);
     }
@@ -48,18 +48,18 @@ fn a_worker_that_goes_at_any_byte_never_makes_a_complete_response() {
         for afterwards in [Afterwards::Closes, Afterwards::Resets] {
             let mut client = FakeClient::default();
             let script = Script::sending(&lines.0[..cut]).then(afterwards);
-            let outcome = play(script, &mut client, order());
+            let outcome = play(script, &mut client, request());
             if cut < head.0.len() {
                 // Reset with nothing begun: the request is sent again, to nobody here.
                 let again = afterwards == Afterwards::Resets;
                 assert_eq!(
                     outcome,
-                    Outcome::Status(if again { 503 } else { 502 }),
+                    RelayOutcome::Status(if again { 503 } else { 502 }),
                     "{cut}"
                 );
                 assert!(client.said(if again { "WSGI0117" } else { "WSGI0146" }));
             } else {
-                assert_eq!(outcome, Outcome::Broken, "{cut}");
+                assert_eq!(outcome, RelayOutcome::Broken, "{cut}");
                 assert_eq!((client.broken, client.ended), (1, 0));
                 assert!(client.said("WSGI0119"));
             }
@@ -76,8 +76,8 @@ fn a_body_is_cut_at_its_length_and_a_short_one_is_broken() {
         .end();
     let mut client = FakeClient::default();
     assert_eq!(
-        play(long.said(), &mut client, order()),
-        Outcome::Complete(END)
+        play(long.said(), &mut client, request()),
+        RelayOutcome::Complete(END)
     );
     assert_eq!((&client.body[..], client.ended), (&b"hel"[..], 1));
 
@@ -86,7 +86,10 @@ fn a_body_is_cut_at_its_length_and_a_short_one_is_broken() {
         .data(b"hel")
         .end();
     let mut client = FakeClient::default();
-    assert_eq!(play(short.said(), &mut client, order()), Outcome::Broken);
+    assert_eq!(
+        play(short.said(), &mut client, request()),
+        RelayOutcome::Broken
+    );
     assert!(client.said("WSGI0362") && client.broken == 1);
 
     // HEAD, 204 and 304 keep the length and have no body.
@@ -95,13 +98,13 @@ fn a_body_is_cut_at_its_length_and_a_short_one_is_broken() {
             .head(status, &[("Content-Length", "50")])
             .end();
         let mut client = FakeClient::default();
-        let order = Order {
+        let request = RelayRequest {
             head_only,
-            ..order()
+            ..request()
         };
         assert_eq!(
-            play(lines.said(), &mut client, order),
-            Outcome::Complete(END)
+            play(lines.said(), &mut client, request),
+            RelayOutcome::Complete(END)
         );
         assert_eq!(client.ended, 1);
     }
@@ -111,7 +114,10 @@ fn a_body_is_cut_at_its_length_and_a_short_one_is_broken() {
 fn an_application_that_fails_half_way_breaks_the_response() {
     let lines = Lines::default().head(200, &[]).data(b"hel").broken_end();
     let mut client = FakeClient::with_room(usize::MAX);
-    assert_eq!(play(lines.said(), &mut client, order()), Outcome::Broken);
+    assert_eq!(
+        play(lines.said(), &mut client, request()),
+        RelayOutcome::Broken
+    );
     assert!(client.said("WSGI0361"));
     assert_eq!(
         (&client.body[..], client.ended, client.broken),
@@ -126,16 +132,20 @@ fn a_failure_is_answered_with_its_status() {
         .log(b"Traceback")
         .fail(504, b"WSGI0084: too long in the queue");
     assert_eq!(
-        play(lines.said(), &mut client, order()),
-        Outcome::Status(504)
+        play(lines.said(), &mut client, request()),
+        RelayOutcome::Status(504)
     );
     assert!(client.said("WSGI0084"));
     assert_eq!(client.logged, [(Level::Error, "Traceback".to_owned())]);
     // Without a text the records before it have said it all.
     let mut client = FakeClient::default();
     assert_eq!(
-        play(Lines::default().fail(500, b"").said(), &mut client, order()),
-        Outcome::Status(500)
+        play(
+            Lines::default().fail(500, b"").said(),
+            &mut client,
+            request()
+        ),
+        RelayOutcome::Status(500)
     );
     assert_eq!(client.reports, []);
 }
@@ -148,14 +158,21 @@ fn a_client_that_leaves_ends_the_conversation_at_once() {
     };
     let lines = Lines::default().head(200, &[]).data(b"hello").data(b"more");
     let script = lines.said().in_pieces_of(1).then(Afterwards::StaysSilent);
-    let limits = Limits {
+    let limits = RelayLimits {
         silence: Duration::from_secs(60),
         ..limits()
     };
     let before = Instant::now();
     assert_eq!(
-        play(script, &mut client, Order { limits, ..order() }),
-        Outcome::Gone
+        play(
+            script,
+            &mut client,
+            RelayRequest {
+                limits,
+                ..request()
+            }
+        ),
+        RelayOutcome::Gone
     );
     assert!(before.elapsed() < Duration::from_secs(1));
     assert_eq!(client.broken, 0);
@@ -168,13 +185,13 @@ fn an_error_can_be_left_to_httpd_and_a_local_location_too() {
         .data(b"no")
         .end();
     let mut client = FakeClient::default();
-    let order_ = Order {
+    let request_ = RelayRequest {
         error_override: true,
-        ..order()
+        ..request()
     };
     assert_eq!(
-        play(lines.said(), &mut client, order_),
-        Outcome::Status(401)
+        play(lines.said(), &mut client, request_),
+        RelayOutcome::Status(401)
     );
     assert_eq!(
         (client.status, &client.fields[..]),
@@ -187,23 +204,23 @@ fn an_error_can_be_left_to_httpd_and_a_local_location_too() {
         .end();
     let mut client = FakeClient::default();
     assert_eq!(
-        play(lines.said(), &mut client, order()),
-        Outcome::Redirect(b"/file".to_vec())
+        play(lines.said(), &mut client, request()),
+        RelayOutcome::Redirect(b"/file".to_vec())
     );
     let mut client = FakeClient::default();
-    let order_ = Order {
+    let request_ = RelayRequest {
         may_redirect: false,
-        ..order()
+        ..request()
     };
     assert_eq!(
-        play(lines.said(), &mut client, order_),
-        Outcome::Complete(END)
+        play(lines.said(), &mut client, request_),
+        RelayOutcome::Complete(END)
     );
     // A worker that stays on the line does not keep the client waiting.
     let script = Lines::default().head(200, &[("Location", "/file")]).said();
     let mut client = FakeClient::default();
-    let outcome = play(script.then(Afterwards::StaysSilent), &mut client, order());
-    assert_eq!(outcome, Outcome::Redirect(b"/file".to_vec()));
+    let outcome = play(script.then(Afterwards::StaysSilent), &mut client, request());
+    assert_eq!(outcome, RelayOutcome::Redirect(b"/file".to_vec()));
 }
 
 #[test]
@@ -215,7 +232,10 @@ fn a_file_is_sent_from_its_descriptor() {
         .end();
     let mut client = FakeClient::default();
     let script = lines.said().with_file(a_file(b"__hello__"));
-    assert_eq!(play(script, &mut client, order()), Outcome::Complete(END));
+    assert_eq!(
+        play(script, &mut client, request()),
+        RelayOutcome::Complete(END)
+    );
     assert_eq!((&client.body[..], client.ended), (&b"a hello"[..], 1));
 }
 
@@ -224,7 +244,7 @@ fn a_descriptor_that_is_no_readable_file_breaks_the_response() {
     let lines = Lines::default().head(200, &[]).file(0, 5).end();
     let (reader, _writer) = os::descriptor::pipe().unwrap();
     let write_only = {
-        let path = std::env::temp_dir().join(format!("wsgi-carry-w-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("wsgi-relay-w-{}", std::process::id()));
         let file = std::fs::File::create(&path).unwrap();
         (&file).write_all(b"hello").unwrap();
         std::fs::remove_file(&path).unwrap();
@@ -233,26 +253,32 @@ fn a_descriptor_that_is_no_readable_file_breaks_the_response() {
     let directory = OwnedFd::from(std::fs::File::open("/").unwrap());
     for descriptor in [reader, write_only, directory, a_file(b"hell")] {
         let mut client = FakeClient::default();
-        let outcome = play(lines.said().with_file(descriptor), &mut client, order());
-        assert_eq!(outcome, Outcome::Broken);
+        let outcome = play(lines.said().with_file(descriptor), &mut client, request());
+        assert_eq!(outcome, RelayOutcome::Broken);
         assert!(client.said("WSGI0363"), "{:?}", client.reports);
     }
     let mut client = FakeClient::default();
-    assert_eq!(play(lines.said(), &mut client, order()), Outcome::Broken);
+    assert_eq!(
+        play(lines.said(), &mut client, request()),
+        RelayOutcome::Broken
+    );
     assert!(client.said("WSGI0360"));
 }
 
 #[test]
 fn nothing_is_flushed_behind_the_end() {
-    let limits = Limits {
+    let limits = RelayLimits {
         flush_bytes: 3,
         ..limits()
     };
     let mut client = FakeClient::default();
-    let order = Order { limits, ..order() };
+    let request = RelayRequest {
+        limits,
+        ..request()
+    };
     assert_eq!(
-        play(hello().said(), &mut client, order),
-        Outcome::Complete(END)
+        play(hello().said(), &mut client, request),
+        RelayOutcome::Complete(END)
     );
     assert_eq!((client.flushes, client.ended), (0, 1));
 }
@@ -263,9 +289,9 @@ fn a_header_field_has_a_bound_of_its_own() {
     for (value, status) in [(&long[..32_000], None), (&long[..], Some(500))] {
         let lines = Lines::default().head(200, &[("X", value)]).end();
         let mut client = FakeClient::default();
-        match (play(lines.said(), &mut client, order()), status) {
-            (Outcome::Complete(_), None) => {}
-            (Outcome::Status(500), Some(500)) => assert!(client.said("WSGI0144")),
+        match (play(lines.said(), &mut client, request()), status) {
+            (RelayOutcome::Complete(_), None) => {}
+            (RelayOutcome::Status(500), Some(500)) => assert!(client.said("WSGI0144")),
             other => panic!("{other:?}"),
         }
     }
@@ -278,15 +304,15 @@ fn interim_responses_pass_and_have_a_bound() {
         .head(200, &[])
         .end();
     assert_eq!(
-        play(lines.said(), &mut client, order()),
-        Outcome::Complete(END)
+        play(lines.said(), &mut client, request()),
+        RelayOutcome::Complete(END)
     );
     assert_eq!(client.interims, [103, 102]);
     let many = (0..1100).fold(Lines::default(), |lines, _| lines.interim(102));
     let mut client = FakeClient::default();
     assert_eq!(
-        play(many.said(), &mut client, order()),
-        Outcome::Status(502)
+        play(many.said(), &mut client, request()),
+        RelayOutcome::Status(502)
     );
     assert_eq!(client.interims.len(), 1000);
 }
@@ -307,19 +333,19 @@ fn a_worker_that_asks_is_told_how_the_response_went() {
         [MESSAGE, &frame].concat()
     };
     let mut client = FakeClient::default();
-    let (outcome, heard) = play_all([lines.said()], &mut client, order());
+    let (outcome, heard) = play_all([lines.said()], &mut client, request());
     assert_eq!(
         (outcome, &heard[0]),
-        (Outcome::Complete(end), &told(false, 5))
+        (RelayOutcome::Complete(end), &told(false, 5))
     );
     let mut client = FakeClient {
         leaves_after: Some(0),
         ..FakeClient::default()
     };
-    let (outcome, heard) = play_all([hello().said()], &mut client, order());
-    assert_eq!((outcome, &heard[0]), (Outcome::Gone, &told(true, 0)));
+    let (outcome, heard) = play_all([hello().said()], &mut client, request());
+    assert_eq!((outcome, &heard[0]), (RelayOutcome::Gone, &told(true, 0)));
     // Nobody has asked.
-    let (_, heard) = play_all([hello().said()], &mut FakeClient::default(), order());
+    let (_, heard) = play_all([hello().said()], &mut FakeClient::default(), request());
     assert_eq!(heard[0], MESSAGE);
 }
 
@@ -329,15 +355,15 @@ fn the_worker_hears_of_a_client_that_closes_its_side_and_the_response_goes_on() 
         let is_whole = upload.is_settled();
         let mut script = Script::sending(b"").then(Afterwards::StaysSilent);
         script.client_closes = true;
-        let mut order = order();
-        order.upload = upload;
-        order.limits.silence = Duration::from_millis(250);
+        let mut request = request();
+        request.upload = upload;
+        request.limits.silence = Duration::from_millis(250);
         let mut client = FakeClient {
             socket: Some(a_file(b"")),
             ..FakeClient::default()
         };
-        let (outcome, heard) = play_all([script], &mut client, order);
-        assert_eq!(outcome, Outcome::Status(504));
+        let (outcome, heard) = play_all([script], &mut client, request);
+        assert_eq!(outcome, RelayOutcome::Status(504));
         let end: &[u8] = if is_whole { b"<end>" } else { b"" };
         assert_eq!(heard[0], [MESSAGE, end].concat());
     }
@@ -346,13 +372,13 @@ fn the_worker_hears_of_a_client_that_closes_its_side_and_the_response_goes_on() 
 #[test]
 fn a_client_without_a_socket_is_looked_after() {
     let script = Script::sending(b"").then(Afterwards::StaysSilent);
-    let mut order = order();
-    order.limits.silence = Duration::from_secs(10);
+    let mut request = request();
+    request.limits.silence = Duration::from_secs(10);
     let mut client = FakeClient {
         gone: true,
         ..FakeClient::default()
     };
-    assert_eq!(play(script, &mut client, order), Outcome::Gone);
+    assert_eq!(play(script, &mut client, request), RelayOutcome::Gone);
 }
 
 #[test]
@@ -362,7 +388,10 @@ fn a_worker_is_done_before_a_slow_client_has_its_response() {
     let lines = Lines::default().head(200, &[]).data(&body).end();
     let mut client = FakeClient::with_room(0);
     let script = lines.said().in_pieces_of(5000).with_slow_client();
-    assert_eq!(play(script, &mut client, order()), Outcome::Complete(END));
+    assert_eq!(
+        play(script, &mut client, request()),
+        RelayOutcome::Complete(END)
+    );
     assert_eq!((client.body == body, client.ended), (true, 1));
 }
 
@@ -370,8 +399,8 @@ fn a_worker_is_done_before_a_slow_client_has_its_response() {
 fn what_is_held_for_a_slow_client_has_a_bound() {
     let body = vec![b'x'; 300_000];
     let lines = Lines::default().head(200, &[]).data(&body).end();
-    let limits = Limits {
-        held: 100_000,
+    let limits = RelayLimits {
+        response_buffer: 100_000,
         reader: Duration::from_millis(20),
         silence: Duration::from_secs(60),
         ..limits()
@@ -379,17 +408,26 @@ fn what_is_held_for_a_slow_client_has_a_bound() {
     let mut client = FakeClient::with_room(0);
     let script = lines.said().in_pieces_of(5000).with_slow_client();
     // It never is done, so this client never takes anything.
-    let order_ = Order { limits, ..order() };
-    assert_eq!(play(script, &mut client, order_), Outcome::Gone);
+    let request_ = RelayRequest {
+        limits,
+        ..request()
+    };
+    assert_eq!(play(script, &mut client, request_), RelayOutcome::Gone);
     assert!(client.said("WSGI0371"), "{:?}", client.reports);
     assert_eq!((client.abandoned, client.ended, client.broken), (1, 0, 0));
     assert!(client.body.len() <= 16 << 10);
     // One that takes a little at a time gets all of it in the end, and so does an HTTP/2 stream.
     for client in [FakeClient::with_room(0), FakeClient::default()] {
         let mut client = client;
-        let order_ = Order { limits, ..order() };
+        let request_ = RelayRequest {
+            limits,
+            ..request()
+        };
         let script = lines.said().in_pieces_of(5000);
-        assert_eq!(play(script, &mut client, order_), Outcome::Complete(END));
+        assert_eq!(
+            play(script, &mut client, request_),
+            RelayOutcome::Complete(END)
+        );
         assert_eq!((client.body == body, client.ended), (true, 1));
     }
 }
@@ -399,7 +437,10 @@ fn a_response_that_breaks_before_the_client_has_any_of_it_gives_it_none() {
     // Over HTTP/2, where it waited for more: httpd can still answer with an error of its own.
     let lines = Lines::default().head(200, &[]).data(b"hel").broken_end();
     let mut client = FakeClient::default();
-    assert_eq!(play(lines.said(), &mut client, order()), Outcome::Broken);
+    assert_eq!(
+        play(lines.said(), &mut client, request()),
+        RelayOutcome::Broken
+    );
     assert_eq!((&client.body[..], client.broken), (&b""[..], 1));
 }
 
@@ -414,7 +455,10 @@ fn a_file_waits_for_its_turn() {
     for room in [0, usize::MAX] {
         let mut client = FakeClient::with_room(room);
         let script = lines.said().with_file(a_file(b"__hello__"));
-        assert_eq!(play(script, &mut client, order()), Outcome::Complete(END));
+        assert_eq!(
+            play(script, &mut client, request()),
+            RelayOutcome::Complete(END)
+        );
         assert!(client.body.ends_with(b"xhello!") && client.body.len() == 20_006);
     }
 }

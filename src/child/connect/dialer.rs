@@ -2,7 +2,7 @@
 //!
 //! Runs in: an Apache child. A connection carries one request at a time. The kernel's listen queue
 //! gives a new one to whichever worker of whichever process is free first, so no request waits behind
-//! a busy one; one that was kept leads to a process that had a thread to spare, and closes it where it
+//! a busy one; a pooled one leads to a process that had a thread to spare, and closes it where it
 //! has none any more.
 
 use std::io::{self, IoSlice};
@@ -13,29 +13,35 @@ use os::poll::{poll_uninterrupted, Wanted};
 use os::socket::{self, Direction, Wait};
 
 use super::connection_pool::{Claim, GroupPool};
-use crate::child::relay::worker::{Dial, DialError, Interest, Peer, Received, Way};
+use crate::child::relay::worker::{
+    ConnectionChoice, Dial, DialError, Interest, Received, WorkerConnection,
+};
 
-/// The door of one group.
+/// The dialer of one group.
 #[derive(Debug)]
-pub struct Door<'a> {
+pub struct Dialer<'a> {
     /// Path of the listening socket.
     pub path: &'a [u8],
     /// Idle connections of requests before.
     pub pool: &'a GroupPool,
 }
 
-impl<'a> Dial for Door<'a> {
-    type Peer = Connection<'a>;
+impl<'a> Dial for Dialer<'a> {
+    type Connection = WorkerSocket<'a>;
 
-    fn dial(&mut self, _limit: Duration, way: Way) -> Result<Connection<'a>, DialError> {
-        if way == Way::Any {
+    fn dial(
+        &mut self,
+        _limit: Duration,
+        choice: ConnectionChoice,
+    ) -> Result<WorkerSocket<'a>, DialError> {
+        if choice == ConnectionChoice::PooledOrNew {
             if let Some((socket, claim)) = self.pool.take() {
                 let claim = Some(claim);
-                return Ok(Connection { socket, claim });
+                return Ok(WorkerSocket { socket, claim });
             }
         }
         match socket::connect_unix(self.path, false) {
-            Ok(socket) => Ok(Connection {
+            Ok(socket) => Ok(WorkerSocket {
                 socket,
                 claim: None,
             }),
@@ -48,8 +54,8 @@ impl<'a> Dial for Door<'a> {
         }
     }
 
-    fn keep(&mut self, peer: Connection<'a>, pid: u32) {
-        let Connection { socket, claim } = peer;
+    fn keep(&mut self, worker: WorkerSocket<'a>, pid: u32) {
+        let WorkerSocket { socket, claim } = worker;
         // The claim counts a request that is over.
         drop(claim);
         self.pool.keep(pid, socket);
@@ -62,13 +68,13 @@ impl<'a> Dial for Door<'a> {
 
 /// A connection to one worker. Its socket does not block; it is closed when this is dropped.
 #[derive(Debug)]
-pub struct Connection<'a> {
+pub struct WorkerSocket<'a> {
     socket: OwnedFd,
-    /// For one that was kept.
+    /// For a pooled one.
     claim: Option<Claim<'a>>,
 }
 
-impl Peer for Connection<'_> {
+impl WorkerConnection for WorkerSocket<'_> {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         socket::send(
             self.socket.as_fd(),
@@ -129,7 +135,7 @@ impl Peer for Connection<'_> {
         let _ = socket::shutdown(self.socket.as_fd(), Direction::Write);
     }
 
-    fn is_kept(&self) -> bool {
+    fn is_pooled(&self) -> bool {
         self.claim.is_some()
     }
 
