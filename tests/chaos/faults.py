@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import asks
 import waiting
 from client import Connection
+from processes import send_signal
 
 BROKEN = "def application(environ, start_response:\n"
 # A worker whose supervisor died may use this long to end.
@@ -99,9 +100,7 @@ class Faults:
         pid = pids[int(draw * len(pids))]
         self.log(f"{number.name} to worker {pid} of {group}")
         start = time.monotonic()
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
+        if not send_signal(pid, number, may_have_gone=True):
             return None
         if deadly:
             waiting.for_exit(pid)
@@ -126,20 +125,14 @@ class Faults:
         pid = self._signal(group, signal.SIGSTOP, deadly=False)
         time.sleep(for_seconds)
         if pid is not None:
-            try:
-                os.kill(pid, signal.SIGCONT)
-            except ProcessLookupError:
-                pass
+            send_signal(pid, signal.SIGCONT, may_have_gone=True)
 
     def kill_a_group(self, group):
         pids = [worker.pid for worker in self.server.workers(group)]
         self.log(f"SIGKILL to all workers of {group}: {pids}")
         start = time.monotonic()
         for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            send_signal(pid, signal.SIGKILL, may_have_gone=True)
         for pid in pids:
             waiting.for_exit(pid)
             self.deaths.append(Death(pid, start, time.monotonic(), "SIGKILL"))
@@ -191,7 +184,7 @@ class Faults:
         pid = pids[int(draw * len(pids))]
         self.log(f"SIGKILL to child {pid} of Apache")
         start = time.monotonic()
-        os.kill(pid, signal.SIGKILL)
+        send_signal(pid, signal.SIGKILL, may_have_gone=True)
         waiting.for_exit(pid)
         self.cuts.append(Cut(start, time.monotonic(), "Apache child killed"))
 
@@ -203,7 +196,7 @@ class Faults:
         workers = [worker.pid for group in self.groups for worker in self.server.workers(group)]
         self.log(f"SIGKILL to the supervisor {supervisor.pid}")
         start = time.monotonic()
-        os.kill(supervisor.pid, signal.SIGKILL)
+        supervisor.signal(signal.SIGKILL, may_have_gone=True)
         for pid in workers:
             self.deaths.append(Death(pid, start, start + ORPHANED, "supervisor killed"))
 

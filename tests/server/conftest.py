@@ -3,12 +3,12 @@
 import os
 import pwd
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 
+import accounts
 import processes
 from httpd import CHECKOUT, COMPANIONS, Server, is_c_module
 
@@ -143,19 +143,16 @@ def servers(request):
 
 @pytest.fixture(scope="session")
 def users():
-    """Two system users for workers, each with a home and a group of its own; `wsgitest1` is
-    also a member of `wsgitestextra`. They are made once and stay."""
-    subprocess.run(["groupadd", "--force", "--system", "wsgitestextra"], check=True)
-    found = []
-    for name in ("wsgitest1", "wsgitest2"):
-        try:
-            pwd.getpwnam(name)
-        except KeyError:
-            subprocess.run(
-                ["useradd", "--system", "--user-group", "--create-home", "--home-dir", f"/var/lib/{name}",
-                 "--shell", "/usr/sbin/nologin", name],
-                check=True, capture_output=True,
-            )
-        found.append(pwd.getpwnam(name))
-    subprocess.run(["usermod", "--append", "--groups", "wsgitestextra", "wsgitest1"], check=True)
-    return found
+    """Two system users for workers, each with a home and a group of its own; the first is also a member of
+    `wsgitestextra`. They are made once and stay. Each process of a parallel run has two of its own:
+    `wsgitest1` and `wsgitest2`, or `wsgitest3` and `wsgitest4`, and so on."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = [f"wsgitest{2 * number + 1}", f"wsgitest{2 * number + 2}"]
+    # The tools that write these files do not wait for each other.
+    with accounts.locked():
+        accounts.add_group("wsgitestextra")
+        # Some tests need no users of their own, only two that are there.
+        for name in dict.fromkeys(["wsgitest1", "wsgitest2", *own]):
+            accounts.add_user(name)
+        accounts.add_member("wsgitestextra", own[0])
+    return [pwd.getpwnam(name) for name in own]

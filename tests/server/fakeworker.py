@@ -96,7 +96,7 @@ class FakeWorker:
         # them when they leave.
         if any(child.kept_connections for child in httpd.children()):
             for worker in httpd.workers():
-                os.kill(worker.pid, signal.SIGUSR1)
+                worker.signal(signal.SIGUSR1, may_have_gone=True)
                 waiting.for_exit(worker.pid)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -13,6 +13,7 @@ import fcntl
 import functools
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -107,10 +108,34 @@ def is_c_module(module):
     return b"libwsgi_runtime" not in Path(module).read_bytes()
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+class Port:
+    """A port of 127.0.0.1 that no other server of any suite on this machine has until it is closed.
+
+    The kernel's free ports are no use: another process, or a client's own end, may get the same one before
+    Apache binds it. These are below the kernel's range, and each is reserved by a name that one process at
+    a time can bind; the kernel gives it up when that process ends.
+    """
+
+    FIRST, COUNT = 20_000, 10_000
+    _next = random.randrange(COUNT)
+
+    def __init__(self):
+        for _ in range(self.COUNT):
+            Port._next = (Port._next + 1) % self.COUNT
+            self.number = self.FIRST + Port._next
+            self._name = socket.socket(socket.AF_UNIX)
+            try:
+                self._name.bind(f"\0wsgi-test-port-{self.number}")
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", self.number))
+                return
+            except OSError:
+                self._name.close()
+        raise AssertionError("no port is free")
+
+    def close(self):
+        self._name.close()
 
 
 class Server:
@@ -125,7 +150,8 @@ class Server:
         for name in ("apps", "htdocs", "logs", "run"):
             (self.root / name).mkdir(mode=0o755)
         shutil.copytree(APPS, self.apps, dirs_exist_ok=True)
-        self.port = free_port()
+        self._port = Port()
+        self.port = self._port.number
         self.error_log = ErrorLog(self.root / "logs" / "error.log")
         self.logs = [self.error_log]
         self.environ = {}
@@ -289,7 +315,7 @@ class Server:
         return Process(self._process.pid)
 
     def signal_parent(self, number):
-        os.kill(self._process.pid, number)
+        self._process.send_signal(number)
 
     def graceful(self):
         """`apachectl graceful`; return when the new generation is there."""
@@ -379,10 +405,7 @@ class Server:
     def kill_all(self):
         """End whatever is left, by process id."""
         for process in self.family():
-            try:
-                os.kill(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            process.signal(signal.SIGKILL, may_have_gone=True)
         if self._process is not None:
             self._process.wait(10)
             self._process = None
@@ -464,3 +487,4 @@ class Server:
             for path in self.sockets():
                 path.unlink()
             shutil.rmtree(self.root, ignore_errors=True)
+            self._port.close()

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import re
+import signal
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,36 @@ def reap_orphans(keep=()):
             pass
 
 
+def is_descendant(pid):
+    """Whether `pid` is below this process, which adopts the orphans of its servers."""
+    while pid > 1:
+        pid = Process(pid).parent
+        if pid == os.getpid():
+            return True
+    return False
+
+
+def send_signal(pid, number, may_have_gone=False):
+    """Signal a process of this suite's. Return whether it was there; with `may_have_gone` it need not be.
+
+    A number that was read from a list may by now be another process's, somebody else's even. So the process is
+    held by a descriptor first, and then looked at.
+    """
+    try:
+        descriptor = os.pidfd_open(pid)
+        try:
+            if not is_descendant(pid):
+                raise ProcessLookupError(f"{pid} is no process of this suite's")
+            signal.pidfd_send_signal(descriptor, number)
+        finally:
+            os.close(descriptor)
+    except ProcessLookupError:
+        if not may_have_gone:
+            raise
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Process:
     """One process. Every property is read when asked for; a process that has gone reads empty."""
@@ -42,6 +73,9 @@ class Process:
 
     def __str__(self):
         return f"{self.pid} [{self.state}] {self.title}"
+
+    def signal(self, number, may_have_gone=False):
+        return send_signal(self.pid, number, may_have_gone)
 
     @property
     def exists(self):

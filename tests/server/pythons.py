@@ -5,14 +5,18 @@ are copied, once, to a place everybody can read. What is found and what was made
 runs below CACHE.
 """
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 CACHE = Path("/var/cache/wsgi-tests")
 DEBIAN = "/usr/bin/python3"
@@ -37,6 +41,15 @@ class Python:
         for name, source in modules.items():
             (site / f"{name}.py").write_text(source)
         return Path(path)
+
+
+@contextmanager
+def locked(home):
+    """Only one process of any suite makes what is kept at `home`."""
+    home.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with open(home.with_name(f"{home.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def run(command, **options):
@@ -72,8 +85,11 @@ def readable(version):
         return None
     home = CACHE / "pythons" / source.name
     name = f"python3.{version[1]}"
-    if not home.exists():
-        fresh = home.with_name(f"{home.name}.{os.getpid()}")
+    with locked(home):
+        if home.exists():
+            return Python(version, home, home / "bin" / name)
+        fresh = home.with_name(f"{home.name}.new")
+        shutil.rmtree(fresh, ignore_errors=True)
         (fresh / "bin").mkdir(parents=True)
         shutil.copytree(source / "lib" / name, fresh / "lib" / name, ignore=shutil.ignore_patterns(*UNNEEDED))
         (fresh / "lib" / name / "site-packages").mkdir(exist_ok=True)
@@ -82,11 +98,17 @@ def readable(version):
         for library in (source / "lib").glob("libpython3*.so*"):
             relocate(library, fresh / "lib" / library.name, source)
         run(["chmod", "-R", "a+rX", fresh])
-        try:
-            fresh.rename(home)
-        except OSError:
-            shutil.rmtree(fresh)  # somebody else was first
+        fresh.rename(home)
     return Python(version, home, home / "bin" / name)
+
+
+def missing(*versions):
+    """A test cannot run, as `versions` are not here. It fails where this machine is said to have them."""
+    required = os.environ.get("WSGI_TEST_REQUIRED_PYTHONS", "").split()
+    names = [".".join(map(str, version)) for version in versions]
+    wrong = [name for name in names if name in required]
+    assert not wrong, f"not found, though required: {wrong}"
+    pytest.skip(f"not on this machine: Python {', '.join(names)}")
 
 
 def relocate(source, target, prefix):
@@ -105,17 +127,15 @@ def environment(*requirements, python=None):
     python = python or debian()
     key = hashlib.sha256(" ".join((str(python.executable), *sorted(requirements))).encode()).hexdigest()[:12]
     home = CACHE / "environments" / f"{python}-{key}"
-    if not home.exists():
-        # A virtual environment cannot be moved, so a half-made one is told by its missing mark.
-        CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
-        shutil.rmtree(home, ignore_errors=True)
-        try:
+    # A virtual environment cannot be moved, so a half-made one is told by its missing mark.
+    complete = home / "complete"
+    with locked(home):
+        if not complete.exists():
+            shutil.rmtree(home, ignore_errors=True)
             run([python.executable, "-m", "venv", home])
             run([home / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements])
             run(["chmod", "-R", "a+rX", home])
-        except BaseException:
-            shutil.rmtree(home, ignore_errors=True)
-            raise
+            complete.touch()
     return home
 
 

@@ -19,6 +19,7 @@ import pytest
 
 import processes
 import waiting
+from processes import send_signal
 
 pytestmark = pytest.mark.differs("bad-days", run=False)
 
@@ -74,14 +75,14 @@ def application(environ, start_response):
 
 
 @pytest.mark.parametrize("capability, options, step", [
-    ("setgid", "user=wsgitest1", "set its supplementary groups: Operation not permitted"),
-    ("setuid", "user=wsgitest1", "change its user: Operation not permitted"),
-    ("sys_chroot", "user=wsgitest1 chroot=/tmp", "change its root directory: Operation not permitted"),
-    ("setpcap", "user=wsgitest1 no-new-privs=On", "drop its capability bounding set: Operation not permitted"),
-    ("sys_nice", "user=wsgitest1 cpu-priority=-5", "set its priority: Permission denied"),
+    ("setgid", "user={user}", "set its supplementary groups: Operation not permitted"),
+    ("setuid", "user={user}", "change its user: Operation not permitted"),
+    ("sys_chroot", "user={user} chroot=/tmp", "change its root directory: Operation not permitted"),
+    ("setpcap", "user={user} no-new-privs=On", "drop its capability bounding set: Operation not permitted"),
+    ("sys_nice", "user={user} cpu-priority=-5", "set its priority: Permission denied"),
 ])
 def test_a_worker_that_cannot_become_its_user_never_runs(without, users, capability, options, step):
-    httpd = without(capability, options)
+    httpd = without(capability, options.replace("{user}", users[0].pw_name))
     httpd.error_log.allow(r"WSGI0(333|340|345|341)")
     turned_away(httpd)
     httpd.error_log.expect(f"cannot {step}", level="error")
@@ -100,7 +101,7 @@ def test_a_user_with_too_many_processes_is_served_again_when_there_are_fewer(htt
         supervisor, (worker,) = httpd.supervisor, httpd.workers(count=1)
         limit(supervisor, resource.RLIMIT_NPROC, 2)
         httpd.error_log.allow(r"WSGI0(333|345|339|341|146)")
-        os.kill(worker.pid, signal.SIGKILL)
+        worker.signal(signal.SIGKILL)
         turned_away(httpd)
         httpd.error_log.expect("cannot execute its program: Resource temporarily unavailable")
         limit(supervisor, resource.RLIMIT_NPROC)
@@ -147,7 +148,7 @@ def test_a_home_that_its_user_may_not_enter_is_named_and_heals(httpd, users):
     httpd.error_log.allow(r"WSGI0(333|341|345)")
     httpd.serve("hello.wsgi", options=f"threads=2 user={users[0].pw_name} home={place}")
     turned_away(httpd)
-    httpd.error_log.expect(f"wsgitest1 may not enter {place.parent}, which is mode 0700 owned by root:root")
+    httpd.error_log.expect(f"{users[0].pw_name} may not enter {place.parent}, which is mode 0700 owned by root:root")
     place.parent.chmod(0o755)
     well_again(httpd)
 
@@ -201,7 +202,7 @@ def test_a_fork_that_fails_loses_no_group_and_signals_nobody(httpd, cgroup):
     place = cgroup(PIDS, [httpd.supervisor])
     (place / "pids.max").write_text("1")
     httpd.error_log.allow(r"WSGI0(339|340|345|146)")
-    os.kill(app.pid, signal.SIGKILL)
+    app.signal(signal.SIGKILL)
     turned_away(httpd)
     httpd.error_log.expect("WSGI0340: process group 'app': no process could be made: Resource temporarily unavailable")
     assert len(httpd.error_log.records("WSGI0340: process group")) == 1
@@ -221,7 +222,7 @@ def test_a_supervisor_without_descriptors_recovers(httpd):
     supervisor = httpd.supervisor
     limit(supervisor, resource.RLIMIT_NOFILE, max(supervisor.descriptors) + 1)
     httpd.error_log.allow(r"WSGI0(339|333|340|345|146|116)")
-    os.kill(worker, signal.SIGKILL)
+    send_signal(worker, signal.SIGKILL)
     httpd.error_log.expect("WSGI03(33|40): .*Too many open files")
     limit(supervisor, resource.RLIMIT_NOFILE)
     well_again(httpd)
@@ -327,7 +328,7 @@ def application(environ, start_response):
             assert httpd.get("/").text == pid
         assert os.statvfs(mounted).f_bavail == 0
         # A worker that dies meanwhile is replaced, and a restart works.
-        os.kill(int(pid), signal.SIGKILL)
+        send_signal(int(pid), signal.SIGKILL)
         assert waiting.until(lambda: httpd.get("/").text, 5, "an answer") != pid
         with open(mounted / "error.log", "r+") as log:
             log.truncate(0)
@@ -407,7 +408,7 @@ def test_a_killed_supervisor_is_back_in_a_second(httpd):
     old = httpd.workers(count=2)
     httpd.error_log.allow(r"WSGI0(384|116|117|146|147|124)", "exit signal")
     begun = time.monotonic()
-    os.kill(httpd.supervisor.pid, signal.SIGKILL)
+    httpd.supervisor.signal(signal.SIGKILL)
     for worker in old:
         assert waiting.for_exit(worker.pid) < 1.2 + waiting.SLACK
     waiting.until(lambda: httpd.get("/").status == 200, 5, "the group to serve")
@@ -421,7 +422,7 @@ def test_requests_wait_while_a_killed_supervisor_comes_back(httpd):
     httpd.error_log.allow(r"WSGI0(384|116|117|146|147|124)", "exit signal")
     with httpd.load(clients=4) as load:
         load.more(20)
-        os.kill(httpd.supervisor.pid, signal.SIGKILL)
+        httpd.supervisor.signal(signal.SIGKILL)
         waiting.until(lambda: load.failures or load.longest > 0.1, 5, "the gap")
         load.failures.clear()
         waiting.until(lambda: not load.failures and httpd.get("/").status == 200, 5, "the group to serve")
@@ -444,11 +445,11 @@ def test_one_stopped_worker_leaves_the_others_at_work(httpd):
     with httpd.load(clients=8) as load:
         load.more(100)
         usual = rate(load)
-        os.kill(workers[0].pid, signal.SIGSTOP)
+        workers[0].signal(signal.SIGSTOP)
         try:
             stopped = rate(load)
         finally:
-            os.kill(workers[0].pid, signal.SIGCONT)
+            workers[0].signal(signal.SIGCONT)
         load.more(50)
     print(f"{usual:.0f}/s with both, {stopped:.0f}/s with one of two stopped, {len(load.failures)} failed")
     assert stopped > (0.15 if waiting.SLACK else 0.4) * usual
@@ -492,8 +493,8 @@ def application(environ, start_response):
     while kills < 10:
         before = len(answered)
         waiting.until(lambda before=before: len(answered) >= before + 40, 20, "answers")
-        victims = httpd.workers()
-        os.kill(victims[kills % len(victims)].pid, signal.SIGKILL)
+        victims = waiting.until(httpd.workers, what="a worker")
+        victims[kills % len(victims)].signal(signal.SIGKILL, may_have_gone=True)
         kills += 1
     stop.set()
     for thread in threads:
@@ -526,7 +527,7 @@ def application(environ, start_response):
     pid = int(httpd.get("/").text)
     waiting.until(lambda: len([c for c in processes.children_of(pid) if c.state == "Z"]) == 5, 5, "zombies")
     zombies = processes.children_of(pid)
-    os.kill(pid, signal.SIGUSR1)
+    send_signal(pid, signal.SIGUSR1)
     waiting.for_exit(pid)
     waiting.until(lambda: processes.reap_orphans() or not [z for z in zombies if z.state], 5, "the zombies to go")
 

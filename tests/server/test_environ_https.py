@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from httpd import free_port
+from httpd import Port
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,8 @@ class Secure:
 
     def __init__(self, httpd, certificate, *lines):
         self.httpd = httpd
-        self.port = free_port()
+        self._port = Port()
+        self.port = self._port.number
         cert, key = certificate
         # Of the machine's packages, not of this server.
         httpd.error_log.allow("AH01882: Init: this version of mod_ssl was compiled against", "AH01873: Init: Session Cache")

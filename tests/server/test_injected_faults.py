@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 import waiting
+from processes import send_signal
 from test_bad_days import turned_away, well_again
 
 pytestmark = pytest.mark.differs("bad-days", run=False)
@@ -140,7 +141,7 @@ def test_a_step_that_fails_or_lies_serves_nobody_until_it_works(faults, users, c
     if call == "setrlimit":
         faults.on("setrlimit64", number)
     httpd.error_log.allow(r"WSGI0(333|339|340|341|345|146)")
-    os.kill(pid, signal.SIGKILL)
+    send_signal(pid, signal.SIGKILL)
     turned_away(httpd)
     httpd.error_log.expect(f"cannot {step}", level="error")
     turned_away(httpd)
@@ -156,7 +157,7 @@ def test_a_chroot_that_fails_serves_nobody_from_outside_of_it(faults, users):
     right = faults.ran_as()
     faults.on("chroot", EPERM)
     httpd.error_log.allow(r"WSGI0(333|339|345|146)")
-    os.kill(pid, signal.SIGKILL)
+    send_signal(pid, signal.SIGKILL)
     turned_away(httpd)
     httpd.error_log.expect("cannot change its root directory: Operation not permitted")
     faults.off()
@@ -206,7 +207,7 @@ def test_threads_that_cannot_be_made_are_told_and_made_up_for(faults, users, spa
     faults.on("spared", spared)
     faults.on("pthread_create", EAGAIN)
     httpd.error_log.allow(r"WSGI0(333|335|339|303|341|345|146)")
-    os.kill(pid, signal.SIGKILL)
+    send_signal(pid, signal.SIGKILL)
     turned_away(httpd)
     httpd.error_log.expect("WSGI0335.*can't be started: Resource temporarily unavailable", level="error")
     faults.off()
@@ -219,7 +220,7 @@ def test_a_worker_that_can_make_no_thread_any_more_goes_on_and_leaves_as_ever(fa
     faults.on("pthread_create", EAGAIN)
     httpd.error_log.allow(r"WSGI0(333|335|303|338)")
     # No successor comes up, so the one there is does not leave.
-    os.kill(pid, signal.SIGUSR1)
+    send_signal(pid, signal.SIGUSR1)
     httpd.error_log.expect("WSGI0335.*can't be started")
     for _ in range(20):
         assert httpd.get("/").text == str(pid)
@@ -237,19 +238,19 @@ def test_a_kernel_without_pidfds_has_deaths_seen_and_replaced_as_well(faults, us
     first, second = httpd.workers(count=2)
     assert set(first.descriptors) >= {0, 1, 2} and not [d for d in first.descriptors.values() if d.startswith("/") and d != "/dev/null"]
     httpd.error_log.allow("WSGI0(339|146)")
-    os.kill(first.pid, signal.SIGKILL)
+    first.signal(signal.SIGKILL)
     httpd.error_log.expect("WSGI0339.*killed by SIGKILL")
     waiting.until(lambda: {w.pid for w in httpd.workers()} & {second.pid} and len(httpd.workers()) == 2, 10, "a successor")
     with httpd.load(clients=4) as load:
         for _ in range(3):
             httpd.graceful()
             load.more(100)
-        os.kill(httpd.workers()[0].pid, signal.SIGUSR1)
+        httpd.workers()[0].signal(signal.SIGUSR1, may_have_gone=True)
         load.more(200)
     assert not load.failures, load.failures[:3]
     # What a killed supervisor costs, and says, is another test's matter.
     httpd.error_log.allow("WSGI0", "exit signal")
-    os.kill(httpd.supervisor.pid, signal.SIGKILL)
+    httpd.supervisor.signal(signal.SIGKILL)
     well_again(httpd)
     httpd.workers(count=2)
     assert httpd.stop() < 5 + waiting.SLACK

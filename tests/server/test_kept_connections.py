@@ -10,6 +10,7 @@ import threading
 import pytest
 
 import waiting
+from processes import send_signal
 
 # Requests for /wait are held until the file of that name is there.
 HOLDING = """
@@ -142,12 +143,12 @@ def test_a_stopped_process_keeps_no_request_that_it_has_not_begun(httpd):
     with httpd.load(clients=8) as load:
         load.more(50)
     stopped = workers[0].pid
-    os.kill(stopped, signal.SIGSTOP)
+    send_signal(stopped, signal.SIGSTOP)
     try:
         for _ in range(20):
             assert httpd.ask("/")["pid"] != stopped
     finally:
-        os.kill(stopped, signal.SIGCONT)
+        send_signal(stopped, signal.SIGCONT)
     # It serves again, once there is more than the other has a thread for.
     seen = set()
 
@@ -168,7 +169,7 @@ def test_what_an_application_forks_holds_no_connection(httpd, folder):
     with httpd.load(clients=3) as load:
         load.more(20)
     pid = int(httpd.get(f"/fork?{name}").text)
-    os.kill(pid, signal.SIGKILL)
+    send_signal(pid, signal.SIGKILL)
     try:
         waiting.for_exit(pid)
         # The dead worker's connections are closed although a process that it forked lives on.
@@ -187,7 +188,7 @@ def test_a_killed_worker_costs_no_request_that_it_had_not_begun(httpd):
         load.more(50)
     for _ in range(5):
         worker = httpd.workers(count=2)[0]
-        os.kill(worker.pid, signal.SIGKILL)
+        worker.signal(signal.SIGKILL, may_have_gone=True)
         waiting.for_exit(worker.pid)
         # Kept connections of the dead one are all that the children have of it.
         for _ in range(10):
@@ -229,14 +230,14 @@ def test_a_request_that_is_taken_while_it_is_withdrawn_is_sent_again(httpd, fold
     assert httpd.get("/").status == 200
     worker, = httpd.workers(count=1)
     kept = waiting.until(lambda: worker.kept_connections, what="a kept connection")
-    os.kill(worker.pid, signal.SIGSTOP)
+    worker.signal(signal.SIGSTOP, may_have_gone=True)
     pause.touch()
     with httpd.connect() as connection:
         try:
             connection.send_request("GET", "/")
             waiting.until((folder / "pause.shut").exists, what="the child to withdraw the request")
         finally:
-            os.kill(worker.pid, signal.SIGCONT)
+            worker.signal(signal.SIGCONT, may_have_gone=True)
         # The worker takes the request out of the socket before the child looks whether it is there.
         waiting.until(lambda: kept - worker.kept_connections, what="the worker to close the connection")
         pause.unlink()

@@ -95,11 +95,11 @@ if child == 0:
 answer = child
 """))
     try:
-        os.kill(app.pid, signal.SIGKILL)
+        app.signal(signal.SIGKILL)
         waiting.until(lambda: [w.pid for w in httpd.workers("app") if w.pid not in (app.pid, left.pid)], 10, "a successor")
         assert httpd.ask("/other")["pid"] == other.pid
     finally:
-        os.kill(left.pid, signal.SIGKILL)
+        left.signal(signal.SIGKILL)
 
 
 @ours

@@ -12,6 +12,7 @@ import time
 import pytest
 
 import waiting
+from processes import send_signal
 
 NEW = pytest.mark.differs("options-of-ours", run=False)
 
@@ -495,7 +496,7 @@ def test_eviction_timeout_takes_the_place_of_graceful_timeout_after_sigusr1(http
     held = Held(httpd)
     worker, = httpd.workers(count=1)
     begun = time.monotonic()
-    os.kill(worker.pid, signal.SIGUSR1)
+    worker.signal(signal.SIGUSR1)
     httpd.error_log.allow("WSGI0146", "WSGI0339", "WSGI0304", "WSGI0343")
     assert held.done().status == 502
     assert 0.8 < held.ended - begun < 4
@@ -510,7 +511,7 @@ def test_sigusr1_to_a_worker_under_load_loses_nothing(httpd):
         for _ in range(5):
             worker = httpd.workers(count=1)[0]
             load.more(20)
-            os.kill(worker.pid, signal.SIGUSR1)
+            worker.signal(signal.SIGUSR1)
             waiting.for_exit(worker.pid)
         load.more(20)
     assert not load.failures, load.failures[:5]
@@ -528,7 +529,7 @@ def application(environ, start_response):
     httpd.serve("stuck.wsgi", options="threads=2 shutdown-timeout=1")
     pid = int(httpd.get("/").text)
     httpd.error_log.allow("WSGI0304", "WSGI0343")
-    os.kill(pid, signal.SIGUSR1)
+    send_signal(pid, signal.SIGUSR1)
     assert 0.8 < waiting.for_exit(pid) < 3 + waiting.SLACK
     assert httpd.get("/").text != str(pid)
     assert httpd.stop() < 3

@@ -12,6 +12,7 @@ import time
 import pytest
 
 import waiting
+from processes import send_signal
 
 NOISY = """
 import os, sys
@@ -60,7 +61,7 @@ def lived_through(httpd):
     httpd.error_log.expect("said at import", level="error", count=1)
     httpd.error_log.expect("said in a request", level="error", count=1)
     httpd.error_log.expect("written raw", level="error", count=1)
-    os.kill(pid, signal.SIGKILL)
+    send_signal(pid, signal.SIGKILL)
     httpd.error_log.expect("WSGI0339.*SIGKILL", level="error")
     httpd.error_log.allow("said|written")
     assert httpd.get("/").status == 200
@@ -111,7 +112,7 @@ def application(environ, start_response):
     httpd.serve("flood.wsgi", PROGRAM)
     pid = int(httpd.get("/").text)
     logger, = loggers(httpd)
-    os.kill(logger.pid, signal.SIGSTOP)
+    logger.signal(signal.SIGSTOP)
     try:
         # Four times what the pipe and the supervisor's memory hold.
         for _ in range(20):
@@ -122,11 +123,11 @@ def application(environ, start_response):
             assert httpd.get("/?100").status == 200
         assert httpd.supervisor.private_memory - memory < 1 << 20
         # Nor does it hold up a death, or a request that waits for a successor.
-        os.kill(pid, signal.SIGKILL)
+        send_signal(pid, signal.SIGKILL)
         assert waiting.until(lambda: int(httpd.get("/").text), 5, "an answer") != pid
         httpd.workers(count=1)
     finally:
-        os.kill(logger.pid, signal.SIGCONT)
+        logger.signal(signal.SIGCONT)
     httpd.error_log.allow("xxx|WSGI0339|WSGI0146")
     waiting.until(lambda: httpd.get("/?1").status == 200 and "WSGI0330" in httpd.error_log.text(), 10, "what was lost to be told")
     httpd.error_log.expect(r"WSGI0330: \d+ lines were lost", level="warn")
@@ -158,14 +159,14 @@ def application(environ, start_response):
     httpd.error_log.expect("worker .* is ready", level="info")
     httpd.error_log.allow("yyy")
     supervisor = httpd.supervisor
-    os.kill(supervisor.pid, signal.SIGSTOP)
+    supervisor.signal(signal.SIGSTOP)
     try:
         # Five times what the pipe holds. It is waited for once, for a second.
         waiting.until(lambda: httpd.get("/").text == "done", 15, "the thread to have written or given up")
         answer = httpd.get("/")
         assert answer.status == 200 and answer.elapsed < 1 + waiting.SLACK
     finally:
-        os.kill(supervisor.pid, signal.SIGCONT)
+        supervisor.signal(signal.SIGCONT)
     assert httpd.get("/").status == 200
     # The next record says what is missing.
     assert httpd.get("/?again").status == 200

@@ -23,7 +23,7 @@ def application(environ, start_response):
 def python(version):
     found = pythons.readable(version)
     if found is None:
-        pytest.skip(f"no Python {version[0]}.{version[1]} on this machine")
+        pythons.missing(version)
     return found
 
 
@@ -99,7 +99,7 @@ def test_one_apache_serves_groups_on_several_pythons_at_once(httpd):
             name = "py" + str(found).replace(".", "")
             homes[name] = (version, found.virtualenv(httpd.root / name, only_here=f"NAME = {name!r}"))
     if len(homes) < 3:
-        pytest.skip("fewer than two other Pythons on this machine")
+        pythons.missing(*VERSIONS)
     httpd.app("probe2.wsgi", PROBE)
     lines = []
     for name, (_, home) in homes.items():

@@ -10,12 +10,13 @@ import grp
 import os
 import pwd
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+import accounts
 import pythons
+import waiting
 from httpd import APACHE_CONF
 
 SITE = Path("/var/www/yourapplication")
@@ -48,28 +49,27 @@ SCRIPT_WITH_PATH = f"import sys\nsys.path.insert(0, {str(SITE)!r})\n{SCRIPT}"
 @pytest.fixture(scope="module")
 def people():
     """user1, a member of a further group, and group1; made when they do not exist."""
-    subprocess.run(["groupadd", "--force", "--system", "group1"], check=True)
-    try:
-        pwd.getpwnam("user1")
-    except KeyError:
-        subprocess.run(
-            ["useradd", "--system", "--user-group", "--create-home", "--home-dir", "/var/lib/user1",
-             "--shell", "/usr/sbin/nologin", "user1"],
-            check=True, capture_output=True,
-        )
-    subprocess.run(["groupadd", "--force", "--system", "wsgitestextra"], check=True)
-    subprocess.run(["usermod", "--append", "--groups", "wsgitestextra", "user1"], check=True)
+    with accounts.locked():
+        accounts.add_group("group1")
+        accounts.add_user("user1")
+        accounts.add_group("wsgitestextra")
+        accounts.add_member("wsgitestextra", "user1")
     return pwd.getpwnam("user1"), grp.getgrnam("group1")
+
+
+def is_locked(lock):
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @pytest.fixture
 def site(people):
     """The directory the block names, empty, for this test alone."""
     with open(LOCK, "w", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pytest.skip(f"scripts/demo or another run of the tests is using {SITE}")
+        waiting.until(lambda: is_locked(lock), 300, f"scripts/demo or another run of the tests to leave {SITE}")
         aside = None
         if (SITE / ".made-by-scripts-demo").exists():
             aside = SITE.rename(SITE.with_name(f"{SITE.name}.aside"))

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 import waiting
+from processes import send_signal
 
 
 def service(httpd, *scripts, options="", lines=()):
@@ -68,7 +69,7 @@ def test_sigterm_raises_system_exit_and_the_process_is_started_anew(httpd, diary
     service(httpd, "jobs.py")
     waiting.until(lambda: len(diary()) == 1, 10, "the service to start")
     (process,) = httpd.workers("jobs", count=1)
-    os.kill(process.pid, signal.SIGTERM)
+    process.signal(signal.SIGTERM)
     waiting.for_exit(process.pid, 5)
     waiting.until(lambda: len(diary()) == 3, 10, "another one")
     assert diary()[1].startswith(f"leaves {process.pid}")
@@ -81,9 +82,9 @@ def test_sigint_does_not_reach_it(httpd, diary):
     service(httpd, "jobs.py")
     waiting.until(lambda: len(diary()) == 1, 10, "the service to start")
     (process,) = httpd.workers("jobs", count=1)
-    os.kill(process.pid, signal.SIGINT)
+    process.signal(signal.SIGINT)
     # Handled before the next signal is.
-    os.kill(process.pid, signal.SIGTERM)
+    process.signal(signal.SIGTERM)
     waiting.until(lambda: len(diary()) >= 2, 10, "its end")
     assert diary()[1].startswith(f"leaves {process.pid}")
 
@@ -120,7 +121,7 @@ while True:
     service(httpd, "own.py")
     waiting.until(lambda: len(diary()) == 1, 10, "the service to start")
     pid = int(diary()[0].split()[1])
-    os.kill(pid, signal.SIGUSR1)
+    send_signal(pid, signal.SIGUSR1)
     waiting.until(lambda: len(diary()) == 2, 5, "its handler")
     assert diary()[1] == f"usr1 {pid}"
 

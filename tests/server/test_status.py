@@ -11,6 +11,7 @@ import pytest
 
 import waiting
 from httpd import APACHE_CONF, CHECKOUT
+from processes import send_signal
 
 pytestmark = pytest.mark.differs("status", run=False)
 
@@ -224,7 +225,7 @@ def test_deaths_and_failing_starts_are_shown(httpd):
     httpd.serve("hello.wsgi", LOCATION)
     httpd.error_log.allow(r"WSGI0\d+", "killed|died|ended|signal")
     before = ready(httpd)["workers"][0]["pid"]
-    os.kill(before, signal.SIGKILL)
+    send_signal(before, signal.SIGKILL)
     now = waiting.until(lambda: (now := group(httpd))["deaths"] == 1 and now["state"] == "ready" and now, 5, "a successor")
     assert now["last_error"]["text"].startswith(f"WSGI0339: worker {before} was killed by SIGKILL")
     assert "died 1" in httpd.get("/wsgi-status").text
@@ -235,7 +236,7 @@ def test_deaths_and_failing_starts_are_shown(httpd):
     httpd.graceful()
     now = waiting.until(lambda: (now := group(httpd))["reason"] and now, 5, "a reason")
     assert now["state"] == "ready" and "/nonexistent" in now["reason"]
-    os.kill(now["workers"][0]["pid"], signal.SIGKILL)
+    send_signal(now["workers"][0]["pid"], signal.SIGKILL)
     now = waiting.until(lambda: (now := group(httpd))["state"] == "backing-off" and now, 5, "it to back off")
     assert now["workers"] == [] and 0 <= now["next_start_seconds"] <= 5
     assert "because WSGI0341: " in httpd.get("/wsgi-status").text
@@ -255,13 +256,13 @@ def test_without_a_supervisor_that_answers_it_says_so_within_two_seconds(httpd):
     httpd.serve("hello.wsgi", LOCATION)
     httpd.error_log.allow("WSGI0369")
     assert httpd.get("/wsgi-status").status == 200
-    os.kill(httpd.supervisor.pid, signal.SIGSTOP)
+    httpd.supervisor.signal(signal.SIGSTOP)
     try:
         start = waiting.time.monotonic()
         answer = httpd.get("/wsgi-status?json")
         assert waiting.time.monotonic() - start < 2 + waiting.SLACK
     finally:
-        os.kill(httpd.supervisor.pid, signal.SIGCONT)
+        httpd.supervisor.signal(signal.SIGCONT)
     assert answer.status == 503
     assert re.match(r"WSGI0369: The supervisor does not tell how process groups are: no answer at .* within 1 s\.", answer.text)
     assert httpd.get("/wsgi-status").status == 200

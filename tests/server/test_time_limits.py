@@ -10,6 +10,7 @@ import time
 import pytest
 
 import waiting
+from processes import send_signal
 
 SLOW = """
 import os, re, time
@@ -443,7 +444,7 @@ def application(environ, start_response):
     httpd.serve("told.wsgi", "WSGIApplicationGroup other")
     pid = int(httpd.get("/").text)
     number = getattr(signal, name)
-    os.kill(pid, number)
+    send_signal(pid, number)
     waiting.until(lambda: told.read_text() == f"process_signal {name} {int(number)}\n", 5, told.read_text)
     assert int(httpd.get("/").text) == pid
 

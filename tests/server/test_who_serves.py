@@ -9,6 +9,7 @@ import threading
 import pytest
 
 import waiting
+from processes import send_signal
 
 # The C module ends its processes at each graceful restart.
 ours = pytest.mark.differs("graceful-restarts-lose-nothing", run=False)
@@ -94,7 +95,7 @@ def test_a_supervisor_that_starts_again_keeps_to_what_is_configured(httpd, group
     assert is_turned_away(httpd)
     httpd.error_log.allow("WSGI0384", "WSGI0117", "supervisor", "exit signal")
     before = httpd.supervisor.pid
-    os.kill(before, signal.SIGKILL)
+    send_signal(before, signal.SIGKILL)
     waiting.until(lambda: (found := httpd.supervisor) and found.pid != before, 5, "a new supervisor")
     waiting.until(lambda: httpd.get("/").status == 503 and httpd.error_log.records("WSGI0341"), 5, "the refusal")
     httpd.workers(count=0)

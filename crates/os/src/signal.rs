@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::{checked, descriptor};
 
-pub use libc::{SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
+pub use libc::{
+    SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGSTOP, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU,
+};
 
 /// The pipe's writing end, for the handler; -1 before there is one.
 static PIPE: AtomicI32 = AtomicI32::new(-1);

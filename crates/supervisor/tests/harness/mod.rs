@@ -276,16 +276,17 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        let children = self.children();
-        let _ = self.process.signal(os::signal::SIGKILL);
-        let _ = self.process.wait(PATIENCE);
-        for child in children {
+        // While their parent is stopped, its children's numbers remain theirs.
+        let _ = self.process.signal(os::signal::SIGSTOP);
+        for child in self.children() {
             assert!(child > 1);
             let _ = std::process::Command::new("/bin/kill")
                 .args(["-9", &child.to_string()])
                 .stderr(std::process::Stdio::null())
                 .status();
         }
+        let _ = self.process.signal(os::signal::SIGKILL);
+        let _ = self.process.wait(PATIENCE);
         if std::thread::panicking() {
             eprintln!("error log:\n{}", self.log());
             eprintln!("stderr:\n{}", self.stderr());
