@@ -6,11 +6,13 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 use os::poll::{poll_uninterrupted, Wanted};
 use os::{clock, socket};
-use wire::control::{FromSupervisor, Refusal, StatusDoor, ToSupervisor, MAX_MESSAGE};
+use wire::control::{FromSupervisor, Refusal, StatusDoor, ToSupervisor, Withdrawn, MAX_MESSAGE};
 use wire::group::{Group, ServerFacts};
 use wire::Malformed;
 
@@ -90,6 +92,20 @@ impl Configuration {
             FromSupervisor::Accepted(()) => Ok(()),
             FromSupervisor::Refused(refusal) => Err(Trouble::Refused(refusal)),
         }
+    }
+}
+
+/// Says that another configuration is going to be read, by the module at `module` or without it. It
+/// is not waited for: the supervisor also serves on without having heard.
+pub fn withdraw(control: BorrowedFd<'_>, module: &Path) {
+    let at = u64::try_from(clock::since_boot().as_millis()).unwrap_or(u64::MAX);
+    // As the kernel names it.
+    let module = module.canonicalize().unwrap_or_else(|_| module.to_owned());
+    let module = module.as_os_str().as_bytes().into();
+    let message = ToSupervisor::Withdrawn(Withdrawn { at, module });
+    if let Ok(packet) = message.encode() {
+        let packet = [IoSlice::new(&packet)];
+        let _ = socket::send(control, &packet, None, socket::Wait::Never);
     }
 }
 

@@ -174,13 +174,25 @@ fn replace(program: &Path, configuration: &Configuration, old: u32) -> Result<u3
     Ok(new)
 }
 
-/// Ends the supervisor when the process ends, and not at a graceful restart. There is nothing to do
-/// when it ends by a signal that leaves no time: the supervisor hears of that by itself.
+/// Ends the supervisor when the process ends, and at a graceful restart tells it that another
+/// configuration is read. There is nothing to do when the process ends by a signal that leaves no
+/// time: the supervisor hears of that by itself.
 fn end_with(pool: Pool<'_>, time_to_stop: Duration) {
     let parent = std::process::id();
     pool.at_end(move || {
-        if std::process::id() == parent && process::state() == State::Exiting {
-            end(time_to_stop);
+        if std::process::id() != parent {
+            return;
+        }
+        match (
+            process::state(),
+            process::companion(),
+            process::module_file(),
+        ) {
+            (State::Exiting, _, _) => end(time_to_stop),
+            (State::Discarding, Some(companion), Some(module)) => {
+                control_channel::withdraw(companion.control.as_fd(), &module);
+            }
+            _ => {}
         }
     });
 }

@@ -10,7 +10,7 @@ fn read(clock: libc::clockid_t) -> Duration {
     };
     // SAFETY: `now` is a valid timespec to write to.
     let done = unsafe { libc::clock_gettime(clock, &mut now) };
-    debug_assert_eq!(done, 0, "both clocks used here always exist");
+    debug_assert_eq!(done, 0, "the clocks used here always exist");
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
 }
 
@@ -28,6 +28,12 @@ pub fn monotonic_ms() -> u64 {
 /// [`monotonic`] in microseconds.
 pub fn monotonic_us() -> u64 {
     monotonic().as_micros() as u64
+}
+
+/// Time since the machine was started, with the time it was suspended: the clock by which the kernel
+/// says when a process was started.
+pub fn since_boot() -> Duration {
+    read(libc::CLOCK_BOOTTIME)
 }
 
 /// Time since 1970 in UTC. May jump.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use crate::spawn::{Failure, Step};
 use crate::{checked, signal, uninterrupted};
@@ -246,6 +247,56 @@ pub fn killed_for_memory() -> Option<u64> {
     line?.parse().ok()
 }
 
+/// The living child processes of a process, each with the moment it was started, by
+/// [`clock::since_boot`] and rounded down to the kernel's tick. Empty where there is no `/proc`.
+///
+/// [`clock::since_boot`]: crate::clock::since_boot
+pub fn children(parent: u32) -> Vec<(u32, Duration)> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let pids = names.filter_map(|name| name.to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (is_alive, its_parent, started) = parse_stat(&stat)?;
+        (is_alive && its_parent == parent).then_some((pid, started))
+    })
+    .collect()
+}
+
+/// Whether a process lives, its parent, and when it was started, as its row of `/proc` says. Its
+/// name, which may hold anything, stands in parentheses before that.
+fn parse_stat(stat: &str) -> Option<(bool, u32, Duration)> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let is_alive = !matches!(*fields.first()?, "Z" | "X");
+    let parent = fields.get(1)?.parse().ok()?;
+    let ticks: u64 = fields.get(19)?.parse().ok()?;
+    Some((is_alive, parent, tick() * u32::try_from(ticks).ok()?))
+}
+
+/// The unit in which the kernel says when a process was started.
+pub fn tick() -> Duration {
+    // SAFETY: touches no memory.
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    Duration::from_secs(1) / u32::try_from(per_second).unwrap_or(100).max(1)
+}
+
+/// The file a process runs, as the kernel names it: the same text for all that run the same file.
+pub fn program(pid: u32) -> Option<std::path::PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/exe")).ok()
+}
+
+/// Whether a file, by its path, is mapped into a process; also where another file has taken its
+/// path since. `None` where that cannot be seen.
+pub fn has_mapped(pid: u32, path: &[u8]) -> Option<bool> {
+    let maps = std::fs::read(format!("/proc/{pid}/maps")).ok()?;
+    let mut lines = maps.split(|&byte| byte == b'\n');
+    let deleted = [path, b" (deleted)"].concat();
+    Some(lines.any(|line| line.ends_with(path) || line.ends_with(&deleted)))
+}
+
 /// Whether there is a process of that number, be it a zombie.
 pub fn exists(pid: u32) -> bool {
     let Ok(pid @ 1..) = libc::pid_t::try_from(pid) else {
@@ -286,6 +337,24 @@ mod tests {
         let mut child = shell("kill -9 $$");
         let exit = child.wait(LIMIT).unwrap().unwrap();
         assert_eq!(exit.to_string(), "was killed by SIGKILL (signal 9)");
+    }
+
+    #[test]
+    fn children_are_found_with_the_moment_of_their_start_and_their_program() {
+        let before = crate::clock::since_boot();
+        let child = shell("exec sleep 1000");
+        let found = children(id());
+        let (_, started) = found.iter().find(|(pid, _)| *pid == child.pid()).unwrap();
+        assert!(*started + tick() > before && *started <= crate::clock::since_boot());
+        let program = program(child.pid()).unwrap();
+        assert!(program.ends_with("sleep") || program.ends_with("coreutils"));
+        let path = program.into_os_string().into_encoded_bytes();
+        assert_eq!(has_mapped(child.pid(), &path), Some(true));
+        assert_eq!(has_mapped(child.pid(), b"/no/such.so"), Some(false));
+        child.signal(signal::SIGKILL).unwrap();
+        let odd = "7 (a) b) c) S 42 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 300 1 2";
+        assert_eq!(parse_stat(odd), Some((true, 42, tick() * 300)));
+        assert_eq!(parse_stat("7 (zombie) Z 42"), None);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod supervisor;
 #[cfg(test)]
 mod testing;
 mod unavailable;
+mod withdrawal;
 mod worker;
 mod worker_output;
 

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use os::socket::{self, Wait};
-use wire::control::{Door, FromSupervisor, Refusal, StatusDoor, ToSupervisor};
+use wire::control::{Door, FromSupervisor, Refusal, StatusDoor, ToSupervisor, Withdrawn};
 use wire::group::{Group, ServerFacts};
 
 use crate::error_log::Place;
@@ -29,6 +29,8 @@ pub struct Configuration {
 pub enum Order {
     Configure(Box<Configuration>),
     Stop,
+    /// It reads another configuration, of which the module may be no part.
+    Withdraw(Withdrawn),
     /// It has closed the conversation: it is gone.
     Gone,
 }
@@ -101,6 +103,7 @@ impl Parent {
                     }
                 }
                 Ok(ToSupervisor::Stop(())) => return Some(Order::Stop),
+                Ok(ToSupervisor::Withdrawn(withdrawn)) => return Some(Order::Withdraw(withdrawn)),
                 Err(malformed) => {
                     let why = format!(
                         "the module and mod_wsgi-supervisor do not understand each other \

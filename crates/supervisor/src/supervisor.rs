@@ -10,7 +10,7 @@ use os::listener::Listener;
 use os::poll::{poll, Wanted};
 use os::signal::{self, Arrivals};
 use wire::control::{Door, MAX_MESSAGE};
-use wire::log_id::{PARENT_GONE, STATUS_SOCKET_FAILED, SUPERSEDED};
+use wire::log_id::{MODULE_REMOVED, PARENT_GONE, STATUS_SOCKET_FAILED, SUPERSEDED};
 use wire::response::Level;
 
 use crate::error_log::{Journal, Place, Style};
@@ -18,6 +18,7 @@ use crate::group::{self, Group, Turn};
 use crate::launch::{own_environment, Environment};
 use crate::parent::{Configuration, Order, Parent};
 use crate::status::{self, Desk};
+use crate::withdrawal::Withdrawal;
 
 /// Longest that workers may take to leave when Apache stops.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
@@ -48,6 +49,8 @@ pub struct Supervisor {
     status: Desk,
     groups: Vec<Group>,
     environment: Environment,
+    /// The parent reads another configuration, and has not said what is in it.
+    withdrawal: Option<Withdrawal>,
     /// The server ends, and this process at the latest then.
     ending: Option<Duration>,
     buffer: Vec<u8>,
@@ -77,6 +80,7 @@ impl Supervisor {
             status: Desk::new(os::clock::monotonic()),
             groups: Vec::new(),
             environment: own_environment(),
+            withdrawal: None,
             ending: None,
             buffer: vec![0; MAX_MESSAGE],
         })
@@ -106,7 +110,13 @@ impl Supervisor {
     }
 
     fn steer(&mut self) {
-        self.status.expire(os::clock::monotonic());
+        let now = os::clock::monotonic();
+        self.status.expire(now);
+        if let Some(withdrawal) = &mut self.withdrawal {
+            if let Some(evidence) = withdrawal.verdict(now) {
+                self.leave_with_module(evidence);
+            }
+        }
         self.turn(|groups, turn| {
             groups.iter_mut().for_each(|group| group.steer(turn));
             groups.retain(|group| !group.is_over());
@@ -149,7 +159,8 @@ impl Supervisor {
         }
         let moments = self.groups.iter().filter_map(|g| g.next_moment(now));
         let status = self.status.next_moment(now);
-        let next = moments.chain(self.ending).chain(status).min();
+        let look = self.withdrawal.as_ref().map(Withdrawal::next_look);
+        let next = moments.chain(self.ending).chain(status).chain(look).min();
         match poll(&mut wanted, next.map(|moment| moment.saturating_sub(now))) {
             // A signal; its arrival is found in the next turn.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Vec::new()),
@@ -189,7 +200,12 @@ impl Supervisor {
     fn hear_parent(&mut self) {
         match self.parent.next_order(&mut self.buffer) {
             None => {}
+            Some(Order::Withdraw(withdrawn)) => {
+                let now = os::clock::monotonic();
+                self.withdrawal = Some(Withdrawal::new(withdrawn, now));
+            }
             Some(Order::Configure(configuration)) if self.ending.is_none() => {
+                self.withdrawal = None;
                 let doors = self.doors(&configuration.groups);
                 match self.configure(*configuration) {
                     Ok(()) => self.parent.accept(),
@@ -217,6 +233,27 @@ impl Supervisor {
     /// Another supervisor, of another version, has taken over: the parent says so by a signal, since
     /// the two have no language in common. Requests that run are finished.
     fn make_way(&mut self) {
+        let text = format!(
+            "{SUPERSEDED}: another version of the supervisor takes over; this one (pid {}) ends when its \
+             requests are finished",
+            os::process::id()
+        );
+        self.finish(&text);
+    }
+
+    /// The module is no longer part of Apache, so nobody will ask for anything any more.
+    fn leave_with_module(&mut self, evidence: &str) {
+        let text = format!(
+            "{MODULE_REMOVED}: {evidence}: the supervisor (pid {}) and its workers end when their \
+             requests are finished",
+            os::process::id()
+        );
+        self.finish(&text);
+    }
+
+    /// All workers take no more requests, and all is over when those they have are finished.
+    fn finish(&mut self, text: &str) {
+        self.withdrawal = None;
         if self.ending.is_some() {
             return;
         }
@@ -227,12 +264,7 @@ impl Supervisor {
         for group in &mut self.groups {
             group.retire(now);
         }
-        let text = format!(
-            "{SUPERSEDED}: another version of the supervisor takes over; this one (pid {}) ends when its \
-             requests are finished",
-            os::process::id()
-        );
-        self.log.note(Level::Notice, &text);
+        self.log.note(Level::Notice, text);
     }
 
     /// How to reach those of the groups that run already, and as the same users.

@@ -70,6 +70,9 @@ conversation! {
         5 => Status(StatusDoor),
         /// Behind `Begin` or a `Group` that came without a descriptor: its error log is the system's.
         6 => Syslog(Syslog),
+        /// Apache throws its configuration away, to read another one. Most often a `Begin` follows
+        /// soon; none follows where the module is no longer part of it.
+        7 => Withdrawn(Withdrawn),
     }
 }
 
@@ -80,6 +83,16 @@ crate::message! {
         pub facility: u32,
         /// Who is said to speak.
         pub tag: Bytes,
+    }
+}
+
+crate::message! {
+    /// What is evidence of whether the module is part of the configuration that is read next.
+    pub struct Withdrawn {
+        /// When, in milliseconds since the machine was started.
+        pub at: u64,
+        /// The file the module was loaded from.
+        pub module: Bytes,
     }
 }
 
@@ -268,6 +281,10 @@ mod tests {
             ToSupervisor::Group(Box::new(group())),
             ToSupervisor::Commit(()),
             ToSupervisor::Stop(()),
+            ToSupervisor::Withdrawn(Withdrawn {
+                at: 9,
+                module: "/usr/lib/apache2/modules/mod_wsgi.so".into(),
+            }),
             ToSupervisor::Status(StatusDoor {
                 path: "/run/wsgi.1.status.sock".into(),
                 uid: 33,

@@ -136,4 +136,11 @@ super::events! { SUPERVISOR:
         example: "WSGI0460: process group 'shop': user, home changed, so the workers of before take no more requests: these wait until a worker of the new configuration is ready",
         mend: "Nothing. If requests then get 503, the next line of the group says why no worker could be started.",
     }
+    MODULE_REMOVED = 461 {
+        level: "notice",
+        status: "",
+        when: "Apache was reloaded with a configuration that does not load the module (`a2dismod wsgi`). The supervisor and the workers leave within about a second; requests that run are finished first. Apache may say of the supervisor's end that a long lost child came home (AH00488).",
+        example: "WSGI0461: Apache serves a configuration without the module: the supervisor (pid 4711) and its workers end when their requests are finished",
+        mend: "Nothing, if that was meant. Else load the module again and reload Apache.",
+    }
 }
