@@ -72,3 +72,55 @@ def test_a_dependency_that_goes_up_is_named(tmp_path):
     )
     code, said = check(tmp_path)
     assert code == 1 and "crates/wire/Cargo.toml: depends on os" in said and "libc" not in said
+
+
+def runtime(root, **files):
+    """A runtime with these files under crates/runtime/src; `__` in a name stands for `/`."""
+    tree(root)
+    source = root / "crates" / "runtime" / "src"
+    for floor in ("process", "python", "exchange", "wsgi", "worker"):
+        (source / floor).mkdir(parents=True)
+        (source / floor / "mod.rs").write_text(FORBID)
+    for name, text in files.items():
+        (source / (name.replace("__", "/") + ".rs")).write_text(text)
+
+
+@pytest.mark.parametrize("name, text", [
+    ("wsgi__environ", "use crate::{exchange::Exchange, process::fork, python::gil::Gil};\nuse super::state::State;\n"),
+    ("worker__request", "use crate::wsgi::application;\nuse crate::python::gil::Gil;\n"),
+    ("python__object", "fn f() { unsafe { g() } }\n"),
+    ("wsgi__mod", FORBID + "pub use state::State;\n"),
+])
+def test_what_the_floors_of_the_runtime_allow_passes(tmp_path, name, text):
+    runtime(tmp_path, **{name: text})
+    assert check(tmp_path) == (0, "")
+
+
+@pytest.mark.parametrize("name, text, wanted", [
+    ("python__module", "use crate::worker::run;\n", "python imports worker"),
+    ("python__state", "use crate::wsgi::scripts;\n", "python imports wsgi"),
+    ("python__gil", "use crate::exchange::Exchange;\n", "python imports exchange"),
+    ("exchange__response", "use crate::python::gil::Gil;\n", "exchange imports python"),
+    ("exchange__response", "use super::super::process::process_log;\n", "exchange imports process"),
+    ("wsgi__native", "fn f() { crate::worker::service::note_ending() }\n", "wsgi imports worker"),
+    ("process__fork", "use crate::{\n    python::gil::Gil,\n};\n", "process imports python"),
+    ("wsgi__input", "fn f() { unsafe { g() } }\n", "unsafe outside"),
+    ("worker__accept", "fn f() { unsafe { g() } }\n", "unsafe outside"),
+])
+def test_what_the_floors_of_the_runtime_do_not_allow_is_named(tmp_path, name, text, wanted):
+    runtime(tmp_path, **{name: text})
+    code, said = check(tmp_path)
+    assert code == 1
+    assert wanted in said and f"crates/runtime/src/{name.replace('__', '/')}.rs:" in said
+
+
+def test_a_circle_of_files_in_the_adapter_is_named(tmp_path):
+    runtime(
+        tmp_path,
+        wsgi__state="use super::scripts::Scripts;\n",
+        wsgi__scripts="use super::names::Names;\n",
+        wsgi__names="use crate::wsgi::state::State;\n",
+    )
+    code, said = check(tmp_path)
+    assert code == 1 and "a circle of imports" in said
+    assert all(name in said for name in ("state", "scripts", "names"))

@@ -142,6 +142,15 @@ pub fn is_open(number: i32) -> bool {
     unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
 }
 
+/// A descriptor of the caller's own for the same open file as number `number`, which somebody else
+/// may close at any time.
+pub fn duplicate(number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl fails where the number is not open.
+    let own = checked(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: fcntl succeeded, so it is open and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(own) })
+}
+
 /// Takes over a descriptor that this process inherited by number, as a worker its 3 and 4.
 /// It closes on exec from then on.
 ///

@@ -18,3 +18,5 @@ pub mod process;
 pub mod python;
 pub mod worker;
 pub mod wsgi;
+
+extension_module!(worker::run);

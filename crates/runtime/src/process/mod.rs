@@ -7,3 +7,4 @@
 pub mod fork;
 pub mod process_log;
 pub mod scoreboard;
+pub mod termination;

@@ -1,9 +1,9 @@
-//! Interpreters of this process, and the seats of threads in them.
+//! Interpreters of this process, and the thread states by which threads attach to them.
 //!
 //! Runs in: the worker. A thread has at most one thread state at any time, for one interpreter,
 //! for all its life: two at once deadlock extensions that use PyGILState up to Python 3.11, and a
-//! state that is deleted between requests loses `threading.local`. Interpreters are never ended:
-//! the process leaves by `_exit` after its shutdown hooks.
+//! thread state that is deleted between requests loses `threading.local`. Interpreters are never
+//! ended: the process leaves by `_exit` after its shutdown hooks.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -11,39 +11,35 @@ use std::sync::OnceLock;
 
 use pyo3::ffi;
 
+use super::gil::{Gil, Raised};
 use super::gil_wait;
-use super::object::{Gil, Object, Raised};
-use crate::wsgi::state::{Settings, State};
 
-/// One interpreter.
-pub struct Interpreter {
+/// One interpreter, and the `S` that is kept of it once it is set up.
+pub struct Interpreter<S> {
     raw: NonNull<ffi::PyInterpreterState>,
-    state: OnceLock<State>,
+    state: OnceLock<S>,
 }
 
 // SAFETY: the interpreter state is only passed to PyThreadState_New, which locks for itself, and
 // lives until the process ends.
-unsafe impl Send for Interpreter {}
+unsafe impl<S: Send> Send for Interpreter<S> {}
 // SAFETY: as above.
-unsafe impl Sync for Interpreter {}
+unsafe impl<S: Send + Sync> Sync for Interpreter<S> {}
 
-impl Interpreter {
-    /// The interpreter the calling thread is in.
-    pub fn current(_gil: Gil<'_>) -> Self {
-        // SAFETY: the GIL is held, so there is a current interpreter.
-        let raw = unsafe { ffi::PyInterpreterState_Get() };
+impl<S> Interpreter<S> {
+    /// The interpreter the calling thread is attached to.
+    pub fn current(gil: Gil<'_>) -> Self {
         Self {
-            // With the GIL held it is never null (the function aborts instead).
-            raw: NonNull::new(raw).unwrap_or_else(|| std::process::abort()),
+            raw: gil.interpreter(),
             state: OnceLock::new(),
         }
     }
 
-    /// Makes a sub-interpreter that shares the GIL. To be called on a thread that holds no seat.
+    /// Makes a sub-interpreter that shares the GIL. To be called on a thread that has no thread state.
     ///
     /// # Errors
     /// A sentence for the log.
-    pub fn create(main: &Interpreter) -> Result<Self, String> {
+    pub fn create(main: &Self) -> Result<Self, String> {
         // SAFETY: this thread has no thread state. It gets one of the main interpreter, with which
         // it holds the GIL; Py_NewInterpreter makes another current. That one stays, unused: up to
         // Python 3.12 an interpreter that has lost its last thread state can't get another. The
@@ -73,42 +69,36 @@ impl Interpreter {
         }
     }
 
-    /// Prepares it for applications. Once.
-    ///
-    /// # Errors
-    /// The Python exception.
-    pub fn set_up(&self, gil: Gil<'_>, settings: &Settings<'_>) -> Result<(), Raised> {
-        let state = State::build(gil, settings)?;
-        // Only the thread that made the interpreter comes here.
+    /// Keeps `state`, once: a second one is dropped.
+    pub fn set_state(&self, state: S) {
         let _ = self.state.set(state);
-        Ok(())
     }
 
-    /// What stands in it; `None` before it is set up.
-    pub fn state(&self) -> Option<&State> {
+    /// What is kept of it; `None` before it is set up.
+    pub fn state(&self) -> Option<&S> {
         self.state.get()
     }
 }
 
-/// This thread's place in one interpreter.
-pub struct Seat {
+/// This thread's state in one interpreter, with which it attaches.
+pub struct ThreadState {
     state: NonNull<ffi::PyThreadState>,
     _not_send: PhantomData<*mut ()>,
 }
 
 /// Gives the GIL back, also when unwinding.
-struct Leave;
+struct Detach;
 
-impl Drop for Leave {
+impl Drop for Detach {
     fn drop(&mut self) {
-        // SAFETY: `Seat::enter` made the state current.
+        // SAFETY: `ThreadState::attach` made the state current.
         unsafe { ffi::PyEval_SaveThread() };
     }
 }
 
-impl Seat {
-    /// A seat for a thread that has none in any interpreter.
-    pub fn new(interpreter: &Interpreter) -> Option<Self> {
+impl ThreadState {
+    /// A thread state for a thread that has none in any interpreter.
+    pub fn new<S>(interpreter: &Interpreter<S>) -> Option<Self> {
         // SAFETY: the interpreter lives; the function needs no GIL.
         let state = unsafe { ffi::PyThreadState_New(interpreter.raw.as_ptr()) };
         Some(Self {
@@ -117,12 +107,13 @@ impl Seat {
         })
     }
 
-    /// The seat of a thread that Python itself has put into an interpreter and that holds the GIL
-    /// now; it does not when this returns.
+    /// The thread state of a thread that Python itself has attached; it is detached when this
+    /// returns.
     ///
     /// # Safety
-    /// The seat must outlive every use of Python on this thread by whoever called into here.
-    pub unsafe fn leave(_gil: Gil<'_>) -> Self {
+    /// [`ThreadState::give_back`] comes before anything on this thread uses Python again in another
+    /// way, `gil` included.
+    pub(super) unsafe fn detach(_gil: Gil<'_>) -> Self {
         // SAFETY: the GIL is held; the state saved is this thread's own and never null.
         let state = unsafe { ffi::PyEval_SaveThread() };
         Self {
@@ -131,8 +122,8 @@ impl Seat {
         }
     }
 
-    /// Takes the GIL for good, as the thread had it before [`Seat::leave`].
-    pub fn give_back(self) {
+    /// Attaches the thread for good, as it was before [`ThreadState::detach`].
+    pub(super) fn give_back(self) {
         // SAFETY: the state belongs to this thread and is not current.
         unsafe { ffi::PyEval_RestoreThread(self.state.as_ptr()) };
         // Python's own, which it takes down itself.
@@ -140,11 +131,11 @@ impl Seat {
     }
 
     /// Takes the GIL, runs `body` inside, and gives it back. `&mut` forbids nesting.
-    pub fn enter<R>(&mut self, body: impl FnOnce(Gil<'_>) -> R) -> R {
-        // SAFETY: the state belongs to this thread (a seat is not Send) and is not current.
+    pub fn attach<R>(&mut self, body: impl for<'g> FnOnce(Gil<'g>) -> R) -> R {
+        // SAFETY: the state belongs to this thread (it is not Send) and is not current.
         unsafe { gil_wait::take(self.state.as_ptr()) };
-        let _leave = Leave;
-        // SAFETY: the GIL is held until `_leave` drops, which is after `body` and all it borrowed.
+        let _detach = Detach;
+        // SAFETY: the GIL is held until `_detach` drops, which is after `body` and all it borrowed.
         body(unsafe { Gil::assume() })
     }
 }
@@ -154,15 +145,15 @@ pub enum Access<'a, 'g> {
     /// It has the GIL.
     Held(Gil<'g>),
     /// It takes the GIL when it needs it.
-    From(&'a mut Seat),
+    From(&'a mut ThreadState),
 }
 
 impl Access<'_, '_> {
     /// Runs `body` with the GIL.
-    pub fn with_gil<R>(&mut self, body: impl FnOnce(Gil<'_>) -> R) -> R {
+    pub fn with_gil<R>(&mut self, body: impl for<'g> FnOnce(Gil<'g>) -> R) -> R {
         match self {
             Self::Held(gil) => body(*gil),
-            Self::From(seat) => seat.enter(body),
+            Self::From(thread_state) => thread_state.attach(body),
         }
     }
 
@@ -175,7 +166,7 @@ impl Access<'_, '_> {
     }
 }
 
-impl Drop for Seat {
+impl Drop for ThreadState {
     fn drop(&mut self) {
         // SAFETY: the state is this thread's own and not current; clearing needs the GIL, deleting
         // must not have it current.
@@ -190,9 +181,9 @@ impl Drop for Seat {
 
 /// A text for the log of an exception that nobody handles, without a traceback.
 pub fn describe(gil: Gil<'_>, raised: Raised) -> String {
-    let error: Object = gil.take_exception(raised);
-    let kind = error.type_name(gil);
-    match error.to_text(gil) {
+    let error = gil.take_exception(raised);
+    let kind = error.type_name();
+    match error.to_text() {
         Ok(text) => format!("{kind}: {text}"),
         Err(raised) => {
             gil.clear(raised);

@@ -7,7 +7,8 @@ use std::os::fd::AsRawFd;
 use os::dump::{Dumps, Scope};
 use pyo3::ffi;
 
-use super::object::{Gil, Object, Raised};
+use super::gil::{Gil, PyResult, Raised};
+use super::object::Object;
 
 /// Python's number of a thread: the same for all interpreters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,14 +22,14 @@ impl Ident {
     }
 
     /// As `threading.get_ident()` has it.
-    pub fn object(self, gil: Gil<'_>) -> Result<Object, Raised> {
+    pub fn object<'g>(self, _gil: Gil<'g>) -> PyResult<'g> {
         // SAFETY: plain constructor.
-        unsafe { gil.own(ffi::PyLong_FromUnsignedLongLong(self.0 as _)) }
+        unsafe { Object::own(ffi::PyLong_FromUnsignedLongLong(self.0 as _)) }
     }
 
     /// Has `class` raised in the thread, which must be of the current interpreter, when it next runs
     /// Python code. False where there is no such thread.
-    pub fn raise(self, _gil: Gil<'_>, class: &Object) -> bool {
+    pub fn raise(self, _gil: Gil<'_>, class: &Object<'_>) -> bool {
         // SAFETY: the GIL is held, and `class` is a live exception class, of which the function
         // takes a reference of its own. Older Pythons declare the number signed; its bits count.
         unsafe { ffi::PyThreadState_SetAsyncExc(self.0 as _, class.as_ptr()) == 1 }
@@ -48,12 +49,12 @@ impl Ident {
 /// Where this Python comes without faulthandler.
 pub fn show_stacks(gil: Gil<'_>, dumps: &Dumps) -> Result<(), Raised> {
     let faulthandler = gil.import(c"faulthandler")?;
-    let register = faulthandler.attr_named(gil, c"register")?;
+    let register = faulthandler.attr_named(c"register")?;
     for scope in [Scope::Own, Scope::All] {
         let signal = gil.int(scope.signal().into())?;
         let descriptor = gil.int(dumps.writer().as_raw_fd().into())?;
         let all = gil.boolean(scope == Scope::All);
-        register.call(gil, &[&signal, &descriptor, &all, &gil.boolean(true)])?;
+        register.call(&[&signal, &descriptor, &all, &gil.boolean(true)])?;
     }
     Ok(())
 }

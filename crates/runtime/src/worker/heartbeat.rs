@@ -12,7 +12,8 @@ use std::time::Duration;
 use os::clock;
 
 use crate::process::scoreboard;
-use crate::python::interpreter::{Interpreter, Seat};
+use crate::python::interpreter::ThreadState;
+use crate::wsgi::state::Interpreter;
 
 /// Between two attempts. With the time for a second look it stays below a second.
 const PAUSE: Duration = Duration::from_millis(700);
@@ -29,12 +30,12 @@ impl Heartbeat {
         std::thread::Builder::new()
             .name("wsgi-heartbeat".to_owned())
             .spawn(move || {
-                let Some(mut seat) = Seat::new(interpreter) else {
+                let Some(mut thread_state) = ThreadState::new(interpreter) else {
                     return;
                 };
                 loop {
                     trying.store(clock::monotonic_us().max(1), Ordering::SeqCst);
-                    seat.enter(|_gil| {});
+                    thread_state.attach(|_gil| {});
                     trying.store(0, Ordering::SeqCst);
                     scoreboard::beat();
                     std::thread::sleep(PAUSE);

@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use wire::control::WorkerSetup;
 
-use crate::python::interpreter::{describe, Interpreter, Seat};
-use crate::wsgi::state::Settings;
+use crate::python::interpreter::{describe, ThreadState};
+use crate::wsgi::state::Interpreter;
+use crate::wsgi::state::{set_up, Settings};
 
 /// Most sub-interpreters of a process: the names may come from requests (`%{HOST}`).
 const MOST: usize = 256;
@@ -114,7 +115,7 @@ impl Groups {
 }
 
 impl Sub {
-    /// The interpreter, made and set up if need be. To be called on a thread without a seat.
+    /// The interpreter, made and set up if need be. To be called on a thread without a thread state.
     ///
     /// # Errors
     /// A sentence for the log, the same each time.
@@ -127,14 +128,15 @@ impl Sub {
             .get_or_init(|| {
                 // Interpreters live until the process ends.
                 let made: &'static Interpreter = Box::leak(Box::new(Interpreter::create(main)?));
-                let mut seat = Seat::new(made).ok_or("Python can't make a thread state")?;
+                let mut thread_state =
+                    ThreadState::new(made).ok_or("Python can't make a thread state")?;
                 let settings = Settings {
                     setup,
                     main: false,
                     application_group: &self.name,
                 };
-                seat.enter(|gil| {
-                    made.set_up(gil, &settings).map_err(|raised| {
+                thread_state.attach(|gil| {
+                    set_up(gil, made, &settings).map_err(|raised| {
                         let why = describe(gil, raised);
                         format!("the interpreter can't be set up: {why}")
                     })

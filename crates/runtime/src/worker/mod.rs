@@ -39,10 +39,11 @@ use wire::request::Prologue;
 use crate::process::fork;
 use crate::process::process_log;
 use crate::process::scoreboard;
-use crate::python::interpreter::{describe, Interpreter, Seat};
+use crate::python::interpreter::{describe, ThreadState};
 use crate::python::threads as threads_of_python;
-use crate::python::types::panic_text;
-use crate::wsgi::state::Settings;
+use crate::python::trampoline::panic_text;
+use crate::wsgi::state::Interpreter;
+use crate::wsgi::state::{set_up, Settings};
 
 /// The group's listening socket.
 const LISTENER: i32 = 3;
@@ -211,14 +212,14 @@ fn place(setup: &WorkerSetup, sub: Option<&[u8]>) -> String {
     }
 }
 
-/// The life of the process, from its main thread. Called without the GIL; `seat` is the thread's.
+/// The life of the process, from its main thread. Called without the GIL; `thread_state` is the thread's.
 /// Returns where Python is to end as it usually does: in a service process.
-pub fn run(mut seat: Seat) -> Seat {
+pub fn run(mut thread_state: ThreadState) -> ThreadState {
     process_log::report_panics();
     // Unwinding must not get into Python, which is not entered here.
-    let ended = catch_unwind(AssertUnwindSafe(|| live(&mut seat)));
+    let ended = catch_unwind(AssertUnwindSafe(|| live(&mut thread_state)));
     if let Ok(true) = ended {
-        return seat;
+        return thread_state;
     }
     if let Err(panic) = ended {
         let words = panic_text(&*panic);
@@ -233,7 +234,7 @@ pub fn run(mut seat: Seat) -> Seat {
 type Unusable = String;
 
 /// True where it was a service process, whose scripts are through.
-fn live(seat: &mut Seat) -> bool {
+fn live(thread_state: &mut ThreadState) -> bool {
     let control = match descriptor::take_inherited(CONTROL) {
         Ok(fd) => control::Control::new(fd),
         Err(error) => {
@@ -257,7 +258,7 @@ fn live(seat: &mut Seat) -> bool {
         ));
         return false;
     };
-    match come_up(seat, control, setup) {
+    match come_up(thread_state, control, setup) {
         Ok(()) => true,
         Err(why) => {
             process_log::say(&format!("{NOT_COME_UP}: the worker can't come up: {why}"));
@@ -267,7 +268,7 @@ fn live(seat: &mut Seat) -> bool {
 }
 
 fn come_up(
-    seat: &mut Seat,
+    thread_state: &mut ThreadState,
     control: control::Control,
     setup: Box<WorkerSetup>,
 ) -> Result<(), Unusable> {
@@ -281,14 +282,14 @@ fn come_up(
     // Without /proc only the thread's name changes: no reason to stop.
     let _ = title::set(&setup.group.display_name);
     if setup.group.threads == 0 {
-        let main = set_up_main(seat, &setup).map_err(unusable)?;
-        return service::run(seat, main, control, &setup);
+        let main = set_up_main(thread_state, &setup).map_err(unusable)?;
+        return service::run(thread_state, main, control, &setup);
     }
     let mut signals = signal::Arrivals::install(&SIGNALS)
         .map_err(|error| unusable(format!("signals can't be set up: {error}")))?;
 
-    let main = set_up_main(seat, &setup).map_err(unusable)?;
-    let mut dumps = show_stacks(seat);
+    let main = set_up_main(thread_state, &setup).map_err(unusable)?;
+    let mut dumps = show_stacks(thread_state);
     let group = &setup.group;
     let reception = accept::Reception::open(listener, group.threads, group.processes > 1)
         .map_err(|error| unusable(format!("requests can't be waited for: {error}")))?;
@@ -315,7 +316,7 @@ fn come_up(
     });
     let own = Arc::clone(&worker);
     fork::watch(move |moment| own.reception.note_fork(moment));
-    match load(&worker, seat, &mut signals, &mut dumps).map_err(unusable_of(&worker))? {
+    match load(&worker, thread_state, &mut signals, &mut dumps).map_err(unusable_of(&worker))? {
         Ok(()) => {}
         Err(report) if worker.setup.has_peers => {
             let report = preload::shortened(report);
@@ -337,7 +338,7 @@ fn come_up(
     threads.open();
     let watch = time_limits::Watch::new(&worker, dumps);
     let leaving = control::watch(&worker, &mut signals, watch);
-    shutdown::run(&worker, seat, leaving)
+    shutdown::run(&worker, thread_state, leaving)
 }
 
 /// Tells the supervisor why the worker can't come up.
@@ -352,19 +353,24 @@ fn unusable_of(worker: &Worker) -> impl Fn(String) -> Unusable + '_ {
 /// Loads scripts before the worker is ready; the report of what could not be loaded.
 fn load(
     worker: &Worker,
-    seat: &mut Seat,
+    thread_state: &mut ThreadState,
     signals: &mut signal::Arrivals,
     dumps: &mut Option<Dumps>,
 ) -> Result<Result<(), String>, Unusable> {
     if worker.setup.group.preload.is_empty() && worker.setup.repertoire.is_empty() {
         return Ok(Ok(()));
     }
-    startup::attended(worker, signals, dumps, || preload::run(worker, seat))
-        .map_err(|error| format!("no script can be loaded: {error}"))
+    startup::attended(worker, signals, dumps, || {
+        preload::run(worker, thread_state)
+    })
+    .map_err(|error| format!("no script can be loaded: {error}"))
 }
 
-fn set_up_main(seat: &mut Seat, setup: &WorkerSetup) -> Result<&'static Interpreter, Unusable> {
-    seat.enter(|gil| {
+fn set_up_main(
+    thread_state: &mut ThreadState,
+    setup: &WorkerSetup,
+) -> Result<&'static Interpreter, Unusable> {
+    thread_state.attach(|gil| {
         // Interpreters live until the process ends.
         let main: &'static Interpreter = Box::leak(Box::new(Interpreter::current(gil)));
         let settings = Settings {
@@ -372,7 +378,7 @@ fn set_up_main(seat: &mut Seat, setup: &WorkerSetup) -> Result<&'static Interpre
             main: true,
             application_group: b"",
         };
-        match main.set_up(gil, &settings) {
+        match set_up(gil, main, &settings) {
             Ok(()) => Ok(main),
             Err(raised) => Err(format!(
                 "the interpreter can't be set up: {}",
@@ -383,9 +389,9 @@ fn set_up_main(seat: &mut Seat, setup: &WorkerSetup) -> Result<&'static Interpre
 }
 
 /// Where stacks of threads can be had from; `None` where this Python can't show them.
-fn show_stacks(seat: &mut Seat) -> Option<Dumps> {
+fn show_stacks(thread_state: &mut ThreadState) -> Option<Dumps> {
     let dumps = Dumps::install().ok()?;
-    seat.enter(|gil| match threads_of_python::show_stacks(gil, &dumps) {
+    thread_state.attach(|gil| match threads_of_python::show_stacks(gil, &dumps) {
         Ok(()) => Some(dumps),
         Err(raised) => {
             gil.clear(raised);

@@ -6,9 +6,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::python::interpreter::{Interpreter, Seat};
-use crate::python::object::Gil;
-use crate::wsgi::scripts;
+use crate::python::gil::Gil;
+use crate::python::interpreter::ThreadState;
+use crate::wsgi::state::Interpreter;
 
 use super::interpreters::Seating;
 use super::{request, Worker};
@@ -20,7 +20,7 @@ const MAX_REPORT: usize = 32 * 1024;
 ///
 /// # Errors
 /// The reports of what could not be loaded. Requests for those scripts would get 500.
-pub fn run(worker: &Worker, seat: &mut Seat) -> Result<(), String> {
+pub fn run(worker: &Worker, thread_state: &mut ThreadState) -> Result<(), String> {
     let mut reports = Vec::new();
     let setup = &worker.setup;
     let remembered = setup
@@ -31,8 +31,8 @@ pub fn run(worker: &Worker, seat: &mut Seat) -> Result<(), String> {
         let main = worker.groups.main();
         worker.preloading.begin(script);
         let done = match worker.groups.find(group) {
-            Seating::Main => seat.enter(|gil| load(gil, worker, main, None, script)),
-            Seating::MainFrom(name) => seat.enter(|gil| {
+            Seating::Main => thread_state.attach(|gil| load(gil, worker, main, None, script)),
+            Seating::MainFrom(name) => thread_state.attach(|gil| {
                 request::assign(gil, &worker.groups, &name);
                 load(gil, worker, main, None, script)
             }),
@@ -40,9 +40,10 @@ pub fn run(worker: &Worker, seat: &mut Seat) -> Result<(), String> {
                 let loaded = scope.spawn(|| {
                     worker.preloading.begin(script);
                     let interpreter = sub.interpreter(main, &worker.setup)?;
-                    let mut seat =
-                        Seat::new(interpreter).ok_or("Python can't make a thread state")?;
-                    seat.enter(|gil| load(gil, worker, interpreter, Some(&sub.name), script))
+                    let mut thread_state =
+                        ThreadState::new(interpreter).ok_or("Python can't make a thread state")?;
+                    thread_state
+                        .attach(|gil| load(gil, worker, interpreter, Some(&sub.name), script))
                 });
                 loaded
                     .join()
@@ -86,5 +87,5 @@ fn load(
     script: &[u8],
 ) -> Result<(), String> {
     let state = interpreter.state().ok_or("the interpreter is not set up")?;
-    scripts::preload(gil, state, script, &worker.place(sub))
+    state.loader().preload(gil, script, &worker.place(sub))
 }

@@ -1,6 +1,6 @@
 //! One request, from the socket to the end of its answer.
 //!
-//! Runs in: a request thread that has a seat in the interpreter of the request's group, with the GIL
+//! Runs in: a request thread that has a thread state of the interpreter of the request's group, with the GIL
 //! or without: what waits is run without it.
 
 use std::os::unix::ffi::OsStrExt;
@@ -24,11 +24,13 @@ use crate::exchange::response::Last;
 use crate::exchange::{Exchange, Facts};
 use crate::process::process_log;
 use crate::process::scoreboard::Shown;
+use crate::python::gil::Gil;
 use crate::python::gil_wait;
-use crate::python::interpreter::{describe, Access, Interpreter};
-use crate::python::object::Gil;
+use crate::python::interpreter::{describe, Access};
 use crate::wsgi::application::{self, Task};
-use crate::wsgi::scripts::{self, Resolution, Version, Wanted};
+use crate::wsgi::scripts::{Resolution, Version, Wanted};
+use crate::wsgi::send::log;
+use crate::wsgi::state::Interpreter;
 
 /// Memory of a thread that serves one request after the other.
 pub struct Memory {
@@ -87,7 +89,7 @@ pub struct Accepted {
     pub taken_up_at: u64,
 }
 
-/// The interpreter a thread has its seat in.
+/// The interpreter a thread is attached to.
 #[derive(Clone, Copy)]
 pub struct Desk<'a> {
     pub interpreter: &'static Interpreter,
@@ -126,7 +128,7 @@ pub fn assign(gil: Gil<'_>, groups: &Groups, name: &[u8]) {
     };
     let told = gil
         .latin1(name)
-        .and_then(|name| state.parts.assign.get(gil).call(gil, &[&name]));
+        .and_then(|name| state.python.assign.bind(gil).call(&[&name]));
     if let Err(raised) = told {
         process_log::say(&describe(gil, raised));
     }
@@ -289,13 +291,13 @@ impl Part<'_> {
             version: self.version,
             sent: prologue.sent,
             loads: &|| {
-                self.watched.note_load();
+                self.watched.progress.note_load();
                 self.worker.control.wake();
             },
             place: self.desk.place,
         };
         self.worker.note_load();
-        let application = match scripts::resolve(gil, state, &wanted) {
+        let application = match state.loader().resolve(gil, &wanted) {
             Ok(Resolution::Ready(application, first)) => {
                 self.worker.note_loaded();
                 if first {
@@ -319,7 +321,6 @@ impl Part<'_> {
         };
         let queued = self.accepted.taken_up;
         let task = Task {
-            interpreter: self.desk.interpreter,
             state,
             exchange: self.exchange,
             request: self.request,
@@ -328,7 +329,7 @@ impl Part<'_> {
             queue_time: self.watched.queue_time,
             thread: self.desk.thread,
             pid: self.worker.pid,
-            watched: self.watched,
+            progress: &self.watched.progress,
             attended: self.worker.reception.attended(),
             overdue: &|| self.worker.overdue(self.watched),
         };
@@ -352,7 +353,7 @@ impl Part<'_> {
         let Accepted {
             connection, len, ..
         } = self.accepted;
-        if !self.watched.begin() || (self.accepted.peeked && !connection.consume(*len)) {
+        if !self.watched.progress.begin() || (self.accepted.peeked && !connection.consume(*len)) {
             return Err(Served::Gone);
         }
         let age = clock::monotonic_us().saturating_sub(self.request.prologue.sent);
@@ -368,7 +369,7 @@ impl Part<'_> {
             process_log::say(report);
             return not_ours;
         }
-        application::log(gil, self.exchange, Level::Error, report);
+        log(gil, self.exchange, Level::Error, report);
         Served::Answered(Some(Last::Fail(status, None)))
     }
 

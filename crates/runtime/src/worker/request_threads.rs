@@ -2,8 +2,8 @@
 //!
 //! Runs in: request threads. They wait at the [`Reception`] of the process, and where all requests
 //! are for the main interpreter take Python's global lock before they take one up: see [`Roster`].
-//! A thread has its seat in the main interpreter for life; for each other interpreter it makes a
-//! twin, a thread with a seat there, passes the request on and waits. So there are as many threads
+//! A thread has its thread state in the main interpreter for life; for each other interpreter it makes a
+//! twin, a thread with a thread state there, passes the request on and waits. So there are as many threads
 //! at work as configured, and each sees the same `threading.local` as the one before it.
 //!
 //! [`Reception`]: super::accept::Reception
@@ -27,7 +27,7 @@ use super::interpreters::Sub;
 use super::request::{handle, Accepted, Desk, Handled, Memory};
 use super::{limit, Worker};
 use crate::process::{fork, process_log};
-use crate::python::interpreter::{Access, Seat};
+use crate::python::interpreter::{Access, ThreadState};
 
 /// What Python needs at most for its recursion limit, and threads have by default elsewhere.
 const STACK: usize = 8 << 20;
@@ -142,7 +142,7 @@ impl Server {
 
     fn serve(mut self) {
         let worker = Arc::clone(&self.worker);
-        let Some(mut seat) = Seat::new(worker.groups.main()) else {
+        let Some(mut thread_state) = ThreadState::new(worker.groups.main()) else {
             process_log::say(&format!("{NO_THREAD}: Python can't make a thread state"));
             return;
         };
@@ -151,8 +151,10 @@ impl Server {
             roster.stand_by();
             loop {
                 let served = match worker.reception.wait() {
-                    Ok(true) if worker.groups.are_several() => self.serve_one(&worker, &mut seat),
-                    Ok(true) => self.serve_some(&worker, &mut seat),
+                    Ok(true) if worker.groups.are_several() => {
+                        self.serve_one(&worker, &mut thread_state)
+                    }
+                    Ok(true) => self.serve_some(&worker, &mut thread_state),
                     Ok(false) => false,
                     Err(error) => {
                         has_failed(&error);
@@ -165,15 +167,15 @@ impl Server {
                 }
             }
         }
-        // The process leaves now. To give the seat back would mean waiting for the GIL, which a
+        // The process leaves now. To delete the thread state would mean waiting for the GIL, which a
         // request that hangs may hold.
-        std::mem::forget(seat);
+        std::mem::forget(thread_state);
     }
 
     /// Serves whoever is here, and takes Python's lock only when the request is known to need it.
     /// False where nobody was.
-    fn serve_one(&mut self, worker: &Worker, seat: &mut Seat) -> bool {
-        let mut access = Access::From(seat);
+    fn serve_one(&mut self, worker: &Worker, thread_state: &mut ThreadState) -> bool {
+        let mut access = Access::From(thread_state);
         let Some(visitor) = self.pick(&mut access) else {
             return false;
         };
@@ -184,14 +186,14 @@ impl Server {
 
     /// Serves whoever is here once the thread has Python's lock, and then others as long as it is to
     /// go on.
-    fn serve_some(&mut self, worker: &Worker, seat: &mut Seat) -> bool {
+    fn serve_some(&mut self, worker: &Worker, thread_state: &mut ThreadState) -> bool {
         let reception = &worker.reception;
         let (mut contending, wake) = reception.contend();
         if wake {
             worker.control.wake();
         }
         contending.come_to_the_front();
-        seat.enter(|gil| {
+        thread_state.attach(|gil| {
             drop(contending);
             let since = clock::monotonic_us();
             let mut access = Access::Held(gil);
@@ -403,7 +405,7 @@ impl Twin {
                     return;
                 }
             };
-            let Some(mut seat) = Seat::new(interpreter) else {
+            let Some(mut thread_state) = ThreadState::new(interpreter) else {
                 process_log::say(&format!("{NO_THREAD}: Python can't make a thread state"));
                 return;
             };
@@ -417,7 +419,7 @@ impl Twin {
             while let Ok((mut memory, accepted)) = inbox.recv() {
                 handle(
                     &own,
-                    &mut Access::From(&mut seat),
+                    &mut Access::From(&mut thread_state),
                     desk,
                     &mut memory,
                     &accepted,
@@ -431,7 +433,7 @@ impl Twin {
                 }
             }
             // The process leaves; see `Server::serve`.
-            std::mem::forget(seat);
+            std::mem::forget(thread_state);
         })?;
         Ok(Self { jobs, done })
     }

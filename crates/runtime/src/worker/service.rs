@@ -5,7 +5,6 @@
 //! as it always does, and the supervisor starts the process anew. SIGTERM raises SystemExit in them.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use os::poll::{poll_uninterrupted, Wanted};
@@ -16,9 +15,10 @@ use wire::control::{FromWorker, ToWorker, WorkerSetup};
 use super::control::Control;
 use super::interpreters::{Groups, Seating};
 use super::{limit, request, Unusable};
-use crate::process::process_log;
-use crate::python::interpreter::{describe, Interpreter, Seat};
-use crate::python::object::Gil;
+use crate::process::{process_log, termination};
+use crate::python::gil::Gil;
+use crate::python::interpreter::{describe, ThreadState};
+use crate::wsgi::state::Interpreter;
 
 /// Time to end in where the supervisor is gone.
 const ORPHAN_LIMIT: Duration = Duration::from_millis(800);
@@ -27,21 +27,12 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// Time to end in where `shutdown-timeout` is 0.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
-/// SIGTERM has reached Python. Locked while one is sent, so that none comes when the handler has run:
-/// Python takes it down when it ends, and the next would kill the process.
-static ENDING: Mutex<bool> = Mutex::new(false);
-
-/// Called by Python's handler of SIGTERM.
-pub fn note_ending() {
-    *ENDING.lock().unwrap_or_else(PoisonError::into_inner) = true;
-}
-
 /// Runs the scripts. Python is to end when this returns.
 ///
 /// # Errors
 /// A sentence, where the process can't come up.
 pub fn run(
-    seat: &mut Seat,
+    thread_state: &mut ThreadState,
     main: &'static Interpreter,
     control: Control,
     setup: &WorkerSetup,
@@ -50,12 +41,12 @@ pub fn run(
         control.send(&FromWorker::Unusable(why.as_str().into()));
         why
     };
-    let prepared = seat.enter(|gil| {
+    let prepared = thread_state.attach(|gil| {
         let Some(state) = main.state() else {
             return Err("the interpreter is not set up".to_owned());
         };
-        let prepare = state.parts.prepare_service.get(gil);
-        let done = prepare.call(gil, &[]).map(drop);
+        let prepare = state.python.prepare_service.bind(gil);
+        let done = prepare.call(&[]).map(drop);
         done.map_err(|raised| describe(gil, raised))
     });
     prepared.map_err(unusable)?;
@@ -80,8 +71,8 @@ pub fn run(
     let groups = Groups::new(main, setup.group.global_reachable);
     for (script, group) in &setup.group.preload {
         let ended = match groups.find(group) {
-            Seating::Main => seat.enter(|gil| serve(gil, main, setup, None, script)),
-            Seating::MainFrom(name) => seat.enter(|gil| {
+            Seating::Main => thread_state.attach(|gil| serve(gil, main, setup, None, script)),
+            Seating::MainFrom(name) => thread_state.attach(|gil| {
                 request::assign(gil, &groups, &name);
                 serve(gil, main, setup, None, script)
             }),
@@ -89,9 +80,10 @@ pub fn run(
             Seating::Sub(sub) => std::thread::scope(|scope| {
                 let served = scope.spawn(|| {
                     let interpreter = sub.interpreter(main, setup)?;
-                    let mut seat =
-                        Seat::new(interpreter).ok_or("Python can't make a thread state")?;
-                    seat.enter(|gil| serve(gil, interpreter, setup, Some(&sub.name), script))
+                    let mut thread_state =
+                        ThreadState::new(interpreter).ok_or("Python can't make a thread state")?;
+                    thread_state
+                        .attach(|gil| serve(gil, interpreter, setup, Some(&sub.name), script))
                 });
                 served
                     .join()
@@ -119,8 +111,8 @@ fn serve(
     let state = interpreter.state().ok_or("the interpreter is not set up")?;
     let place = super::place(setup, sub);
     let ended = gil.path(script).and_then(|path| {
-        let serve = state.parts.serve.get(gil);
-        serve.call(gil, &[&path, &gil.text(&place)?])?.is_true(gil)
+        let serve = state.python.serve.bind(gil);
+        serve.call(&[&path, &gil.text(&place)?])?.is_true()
     });
     ended.map_err(|raised| describe(gil, raised))
 }
@@ -148,11 +140,11 @@ fn attend(control: &Control, main: Thread, shutdown: Duration) {
             process::exit_now(0);
         }
         // Again and again, since one may come just before a system call begins.
-        let ending = ENDING.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*ending {
+        let reached = termination::reached();
+        if !*reached {
             main.terminate();
         }
-        drop(ending);
+        drop(reached);
         let mut wanted = [Wanted::readable(control.as_fd())];
         let _ = poll_uninterrupted(&mut wanted, Some(left.min(AGAIN)));
         let sooner = match control.receive() {

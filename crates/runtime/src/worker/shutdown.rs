@@ -13,11 +13,12 @@ use wire::log_id::LEFT_UNFINISHED;
 use super::control::Leave;
 use super::Worker;
 use crate::process::process_log;
-use crate::python::interpreter::{describe, Interpreter, Seat};
-use crate::python::object::{Gil, Raised};
+use crate::python::gil::{Gil, Raised};
+use crate::python::interpreter::{describe, ThreadState};
+use crate::wsgi::state::Interpreter;
 
 /// Runs hooks, waits for requests that still run, and ends the process.
-pub fn run(worker: &Worker, seat: &mut Seat, leave: Leave) -> ! {
+pub fn run(worker: &Worker, thread_state: &mut ThreadState, leave: Leave) -> ! {
     worker.draining.store(true, Ordering::SeqCst);
     worker.reception.close();
     if leave.limit.is_zero() {
@@ -42,10 +43,10 @@ pub fn run(worker: &Worker, seat: &mut Seat, leave: Leave) -> ! {
     }
     let atexit = worker.setup.group.python.destroy_interpreter;
     for interpreter in worker.groups.subs() {
-        // A thread of its own, since this one has a seat in the main interpreter.
+        // A thread of its own, since this one has a thread state of the main interpreter.
         let ran = std::thread::Builder::new().spawn(move || {
-            if let Some(mut seat) = Seat::new(interpreter) {
-                seat.enter(|gil| hooks(gil, interpreter, leave.reason, atexit));
+            if let Some(mut thread_state) = ThreadState::new(interpreter) {
+                thread_state.attach(|gil| hooks(gil, interpreter, leave.reason, atexit));
             }
         });
         if let Ok(thread) = ran {
@@ -53,7 +54,7 @@ pub fn run(worker: &Worker, seat: &mut Seat, leave: Leave) -> ! {
             let _ = thread.join();
         }
     }
-    seat.enter(|gil| hooks(gil, worker.groups.main(), leave.reason, atexit));
+    thread_state.attach(|gil| hooks(gil, worker.groups.main(), leave.reason, atexit));
     while leave.wait && worker.running.load(Ordering::SeqCst) > 0 && clock::monotonic() < end {
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -70,11 +71,11 @@ fn hooks(gil: Gil<'_>, interpreter: &Interpreter, reason: &str, atexit: bool) {
         }
     };
     report(gil.text(reason).and_then(|reason| {
-        let stopping = state.parts.stopping.get(gil);
-        stopping.call(gil, &[&reason]).map(drop)
+        let stopping = state.python.stopping.bind(gil);
+        stopping.call(&[&reason]).map(drop)
     }));
     if atexit {
-        let run = state.parts.run_exit_functions.get(gil);
-        report(run.call(gil, &[]).map(drop));
+        let run = state.python.run_exit_functions.bind(gil);
+        report(run.call(&[]).map(drop));
     }
 }

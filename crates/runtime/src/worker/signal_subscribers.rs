@@ -1,7 +1,7 @@
 //! Signals that are the application's: SIGHUP and SIGUSR2, told to whoever subscribed.
 //!
 //! Runs in: a thread made for the first of them, because callbacks are application code, for which
-//! the main thread does not wait. It has a seat in one interpreter after the other.
+//! the main thread does not wait. It attaches to one interpreter after the other.
 
 use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use os::signal;
 
 use super::Worker;
 use crate::process::process_log;
-use crate::python::interpreter::{describe, Interpreter, Seat};
+use crate::python::interpreter::{describe, ThreadState};
+use crate::wsgi::state::Interpreter;
 
 /// Most signals that wait to be told; further ones are dropped.
 const MOST: usize = 64;
@@ -47,13 +48,15 @@ fn attend(worker: &Worker, numbers: &Receiver<i32>) {
 }
 
 fn publish(interpreter: &'static Interpreter, number: i32) {
-    let (Some(state), Some(mut seat)) = (interpreter.state(), Seat::new(interpreter)) else {
+    let (Some(state), Some(mut thread_state)) =
+        (interpreter.state(), ThreadState::new(interpreter))
+    else {
         return;
     };
-    seat.enter(|gil| {
+    thread_state.attach(|gil| {
         let told = gil.text(signal::name(number)).and_then(|name| {
-            let signalled = state.parts.signalled.get(gil);
-            signalled.call(gil, &[&name, &gil.int(number.into())?])
+            let signalled = state.python.signalled.bind(gil);
+            signalled.call(&[&name, &gil.int(number.into())?])
         });
         if let Err(raised) = told {
             process_log::say(&describe(gil, raised));

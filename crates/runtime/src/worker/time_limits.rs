@@ -27,8 +27,8 @@ use super::Worker;
 use crate::exchange::frame_writer::Stream;
 use crate::exchange::Abandoned;
 use crate::process::process_log;
-use crate::python::interpreter::Seat;
-use crate::wsgi::application;
+use crate::python::interpreter::ThreadState;
+use crate::wsgi::send::log;
 
 /// A deadlock is looked at twice, so that a process that was stopped and continued is not taken for
 /// one.
@@ -91,9 +91,9 @@ impl<'a> Watch<'a> {
         if let Some(limit) = self.request {
             moments.push(now + limit);
             for watched in self.worker.posts.busy() {
-                match (watched.called(), watched.is_given_up()) {
+                match (watched.progress.called(), watched.progress.is_given_up()) {
                     (_, true) | (None, false) => {}
-                    (Some(called), false) => moments.push(match watched.interrupted() {
+                    (Some(called), false) => moments.push(match watched.progress.interrupted() {
                         Some(at) => at + self.interrupt.unwrap_or(0),
                         None => called + limit,
                     }),
@@ -122,7 +122,7 @@ impl<'a> Watch<'a> {
         for (watched, looked) in &self.loads {
             let since = watched
                 .upgrade()
-                .and_then(|watched| watched.loading_since());
+                .and_then(|watched| watched.progress.loading_since());
             if let (Some(since), Some(next)) = (since, looked.next()) {
                 moments.push(since + next);
             }
@@ -139,7 +139,9 @@ impl<'a> Watch<'a> {
     /// Threads that are not waited for when the process leaves.
     pub fn given_up(&self) -> usize {
         let busy = self.worker.posts.busy();
-        busy.iter().filter(|watched| watched.is_given_up()).count()
+        busy.iter()
+            .filter(|watched| watched.progress.is_given_up())
+            .count()
     }
 
     /// Does what is due. True where nothing can run in this process any more.
@@ -162,10 +164,10 @@ impl<'a> Watch<'a> {
         }
         let held_up = self.given_up() > 0;
         for watched in self.worker.posts.busy() {
-            if watched.is_given_up() {
+            if watched.progress.is_given_up() {
                 continue;
             }
-            let Some(called) = watched.called() else {
+            let Some(called) = watched.progress.called() else {
                 if held_up && now >= watched.since + HELD_UP {
                     self.hand_back(&watched);
                 }
@@ -174,7 +176,7 @@ impl<'a> Watch<'a> {
             let Some(limit) = self.request.filter(|limit| now >= called + limit) else {
                 continue;
             };
-            match (self.interrupt, watched.interrupted()) {
+            match (self.interrupt, watched.progress.interrupted()) {
                 (Some(_), None) => self.interrupt(&watched, now, limit),
                 (Some(more), Some(at)) if now < at + more => {}
                 _ => self.give_up(&watched, now, limit),
@@ -184,36 +186,36 @@ impl<'a> Watch<'a> {
 
     /// Has `RequestTimeout` raised, by a thread that may wait for the global lock.
     fn interrupt(&self, watched: &Arc<Watched>, now: u64, limit: u64) {
-        watched.note_interruption(now);
+        watched.progress.note_interruption(now);
         let watched = Arc::clone(watched);
         let place = self.worker.place(None);
         let spawned = std::thread::Builder::new()
             .name("wsgi-interrupt".to_owned())
             .spawn(move || {
-                let Some(mut seat) = Seat::new(watched.interpreter) else {
+                let Some(mut thread_state) = ThreadState::new(watched.interpreter) else {
                     return;
                 };
-                seat.enter(|gil| {
+                thread_state.attach(|gil| {
                     let Some(state) = watched.interpreter.state() else {
                         return;
                     };
-                    let stack = watched.ident().object(gil).and_then(|ident| {
-                        let show = state.parts.stack.get(gil);
-                        show.call(gil, &[&ident])?.to_text(gil)
+                    let stack = watched.progress.ident().object(gil).and_then(|ident| {
+                        let show = state.python.stack.bind(gil);
+                        show.call(&[&ident])?.to_text()
                     });
                     let stack = stack.unwrap_or_else(|raised| {
                         gil.clear(raised);
                         String::new()
                     });
-                    let class = state.parts.request_timeout.get(gil);
-                    if watched.interrupt(gil, class) {
+                    let class = state.python.request_timeout.bind(gil);
+                    if watched.progress.interrupt(gil, class) {
                         let text = format!(
                             "{REQUEST_INTERRUPTED}: {} has taken longer than request-timeout={}: \
                              RequestTimeout is raised in its thread, {place}, which is at\n{stack}",
                             watched.line,
                             limit / 1_000_000
                         );
-                        application::log(gil, &watched.exchange, Level::Info, &text);
+                        log(gil, &watched.exchange, Level::Info, &text);
                     }
                 });
             });
@@ -228,7 +230,7 @@ impl<'a> Watch<'a> {
             Some(more) => (" and interrupt-timeout=", (more / 1_000_000).to_string()),
             None => ("", String::new()),
         };
-        let called = watched.called().unwrap_or(now);
+        let called = watched.progress.called().unwrap_or(now);
         let sentence = format!(
             "{REQUEST_TIMED_OUT}: {} has taken longer than request-timeout={}{interrupted}{more}: {} \
              in the queue, {} in the application {}{}. {}. The process is replaced",
@@ -240,7 +242,7 @@ impl<'a> Watch<'a> {
             stack.place(),
             self.worker.circumstances(),
         );
-        watched.give_up();
+        watched.progress.give_up();
         self.worker
             .ask_because(Leaving::TimeLimit, "request_timeout");
         self.answer(Arc::clone(watched), sentence, &stack.text);
@@ -274,8 +276,8 @@ impl<'a> Watch<'a> {
 
     /// Lets another worker have a request that has not begun.
     fn hand_back(&self, watched: &Watched) {
-        if watched.hand_back() {
-            watched.give_up();
+        if watched.progress.hand_back() {
+            watched.progress.give_up();
             let mut frame = Vec::new();
             Retry::Draining.append(&mut frame);
             watched.connection.hurry();
@@ -322,11 +324,11 @@ impl<'a> Watch<'a> {
             .ask_because(Leaving::TimeLimit, "deadlock_timeout");
         for watched in busy {
             self.hand_back(&watched);
-            if watched.is_given_up() {
+            if watched.progress.is_given_up() {
                 continue;
             }
             let stack = self.show(watched.thread, Scope::Own);
-            let called = watched.called().unwrap_or(now);
+            let called = watched.progress.called().unwrap_or(now);
             let sentence = format!(
                 "{DEADLOCKED}: {} was ended: Python's global lock was held for longer than \
                  deadlock-timeout={limit}: {} in the queue, {} in the application {}{}",
@@ -336,7 +338,7 @@ impl<'a> Watch<'a> {
                 watched.script,
                 stack.place(),
             );
-            watched.give_up();
+            watched.progress.give_up();
             self.answer(watched, sentence, "");
         }
     }
@@ -352,16 +354,16 @@ impl<'a> Watch<'a> {
         self.worker
             .ask_because(Leaving::TimeLimit, "startup_timeout");
         for watched in self.worker.posts.busy() {
-            if !watched.is_waiting() {
+            if !watched.progress.is_waiting() {
                 continue;
             }
             let stack = self.show(watched.thread, Scope::Own);
             // One of them loads, the others wait for it and are in no Python code.
-            if stack.is_empty() || !watched.hand_back() {
+            if stack.is_empty() || !watched.progress.hand_back() {
                 self.hand_back(&watched);
                 continue;
             }
-            watched.give_up();
+            watched.progress.give_up();
             let sentence = format!(
                 "{LOAD_TIMED_OUT}: {} is still being loaded after {} (startup-timeout={}) for {}{}. \
                  {}. The process is replaced",
@@ -388,7 +390,7 @@ impl<'a> Watch<'a> {
     fn look_at_slow_loads(&mut self, now: u64) {
         let before = std::mem::take(&mut self.loads);
         for watched in self.worker.posts.busy() {
-            let Some(since) = watched.loading_since() else {
+            let Some(since) = watched.progress.loading_since() else {
                 continue;
             };
             let same = |other: &Weak<Watched>| ptr::eq(other.as_ptr(), Arc::as_ptr(&watched));
@@ -458,7 +460,7 @@ impl Worker {
             watched.line,
             self.setup.group.timeouts.request / 1000,
             seconds(watched.queue_time),
-            seconds(now.saturating_sub(watched.called().unwrap_or(now))),
+            seconds(now.saturating_sub(watched.progress.called().unwrap_or(now))),
             watched.script,
             self.circumstances(),
         )

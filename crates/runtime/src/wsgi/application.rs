@@ -4,30 +4,31 @@
 //! before the end, and at the end by the caller, who then sends what is left: a small answer costs
 //! one message and no second wait for the GIL.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{fence, AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
+use os::descriptor;
 use wire::log_id::LENGTH_NOT_REACHED;
 use wire::request::Request;
 use wire::response::{End, File, Level};
 
+use super::current::Serving;
 use super::environ::{self, Additions};
 use super::errors::Errors;
 use super::events::{self, Finished, Subject};
 use super::input::Input;
-pub use super::native::with_output;
-use super::native::{send_collected, send_data, Serving};
-use super::start_response::{self, Call};
+use super::progress::Progress;
+use super::send::{log, send_collected, send_data, with_output};
+use super::start_response::{early_hints_of, start_response_of, Call};
 use super::state::State;
 use crate::exchange::response::{Last, Output, Refusal, COPY_LIMIT};
 use crate::exchange::{Delivery, Exchange};
 use crate::process::process_log;
-use crate::process::scoreboard;
-use crate::python::interpreter::{describe, Interpreter};
-use crate::python::object::{Exception, Gil, Object, Raised};
-use crate::worker::running_requests::Watched;
+use crate::python::class::Instance;
+use crate::python::gil::{Exception, Gil, Raised};
+use crate::python::interpreter::describe;
+use crate::python::object::Object;
 
 /// Bytes of a list's items that are put together before they are sent.
 const GATHER: usize = 64 * 1024;
@@ -36,7 +37,6 @@ const DELIVERY: Duration = Duration::from_secs(5);
 
 /// What a call is made of.
 pub struct Task<'a> {
-    pub interpreter: &'static Interpreter,
     pub state: &'static State,
     pub exchange: &'a Arc<Exchange>,
     pub request: &'a Request<'a>,
@@ -48,7 +48,7 @@ pub struct Task<'a> {
     /// From 1.
     pub thread: u32,
     pub pid: u32,
-    pub watched: &'a Watched,
+    pub progress: &'a Progress,
     /// Every few milliseconds the main thread sends what is held back of answers.
     pub attended: &'a AtomicBool,
     /// Says that `RequestTimeout` has ended the request.
@@ -56,11 +56,11 @@ pub struct Task<'a> {
 }
 
 /// How the answer stands after the call.
-enum Ending {
+enum Ending<'g> {
     Complete,
     /// Nobody listens any more.
     Gone,
-    Failed(Object),
+    Failed(Object<'g>),
 }
 
 /// How the answer is to be concluded.
@@ -72,13 +72,13 @@ enum Verdict {
 }
 
 /// What the application is called with.
-pub struct Prepared {
-    environ: Object,
+pub struct Prepared<'g> {
+    environ: Object<'g>,
     /// The list in `mod_wsgi.posthooks`.
-    hooks: Object,
-    data: Object,
-    call: Object,
-    request_id: Option<Object>,
+    hooks: Object<'g>,
+    data: Object<'g>,
+    call: Instance<'g, Call>,
+    request_id: Option<Object<'g>>,
     application_start: u64,
 }
 
@@ -86,14 +86,15 @@ pub struct Prepared {
 ///
 /// # Errors
 /// For want of memory.
-pub fn prepare(gil: Gil<'_>, task: &Task<'_>) -> Result<Prepared, Raised> {
+pub fn prepare<'g>(gil: Gil<'g>, task: &Task<'_>) -> Result<Prepared<'g>, Raised> {
     let state = task.state;
     let exchange = || Arc::clone(task.exchange);
     let call = state.call.instance(
         gil,
         Call {
             exchange: exchange(),
-            interpreter: task.interpreter,
+            python: &state.python,
+            dropped_field_logged: &state.dropped_field_logged,
         },
     )?;
     let input = Input {
@@ -109,9 +110,9 @@ pub fn prepare(gil: Gil<'_>, task: &Task<'_>) -> Result<Prepared, Raised> {
         state,
         task.request,
         &Additions {
-            input: &state.input.instance(gil, input)?,
-            errors: &state.errors.instance(gil, errors)?,
-            early_hints: &start_response::early_hints_of(gil, &call)?,
+            input: state.input.instance(gil, input)?.as_object(),
+            errors: state.errors.instance(gil, errors)?.as_object(),
+            early_hints: &early_hints_of(&call)?,
             hooks: &hooks,
             daemon_start: task.daemon_start,
             application_start,
@@ -130,7 +131,12 @@ pub fn prepare(gil: Gil<'_>, task: &Task<'_>) -> Result<Prepared, Raised> {
 
 /// Calls the application and takes its response. Returns the last word, which is to be sent; `None`
 /// where it has been, because something was to run afterwards.
-pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -> Option<Last> {
+pub fn run<'g>(
+    gil: Gil<'g>,
+    task: &Task<'_>,
+    application: Object<'g>,
+    prepared: Prepared<'g>,
+) -> Option<Last> {
     let (state, exchange) = (task.state, task.exchange);
     let Prepared {
         environ,
@@ -139,13 +145,11 @@ pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -
         call,
         request_id,
         application_start,
-    } = made;
-    // SAFETY: `data` and `request_id` are dropped last of all, and also when unwinding after
-    // `serving`, which is declared after them.
-    let serving = unsafe { Serving::begin(exchange, &data, request_id.as_ref()) };
-    let active = state.parts.active_requests.get(gil);
+    } = prepared;
+    let serving = Serving::begin(gil, exchange, &data, request_id.as_ref());
+    let active = state.python.active_requests.bind(gil);
     if let Some(id) = &request_id {
-        if let Err(raised) = active.dict_set(gil, id, &data) {
+        if let Err(raised) = active.dict_set(id, &data) {
             gil.clear(raised);
         }
     }
@@ -156,7 +160,7 @@ pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -
     };
     let began = os::clock::monotonic_us();
     let ending = respond(gil, task, &subject, application, &call);
-    task.watched.returned(gil);
+    task.progress.returned(gil);
     let application_time = os::clock::monotonic_us().saturating_sub(began);
     let verdict = conclude(gil, task, &subject, ending);
     let facts = || {
@@ -185,11 +189,11 @@ pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -
             application_time,
         }
     };
-    if let Err(raised) = events::finished(gil, state, &subject, facts) {
+    if let Err(raised) = events::finished(gil, &state.python, &subject, facts) {
         process_log::say(&describe(gil, raised));
     }
     if let Some(id) = &request_id {
-        active.dict_remove(gil, id);
+        active.dict_remove(id);
     }
     let awaited = hooks.sequence_len() > 0;
     let environ = awaited.then_some(environ);
@@ -223,7 +227,13 @@ pub fn run(gil: Gil<'_>, task: &Task<'_>, application: Object, made: Prepared) -
 
 /// Sends the last word, waits until the response is out, and runs what the application wants to be
 /// run after it.
-fn run_post_hooks(gil: Gil<'_>, task: &Task<'_>, environ: &Object, hooks: &Object, last: Last) {
+fn run_post_hooks<'g>(
+    gil: Gil<'g>,
+    task: &Task<'_>,
+    environ: &Object<'g>,
+    hooks: &Object<'g>,
+    last: Last,
+) {
     let exchange = task.exchange;
     let delivery = gil.released(|| exchange.finish_and_wait(last, DELIVERY));
     let (aborted, bytes) = match delivery {
@@ -235,8 +245,8 @@ fn run_post_hooks(gil: Gil<'_>, task: &Task<'_>, environ: &Object, hooks: &Objec
     let done = bytes
         .map_or_else(|| Ok(gil.none()), |bytes| gil.int(bytes as i64))
         .and_then(|bytes| {
-            let run = task.state.parts.run_post_hooks.get(gil);
-            run.call(gil, &[environ, hooks, &aborted, &bytes])
+            let run = task.state.python.run_post_hooks.bind(gil);
+            run.call(&[environ, hooks, &aborted, &bytes])
         });
     if let Err(raised) = done {
         process_log::say(&describe(gil, raised));
@@ -244,18 +254,19 @@ fn run_post_hooks(gil: Gil<'_>, task: &Task<'_>, environ: &Object, hooks: &Objec
 }
 
 /// Calls the application, sends its body and closes it.
-fn respond(
-    gil: Gil<'_>,
+fn respond<'g>(
+    gil: Gil<'g>,
     task: &Task<'_>,
-    subject: &Subject<'_>,
-    application: Object,
-    call: &Object,
-) -> Ending {
+    subject: &Subject<'_, 'g>,
+    application: Object<'g>,
+    call: &Instance<'g, Call>,
+) -> Ending<'g> {
     let failed = |raised| Ending::Failed(gil.take_exception(raised));
-    let started = events::started(gil, task.state, subject, application).and_then(|application| {
-        let start_response = start_response::start_response_of(gil, call)?;
-        application.call(gil, &[subject.environ, &start_response])
-    });
+    let started =
+        events::started(gil, &task.state.python, subject, application).and_then(|application| {
+            let start_response = start_response_of(call)?;
+            application.call(&[subject.environ, &start_response])
+        });
     let result = match started {
         Ok(result) => result,
         Err(raised) => return failed(raised),
@@ -274,7 +285,12 @@ fn respond(
 }
 
 /// Reports a failure and settles how the answer ends: `Some(broken)` where an end is to be sent.
-fn conclude(gil: Gil<'_>, task: &Task<'_>, subject: &Subject<'_>, ending: Ending) -> Verdict {
+fn conclude<'g>(
+    gil: Gil<'g>,
+    task: &Task<'_>,
+    subject: &Subject<'_, 'g>,
+    ending: Ending<'g>,
+) -> Verdict {
     let exchange = task.exchange;
     let error = match ending {
         Ending::Gone => return Verdict::Broken,
@@ -293,12 +309,12 @@ fn conclude(gil: Gil<'_>, task: &Task<'_>, subject: &Subject<'_>, ending: Ending
         Ending::Failed(error) => error,
     };
     let (gone, sent) = with_output(gil, exchange, |output| (output.gone(), output.head_sent()));
-    let timeout = error.is_instance(gil, task.state.parts.request_timeout.get(gil));
+    let timeout = error.is_instance(task.state.python.request_timeout.bind(gil));
     // That the client left is no fault of the application's, which only passes on what it got.
     // One that was given up fails because of that, which has been told.
-    let told = task.watched.is_given_up() || gone && is_os_error(gil, &error);
+    let told = task.progress.is_given_up() || gone && is_os_error(gil, &error);
     if timeout && !told {
-        events::raised(gil, task.state, subject, &error);
+        events::raised(gil, &task.state.python, subject, &error);
         report_overdue(gil, task, &error);
     } else if !told {
         report(gil, task, subject, &error);
@@ -310,7 +326,7 @@ fn conclude(gil: Gil<'_>, task: &Task<'_>, subject: &Subject<'_>, ending: Ending
     }
 }
 
-fn is_os_error(gil: Gil<'_>, error: &Object) -> bool {
+fn is_os_error(gil: Gil<'_>, error: &Object<'_>) -> bool {
     // Setting it is the stable ABI's way to ask which class an exception is of.
     let raised = gil.raise_object(error);
     let is = Exception::Os.is_set(gil, &raised);
@@ -319,11 +335,11 @@ fn is_os_error(gil: Gil<'_>, error: &Object) -> bool {
 }
 
 /// Puts the end of a request that took too long into its log, and where that was.
-fn report_overdue(gil: Gil<'_>, task: &Task<'_>, error: &Object) {
+fn report_overdue<'g>(gil: Gil<'g>, task: &Task<'_>, error: &Object<'g>) {
     let sentence = gil.released(|| (task.overdue)());
     let text = gil.text(&sentence).and_then(|sentence| {
-        let overdue = task.state.parts.overdue.get(gil);
-        overdue.call(gil, &[error, &sentence])?.to_text(gil)
+        let overdue = task.state.python.overdue.bind(gil);
+        overdue.call(&[error, &sentence])?.to_text()
     });
     let text = text.unwrap_or_else(|raised| {
         gil.clear(raised);
@@ -333,53 +349,28 @@ fn report_overdue(gil: Gil<'_>, task: &Task<'_>, error: &Object) {
 }
 
 /// Puts an exception and its traceback into the request's log, and tells subscribers.
-fn report(gil: Gil<'_>, task: &Task<'_>, subject: &Subject<'_>, error: &Object) {
-    events::raised(gil, task.state, subject, error);
+fn report<'g>(gil: Gil<'g>, task: &Task<'_>, subject: &Subject<'_, 'g>, error: &Object<'g>) {
+    events::raised(gil, &task.state.python, subject, error);
     let text = gil
         .path(task.request.prologue.script)
         .and_then(|path| {
             let place = gil.text(task.place)?;
-            let call = task.state.parts.report.get(gil);
-            call.call(gil, &[error, &path, &place])?.to_text(gil)
+            let call = task.state.python.report.bind(gil);
+            call.call(&[error, &path, &place])?.to_text()
         })
         .unwrap_or_else(|raised| {
             let second = describe(gil, raised);
-            format!(
-                "{}, which can't be reported: {second}",
-                error.type_name(gil)
-            )
+            format!("{}, which can't be reported: {second}", error.type_name())
         });
     log(gil, task.exchange, Level::Error, &text);
 }
 
-/// A record in the request's log; in the process's where nobody would get it.
-pub fn log(gil: Gil<'_>, exchange: &Exchange, level: Level, text: &str) {
-    scoreboard::error(text);
-    let taken = with_output(gil, exchange, |output| {
-        // Longer ones go in pieces, none of which tears a character.
-        let mut rest = text;
-        while !rest.is_empty() {
-            let mut cut = rest.len().min(wire::response::MAX_LOG_TEXT);
-            while !rest.is_char_boundary(cut) {
-                cut -= 1;
-            }
-            let (piece, tail) = rest.split_at(cut);
-            output.log(level, piece.as_bytes())?;
-            rest = tail;
-        }
-        Ok::<_, Refusal>(())
-    });
-    if taken.is_err() {
-        gil.released(|| process_log::say(text));
-    }
-}
-
-fn close(gil: Gil<'_>, state: &State, result: &Object) -> Result<(), Raised> {
+fn close<'g>(gil: Gil<'g>, state: &State, result: &Object<'g>) -> Result<(), Raised> {
     if result.is_exact_list() || result.is_exact_tuple() {
         return Ok(());
     }
-    match result.attr(gil, state.names.close.get(gil)) {
-        Ok(close) => close.call(gil, &[]).map(drop),
+    match result.attr(state.names.close.bind(gil)) {
+        Ok(close) => close.call(&[]).map(drop),
         Err(raised) if Exception::Attribute.is_set(gil, &raised) => {
             gil.clear(raised);
             Ok(())
@@ -389,17 +380,17 @@ fn close(gil: Gil<'_>, state: &State, result: &Object) -> Result<(), Raised> {
 }
 
 /// Takes the response's body. Ends quietly when nobody listens any more.
-fn body(gil: Gil<'_>, task: &Task<'_>, result: &Object) -> Result<(), Raised> {
+fn body<'g>(gil: Gil<'g>, task: &Task<'_>, result: &Object<'g>) -> Result<(), Raised> {
     let exchange = task.exchange;
     if result.is_exact_list() || result.is_exact_tuple() {
         return gathered(gil, exchange, result);
     }
-    let wrapper = task.state.parts.file_wrapper.get(gil);
-    if result.is_instance(gil, wrapper) && handed_over(gil, task, result)? {
+    let wrapper = task.state.python.file_wrapper.bind(gil);
+    if result.is_instance(wrapper) && handed_over(gil, task, result)? {
         return Ok(());
     }
-    let iterator = result.iterator(gil)?;
-    while let Some(item) = iterator.next(gil)? {
+    let iterator = result.iterator()?;
+    while let Some(item) = iterator.next()? {
         let bytes = item_bytes(gil, &item)?;
         if !bytes.is_empty() && !deliver(gil, task, bytes)? {
             return Ok(());
@@ -429,12 +420,9 @@ fn deliver(gil: Gil<'_>, task: &Task<'_>, bytes: &[u8]) -> Result<bool, Raised> 
     }
 }
 
-fn item_bytes<'a>(gil: Gil<'_>, item: &'a Object) -> Result<&'a [u8], Raised> {
+fn item_bytes<'a>(gil: Gil<'_>, item: &'a Object<'_>) -> Result<&'a [u8], Raised> {
     item.as_bytes().ok_or_else(|| {
-        let text = format!(
-            "the application must yield bytes, not {}",
-            item.type_name(gil)
-        );
+        let text = format!("the application must yield bytes, not {}", item.type_name());
         gil.raise(Exception::Type, &text)
     })
 }
@@ -470,16 +458,16 @@ fn not_begun(gil: Gil<'_>, refusal: Refusal) -> Raised {
 }
 
 /// All items are there already: no more messages than their bytes need.
-fn gathered(gil: Gil<'_>, exchange: &Exchange, result: &Object) -> Result<(), Raised> {
+fn gathered(gil: Gil<'_>, exchange: &Exchange, result: &Object<'_>) -> Result<(), Raised> {
     // Looked at before anything is sent, so that a wrong one makes an error page.
     let mut index = 0;
-    while let Some(item) = result.item(gil, index) {
+    while let Some(item) = result.item(index) {
         item_bytes(gil, &item)?;
         index += 1;
     }
     let mut waiting = 0;
     let mut index = 0;
-    while let Some(item) = result.item(gil, index) {
+    while let Some(item) = result.item(index) {
         index += 1;
         let bytes = item_bytes(gil, &item)?;
         if bytes.is_empty() {
@@ -503,7 +491,7 @@ fn gathered(gil: Gil<'_>, exchange: &Exchange, result: &Object) -> Result<(), Ra
 }
 
 /// Hands a regular file over as a descriptor; false where it has to be read.
-fn handed_over(gil: Gil<'_>, task: &Task<'_>, wrapper: &Object) -> Result<bool, Raised> {
+fn handed_over<'g>(gil: Gil<'g>, task: &Task<'_>, wrapper: &Object<'g>) -> Result<bool, Raised> {
     let exchange = task.exchange;
     let (free, wanted) = with_output(gil, exchange, |output| {
         (output.has_head() && !output.head_sent(), output.wanted())
@@ -515,21 +503,23 @@ fn handed_over(gil: Gil<'_>, task: &Task<'_>, wrapper: &Object) -> Result<bool, 
         Some(length) => gil.int(length as i64)?,
         None => gil.none(),
     };
-    let stretch = task.state.parts.stretch.get(gil);
-    let found = stretch.call(gil, &[wrapper, &wanted])?;
+    let stretch = task.state.python.stretch.bind(gil);
+    let found = stretch.call(&[wrapper, &wanted])?;
     if found.is_none() {
         return Ok(false);
     }
-    let number = |index| match found.item(gil, index) {
-        Some(item) => item.to_int(gil),
+    let number = |index| match found.item(index) {
+        Some(item) => item.to_int(),
         None => Ok(0),
     };
-    let (descriptor, offset, len) = (number(0)?, number(1)?, number(2)?);
-    let declare = match found.item(gil, 3) {
-        Some(flag) => flag.is_true(gil)?,
+    let (number_of_file, offset, len) = (number(0)?, number(1)?, number(2)?);
+    let declare = match found.item(3) {
+        Some(flag) => flag.is_true()?,
         None => false,
     };
-    let Some(file) = duplicate(descriptor) else {
+    // Of our own: the application may close its file at any time.
+    let own = i32::try_from(number_of_file).map(descriptor::duplicate);
+    let Ok(Ok(file)) = own else {
         return Ok(false);
     };
     let part = File {
@@ -547,13 +537,4 @@ fn handed_over(gil: Gil<'_>, task: &Task<'_>, wrapper: &Object) -> Result<bool, 
     })
     .map_err(|refusal| not_begun(gil, refusal))?;
     Ok(true)
-}
-
-/// A descriptor of our own for the application's file, which it may close at any time.
-fn duplicate(number: i64) -> Option<OwnedFd> {
-    let number = i32::try_from(number).ok().filter(|&number| number >= 0)?;
-    // SAFETY: used for one dup only, with the GIL held; `fstat` found it open just now, and were it
-    // closed since, dup fails.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    borrowed.try_clone_to_owned().ok()
 }

@@ -7,19 +7,20 @@ use wire::keys;
 use wire::request::{Flags, Key, Request};
 
 use super::state::State;
-use crate::python::object::{Gil, Object, Raised};
+use crate::python::gil::{Gil, Raised};
+use crate::python::object::Object;
 
 /// Keys whose values are names of the file system and not text of the protocol.
 const PATHS: [u8; 2] = [keys::code("SCRIPT_FILENAME"), keys::code("DOCUMENT_ROOT")];
 const REQUEST_ID: u8 = keys::code("mod_wsgi.request_id");
 
 /// What the environ holds besides the request's entries.
-pub struct Additions<'a> {
-    pub input: &'a Object,
-    pub errors: &'a Object,
-    pub early_hints: &'a Object,
+pub struct Additions<'a, 'g> {
+    pub input: &'a Object<'g>,
+    pub errors: &'a Object<'g>,
+    pub early_hints: &'a Object<'g>,
     /// The list of post hooks.
-    pub hooks: &'a Object,
+    pub hooks: &'a Object<'g>,
     /// Microseconds since the epoch.
     pub daemon_start: u64,
     pub application_start: u64,
@@ -28,16 +29,16 @@ pub struct Additions<'a> {
 }
 
 /// An environ and the value of its `mod_wsgi.request_id`, if there is one.
-pub type Built = (Object, Option<Object>);
+pub type Built<'g> = (Object<'g>, Option<Object<'g>>);
 
 /// Builds the environ.
-pub fn build(
-    gil: Gil<'_>,
+pub fn build<'g>(
+    gil: Gil<'g>,
     state: &State,
     request: &Request<'_>,
-    more: &Additions<'_>,
-) -> Result<Built, Raised> {
-    let environ = state.template.get(gil).dict_copy(gil)?;
+    more: &Additions<'_, 'g>,
+) -> Result<Built<'g>, Raised> {
+    let environ = state.template.bind(gil).dict_copy()?;
     let mut request_id = None;
     for (key, value) in request.environ.iter() {
         match key {
@@ -48,26 +49,26 @@ pub fn build(
                     gil.latin1(value)?
                 };
                 // The decoder lets known codes through only.
-                if let Some(name) = state.known(gil, code) {
-                    environ.dict_set(gil, name, &value)?;
+                if let Some(name) = state.names.known(gil, code) {
+                    environ.dict_set(name, &value)?;
                 }
                 if code == REQUEST_ID {
                     request_id = Some(value);
                 }
             }
-            Key::Named(name) => environ.dict_set(gil, &gil.latin1(name)?, &gil.latin1(value)?)?,
+            Key::Named(name) => environ.dict_set(&gil.latin1(name)?, &gil.latin1(value)?)?,
         }
     }
     let names = &state.names;
-    environ.dict_set(gil, names.input.get(gil), more.input)?;
-    environ.dict_set(gil, names.errors.get(gil), more.errors)?;
-    environ.dict_set(gil, names.early_hints.get(gil), more.early_hints)?;
-    environ.dict_set(gil, names.posthooks.get(gil), more.hooks)?;
+    environ.dict_set(names.input.bind(gil), more.input)?;
+    environ.dict_set(names.errors.bind(gil), more.errors)?;
+    environ.dict_set(names.early_hints.bind(gil), more.early_hints)?;
+    environ.dict_set(names.posthooks.bind(gil), more.hooks)?;
     if request.prologue.flags.has(Flags::EVENTLET) {
-        environ.dict_set(gil, names.eventlet_posthooks.get(gil), more.hooks)?;
+        environ.dict_set(names.eventlet_posthooks.bind(gil), more.hooks)?;
     }
     let thread = gil.int(more.thread.into())?;
-    environ.dict_set(gil, names.thread_id.get(gil), &thread)?;
+    environ.dict_set(names.thread_id.bind(gil), &thread)?;
     for (name, time) in [
         (&names.request_start, request.prologue.request_start),
         (&names.queue_start, request.prologue.queue_start),
@@ -75,7 +76,7 @@ pub fn build(
         (&names.application_start, more.application_start),
     ] {
         let seconds = gil.float(time as f64 / 1e6)?;
-        environ.dict_set(gil, name.get(gil), &seconds)?;
+        environ.dict_set(name.bind(gil), &seconds)?;
     }
     Ok((environ, request_id))
 }

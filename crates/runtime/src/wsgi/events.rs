@@ -2,61 +2,67 @@
 //!
 //! Runs in: request threads. Costs one look at a list's length where nobody did.
 
-use super::native;
-use super::state::State;
+use super::current;
+use super::python_functions::PythonFunctions;
+use crate::python::gil::{Gil, PyResult, Raised};
 use crate::python::gil_wait;
-use crate::python::object::{Gil, Object, Raised};
+use crate::python::object::Object;
 
-fn wanted(gil: Gil<'_>, state: &State) -> bool {
-    state.parts.event_callbacks.get(gil).sequence_len() > 0
+fn wanted(gil: Gil<'_>, python: &PythonFunctions) -> bool {
+    python.event_callbacks.bind(gil).sequence_len() > 0
 }
 
 /// The request an event belongs to.
-pub struct Subject<'a> {
-    pub environ: &'a Object,
-    pub data: &'a Object,
+pub struct Subject<'a, 'g> {
+    pub environ: &'a Object<'g>,
+    pub data: &'a Object<'g>,
     pub thread: u32,
 }
 
 /// Returns the application to call, which a subscriber may have replaced.
-pub fn started(
-    gil: Gil<'_>,
-    state: &State,
-    subject: &Subject<'_>,
-    application: Object,
-) -> Result<Object, Raised> {
-    if !wanted(gil, state) {
+pub fn started<'g>(
+    gil: Gil<'g>,
+    python: &PythonFunctions,
+    subject: &Subject<'_, 'g>,
+    application: Object<'g>,
+) -> PyResult<'g> {
+    if !wanted(gil, python) {
         return Ok(application);
     }
     gil_wait::want();
     let thread = gil.int(subject.thread.into())?;
     let arguments = [subject.environ, &application, subject.data, &thread];
-    state.parts.started.get(gil).call(gil, &arguments)
+    python.started.bind(gil).call(&arguments)
 }
 
-pub fn response(
-    gil: Gil<'_>,
-    state: &State,
-    status: &Object,
-    headers: &Object,
-    exc_info: Option<&Object>,
+pub fn response<'g>(
+    gil: Gil<'g>,
+    python: &PythonFunctions,
+    status: &Object<'g>,
+    headers: &Object<'g>,
+    exc_info: Option<&Object<'g>>,
 ) -> Result<(), Raised> {
-    if !wanted(gil, state) {
+    if !wanted(gil, python) {
         return Ok(());
     }
     let none = gil.none();
-    let data = native::current_data(gil).unwrap_or_else(|| gil.none());
-    let id = native::current_id(gil);
+    let data = current::request_data(gil).unwrap_or_else(|| gil.none());
+    let id = current::request_id(gil);
     let arguments = [&id, &data, status, headers, exc_info.unwrap_or(&none)];
-    state.parts.response.get(gil).call(gil, &arguments)?;
+    python.response.bind(gil).call(&arguments)?;
     Ok(())
 }
 
 /// The application raised.
-pub fn raised(gil: Gil<'_>, state: &State, subject: &Subject<'_>, error: &Object) {
-    if wanted(gil, state) {
-        let call = state.parts.raised.get(gil);
-        if let Err(raised) = call.call(gil, &[subject.environ, subject.data, error]) {
+pub fn raised<'g>(
+    gil: Gil<'g>,
+    python: &PythonFunctions,
+    subject: &Subject<'_, 'g>,
+    error: &Object<'g>,
+) {
+    if wanted(gil, python) {
+        let call = python.raised.bind(gil);
+        if let Err(raised) = call.call(&[subject.environ, subject.data, error]) {
             gil.clear(raised);
         }
     }
@@ -77,13 +83,13 @@ pub struct Finished {
 }
 
 /// Makes the event; `facts` is asked only where somebody subscribed.
-pub fn finished(
-    gil: Gil<'_>,
-    state: &State,
-    subject: &Subject<'_>,
+pub fn finished<'g>(
+    gil: Gil<'g>,
+    python: &PythonFunctions,
+    subject: &Subject<'_, 'g>,
     facts: impl FnOnce() -> Finished,
 ) -> Result<(), Raised> {
-    if !wanted(gil, state) {
+    if !wanted(gil, python) {
         return Ok(());
     }
     let facts = facts();
@@ -97,7 +103,7 @@ pub fn finished(
         ("output_writes", facts.output_writes),
         ("gil_wait_count", waits.count),
     ] {
-        dict.dict_set(gil, &gil.text(name)?, &gil.int(number as i64)?)?;
+        dict.dict_set(&gil.text(name)?, &gil.int(number as i64)?)?;
     }
     for (name, time) in [
         ("application_finish", facts.application_finish),
@@ -105,12 +111,12 @@ pub fn finished(
         ("input_time", facts.input_time),
         ("output_time", facts.output_time),
     ] {
-        dict.dict_set(gil, &gil.text(name)?, &gil.float(time as f64 / 1e6)?)?;
+        dict.dict_set(&gil.text(name)?, &gil.float(time as f64 / 1e6)?)?;
     }
     let waited = gil.float(waits.time.as_secs_f64())?;
-    dict.dict_set(gil, &gil.text("gil_wait_time")?, &waited)?;
+    dict.dict_set(&gil.text("gil_wait_time")?, &waited)?;
     let thread = gil.int(subject.thread.into())?;
     let arguments = [subject.environ, subject.data, &thread, &dict];
-    state.parts.finished.get(gil).call(gil, &arguments)?;
+    python.finished.bind(gil).call(&arguments)?;
     Ok(())
 }

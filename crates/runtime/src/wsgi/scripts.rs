@@ -12,9 +12,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use wire::log_id::NOT_LOADED_BEFORE;
 
-use super::state::State;
+use super::names::Names;
+use super::python_functions::PythonFunctions;
+use crate::python::gil::{Gil, Raised};
 use crate::python::interpreter::describe;
-use crate::python::object::{Gil, Object, Raised, Shared};
+use crate::python::object::{Object, Stored};
 
 /// What became of a script.
 enum Entry {
@@ -54,10 +56,10 @@ struct Failure {
 }
 
 struct Loaded {
-    namespace: Shared,
+    namespace: Stored,
     /// Device and inode. The time stands in the namespace.
     file: (i64, i64),
-    path: Shared,
+    path: Stored,
     /// When it was loaded, in microseconds of the monotonic clock.
     at: u64,
     /// A request has come for it.
@@ -82,9 +84,9 @@ pub struct Scripts {
 }
 
 /// Where a script stands with a request.
-pub enum Resolution {
+pub enum Resolution<'g> {
     /// This is what to call; whether this is the first request for the script.
-    Ready(Object, bool),
+    Ready(Object<'g>, bool),
     /// The file has changed since it was loaded, or since loading it failed.
     Stale,
     /// Loading it failed, now or earlier. A report for the log.
@@ -136,199 +138,206 @@ impl Scripts {
     }
 }
 
-/// Finds the callable, loading the script if need be.
-///
-/// # Errors
-/// An exception that is nobody's fault but ours or memory's.
-pub fn resolve(gil: Gil<'_>, state: &State, wanted: &Wanted<'_>) -> Result<Resolution, Raised> {
-    let scripts = &state.scripts;
-    loop {
-        let mut table = scripts.lock();
-        match table.entries.get(wanted.path) {
-            Some(Entry::Loaded(loaded)) => {
-                let loaded = Arc::clone(loaded);
-                drop(table);
-                return ready(gil, state, wanted, &loaded);
-            }
-            Some(Entry::Failed(failure)) => {
-                let Failure { version, status } = *failure;
-                drop(table);
-                if wanted.version.is_some_and(|now| now != version) {
-                    return Ok(Resolution::Stale);
+type Ran = Result<Loaded, (String, Failure)>;
+
+/// What finds and loads scripts in one interpreter.
+#[derive(Clone, Copy)]
+pub struct Loader<'a> {
+    pub scripts: &'a Scripts,
+    pub names: &'a Names,
+    pub python: &'a PythonFunctions,
+}
+
+impl Loader<'_> {
+    /// Finds the callable, loading the script if need be.
+    ///
+    /// # Errors
+    /// An exception that is nobody's fault but ours or memory's.
+    pub fn resolve<'g>(&self, gil: Gil<'g>, wanted: &Wanted<'_>) -> Result<Resolution<'g>, Raised> {
+        let scripts = self.scripts;
+        loop {
+            let mut table = scripts.lock();
+            match table.entries.get(wanted.path) {
+                Some(Entry::Loaded(loaded)) => {
+                    let loaded = Arc::clone(loaded);
+                    drop(table);
+                    return self.ready(gil, wanted, &loaded);
                 }
-                let report = format!(
-                    "{NOT_LOADED_BEFORE}: {} could not be loaded before: see the first report, {}",
-                    String::from_utf8_lossy(wanted.path),
-                    wanted.place
-                );
-                return Ok(Resolution::Failed {
-                    now: false,
-                    status,
-                    report,
-                });
-            }
-            None if table.loading.is_some() => {
-                // One that hangs is mended by changing it.
-                let changed = table.loading.as_ref().is_some_and(|(path, before)| {
-                    path == wanted.path
-                        && before.is_some()
-                        && wanted.version.is_some_and(|now| now != *before)
-                });
-                drop(table);
-                if changed {
-                    return Ok(Resolution::Stale);
-                }
-                gil.released(|| scripts.wait_for_other_load());
-            }
-            None => {
-                table.loading = Some((wanted.path.to_vec(), wanted.version.flatten()));
-                drop(table);
-                let _loading = Loading(scripts);
-                (wanted.loads)();
-                if let Err((report, status)) = load(gil, state, wanted, true) {
+                Some(Entry::Failed(failure)) => {
+                    let Failure { version, status } = *failure;
+                    drop(table);
+                    if wanted.version.is_some_and(|now| now != version) {
+                        return Ok(Resolution::Stale);
+                    }
+                    let report = format!(
+                        "{NOT_LOADED_BEFORE}: {} could not be loaded before: see the first report, {}",
+                        String::from_utf8_lossy(wanted.path),
+                        wanted.place
+                    );
                     return Ok(Resolution::Failed {
-                        now: true,
+                        now: false,
                         status,
                         report,
                     });
                 }
+                None if table.loading.is_some() => {
+                    // One that hangs is mended by changing it.
+                    let changed = table.loading.as_ref().is_some_and(|(path, before)| {
+                        path == wanted.path
+                            && before.is_some()
+                            && wanted.version.is_some_and(|now| now != *before)
+                    });
+                    drop(table);
+                    if changed {
+                        return Ok(Resolution::Stale);
+                    }
+                    gil.released(|| scripts.wait_for_other_load());
+                }
+                None => {
+                    table.loading = Some((wanted.path.to_vec(), wanted.version.flatten()));
+                    drop(table);
+                    let _loading = Loading(scripts);
+                    (wanted.loads)();
+                    if let Err((report, status)) = self.load(gil, wanted, true) {
+                        return Ok(Resolution::Failed {
+                            now: true,
+                            status,
+                            report,
+                        });
+                    }
+                }
             }
         }
     }
-}
 
-/// Loads a script before there is a request for it.
-///
-/// # Errors
-/// The report for the log.
-pub fn preload(gil: Gil<'_>, state: &State, path: &[u8], place: &str) -> Result<(), String> {
-    let wanted = Wanted {
-        path,
-        callable: b"",
-        version: None,
-        sent: 0,
-        loads: &|| {},
-        place,
-    };
-    if state.scripts.lock().entries.contains_key(path) {
-        return Ok(());
-    }
-    load(gil, state, &wanted, false).map_err(|(report, _)| report)
-}
-
-/// Runs the script and notes how that went.
-fn load(
-    gil: Gil<'_>,
-    state: &State,
-    wanted: &Wanted<'_>,
-    in_request: bool,
-) -> Result<(), (String, u16)> {
-    let unexplained = Failure {
-        version: None,
-        status: 500,
-    };
-    let outcome = run(gil, state, wanted, in_request)
-        .unwrap_or_else(|raised| Err((describe(gil, raised), unexplained)));
-    let (entry, result) = match outcome {
-        Ok(loaded) => (Entry::Loaded(Arc::new(loaded)), Ok(())),
-        Err((report, failure)) => (Entry::Failed(failure), Err((report, failure.status))),
-    };
-    let mut table = state.scripts.lock();
-    table.entries.insert(wanted.path.to_vec(), entry);
-    result
-}
-
-type Ran = Result<Loaded, (String, Failure)>;
-
-fn run(gil: Gil<'_>, state: &State, wanted: &Wanted<'_>, in_request: bool) -> Result<Ran, Raised> {
-    let path = gil.path(wanted.path)?;
-    let place = gil.text(wanted.place)?;
-    let in_request = gil.boolean(in_request);
-    let arguments = [&path, &place, &in_request];
-    let pair = state.parts.load.get(gil).call(gil, &arguments)?;
-    let first = pair.item(gil, 0).unwrap_or_else(|| gil.none());
-    let version = match pair.item(gil, 1) {
-        Some(facts) if facts.is_tuple() => {
-            let number = |index| {
-                facts
-                    .item(gil, index)
-                    .map_or(Ok(0), |item| item.to_int(gil))
-            };
-            Some(Version {
-                modified: number(0)?,
-                file: (number(1)?, number(2)?),
-            })
-        }
-        _ => None,
-    };
-    if first.is_text() {
-        let status = match pair.item(gil, 2) {
-            Some(status) => u16::try_from(status.to_int(gil)?).unwrap_or(500),
-            None => 500,
+    /// Loads a script before there is a request for it.
+    ///
+    /// # Errors
+    /// The report for the log.
+    pub fn preload(&self, gil: Gil<'_>, path: &[u8], place: &str) -> Result<(), String> {
+        let wanted = Wanted {
+            path,
+            callable: b"",
+            version: None,
+            sent: 0,
+            loads: &|| {},
+            place,
         };
-        return Ok(Err((first.to_text(gil)?, Failure { version, status })));
+        if self.scripts.lock().entries.contains_key(path) {
+            return Ok(());
+        }
+        self.load(gil, &wanted, false).map_err(|(report, _)| report)
     }
-    Ok(Ok(Loaded {
-        namespace: Shared::new(first),
-        file: version.map_or((0, 0), |version| version.file),
-        path: Shared::new(path),
-        at: os::clock::monotonic_us(),
-        asked_for: AtomicBool::new(false),
-    }))
-}
 
-/// The callable of a loaded script, unless the script has changed.
-fn ready(
-    gil: Gil<'_>,
-    state: &State,
-    wanted: &Wanted<'_>,
-    loaded: &Loaded,
-) -> Result<Resolution, Raised> {
-    let namespace = loaded.namespace.get(gil);
-    if let Some(now) = wanted.version {
-        // The script may set its `__mtime__` to 0 to have itself loaded anew.
-        let then = match namespace.dict_get(gil, state.names.mtime.get(gil))? {
-            Some(time) if time.is_int() => time.to_int(gil).map_or_else(
-                |raised| {
-                    gil.clear(raised);
-                    None
-                },
-                Some,
-            ),
+    /// Runs the script and notes how that went.
+    fn load(
+        &self,
+        gil: Gil<'_>,
+        wanted: &Wanted<'_>,
+        in_request: bool,
+    ) -> Result<(), (String, u16)> {
+        let unexplained = Failure {
+            version: None,
+            status: 500,
+        };
+        let outcome = self
+            .run(gil, wanted, in_request)
+            .unwrap_or_else(|raised| Err((describe(gil, raised), unexplained)));
+        let (entry, result) = match outcome {
+            Ok(loaded) => (Entry::Loaded(Arc::new(loaded)), Ok(())),
+            Err((report, failure)) => (Entry::Failed(failure), Err((report, failure.status))),
+        };
+        let mut table = self.scripts.lock();
+        table.entries.insert(wanted.path.to_vec(), entry);
+        result
+    }
+
+    fn run(&self, gil: Gil<'_>, wanted: &Wanted<'_>, in_request: bool) -> Result<Ran, Raised> {
+        let path = gil.path(wanted.path)?;
+        let place = gil.text(wanted.place)?;
+        let in_request = gil.boolean(in_request);
+        let arguments = [&path, &place, &in_request];
+        let pair = self.python.load.bind(gil).call(&arguments)?;
+        let first = pair.item(0).unwrap_or_else(|| gil.none());
+        let version = match pair.item(1) {
+            Some(facts) if facts.is_tuple() => {
+                let number = |index| facts.item(index).map_or(Ok(0), |item| item.to_int());
+                Some(Version {
+                    modified: number(0)?,
+                    file: (number(1)?, number(2)?),
+                })
+            }
             _ => None,
         };
-        let same = now.is_some_and(|now| then == Some(now.modified) && loaded.file == now.file);
-        if !same {
-            return Ok(Resolution::Stale);
+        if first.is_text() {
+            let status = match pair.item(2) {
+                Some(status) => u16::try_from(status.to_int()?).unwrap_or(500),
+                None => 500,
+            };
+            return Ok(Err((first.to_text()?, Failure { version, status })));
         }
-        let own = state.names.reload_required.get(gil);
-        // Not by the request it was loaded for: that could go on for ever.
-        if loaded.at < wanted.sent && namespace.dict_get(gil, own)?.is_some() {
-            let ask = state.parts.must_reload.get(gil);
-            let answer = ask.call(gil, &[namespace, loaded.path.get(gil)])?;
-            if answer.is_true(gil)? {
+        Ok(Ok(Loaded {
+            namespace: Stored::new(gil, first),
+            file: version.map_or((0, 0), |version| version.file),
+            path: Stored::new(gil, path),
+            at: os::clock::monotonic_us(),
+            asked_for: AtomicBool::new(false),
+        }))
+    }
+
+    /// The callable of a loaded script, unless the script has changed.
+    fn ready<'g>(
+        &self,
+        gil: Gil<'g>,
+        wanted: &Wanted<'_>,
+        loaded: &Loaded,
+    ) -> Result<Resolution<'g>, Raised> {
+        let namespace = loaded.namespace.bind(gil);
+        if let Some(now) = wanted.version {
+            // The script may set its `__mtime__` to 0 to have itself loaded anew.
+            let then = match namespace.dict_get(self.names.mtime.bind(gil))? {
+                Some(time) if time.is_int() => time.to_int().map_or_else(
+                    |raised| {
+                        gil.clear(raised);
+                        None
+                    },
+                    Some,
+                ),
+                _ => None,
+            };
+            let same = now.is_some_and(|now| then == Some(now.modified) && loaded.file == now.file);
+            if !same {
                 return Ok(Resolution::Stale);
             }
+            let own = self.names.reload_required.bind(gil);
+            // Not by the request it was loaded for: that could go on for ever.
+            if loaded.at < wanted.sent && namespace.dict_get(own)?.is_some() {
+                let ask = self.python.must_reload.bind(gil);
+                let answer = ask.call(&[namespace, loaded.path.bind(gil)])?;
+                if answer.is_true()? {
+                    return Ok(Resolution::Stale);
+                }
+            }
         }
-    }
-    let usual = state.names.application.get(gil);
-    let found = if wanted.callable == b"application" {
-        namespace.dict_get(gil, usual)?
-    } else {
-        namespace.dict_get(gil, &gil.latin1(wanted.callable)?)?
-    };
-    match found {
-        Some(callable) => {
-            let first = !loaded.asked_for.load(Ordering::Relaxed)
-                && !loaded.asked_for.swap(true, Ordering::Relaxed);
-            Ok(Resolution::Ready(callable, first))
-        }
-        None => {
-            let name = gil.latin1(wanted.callable)?;
-            let place = gil.text(wanted.place)?;
-            let arguments = [namespace, &name, loaded.path.get(gil), &place];
-            let report = state.parts.missing.get(gil).call(gil, &arguments)?;
-            Ok(Resolution::Missing(report.to_text(gil)?))
+        let usual = self.names.application.bind(gil);
+        let found = if wanted.callable == b"application" {
+            namespace.dict_get(usual)?
+        } else {
+            namespace.dict_get(&gil.latin1(wanted.callable)?)?
+        };
+        match found {
+            Some(callable) => {
+                let first = !loaded.asked_for.load(Ordering::Relaxed)
+                    && !loaded.asked_for.swap(true, Ordering::Relaxed);
+                Ok(Resolution::Ready(callable, first))
+            }
+            None => {
+                let name = gil.latin1(wanted.callable)?;
+                let place = gil.text(wanted.place)?;
+                let arguments = [namespace, &name, loaded.path.bind(gil), &place];
+                let report = self.python.missing.bind(gil).call(&arguments)?;
+                Ok(Resolution::Missing(report.to_text()?))
+            }
         }
     }
 }
