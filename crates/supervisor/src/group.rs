@@ -59,6 +59,8 @@ const PROVEN: Duration = Duration::from_secs(1);
 const STARTUP_LIMIT: Duration = Duration::from_secs(300);
 /// Time to leave in where `shutdown-timeout` does not say.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+/// Most characters of a fault in the line of each request that is turned away for it.
+const MAX_FAULT: usize = 500;
 /// Most lines of the report of a script that can't be loaded.
 const MAX_REPORT_LINES: usize = 300;
 /// Logs of ended workers that are kept open for processes these left behind.
@@ -124,8 +126,8 @@ pub struct Group {
     next_weighing: Duration,
     history: History,
     memory: Memory,
-    /// The configuration has it no more, or the server ends.
-    ending: bool,
+    /// Why it takes no more requests for good, as the end of a sentence about it.
+    ending: Option<&'static str>,
 }
 
 impl Group {
@@ -159,7 +161,7 @@ impl Group {
             next_weighing: Duration::ZERO,
             history: History::default(),
             memory: Memory::default(),
-            ending: false,
+            ending: None,
         }
     }
 
@@ -206,12 +208,12 @@ impl Group {
 
     /// Whether the configuration has it no more, and its socket's file is gone.
     pub fn is_ending(&self) -> bool {
-        self.ending
+        self.ending.is_some()
     }
 
     /// Whether nothing of it is left.
     pub fn is_over(&self) -> bool {
-        self.ending && self.workers.is_empty()
+        self.ending.is_some() && self.workers.is_empty()
     }
 
     /// Removes the socket's file; who is connected stays so.
@@ -223,24 +225,24 @@ impl Group {
         }
     }
 
-    /// The configuration has this group no more.
-    pub fn retire(&mut self, now: Duration) {
-        self.ending = true;
+    /// It takes no more requests and finishes those it has; `why` ends a sentence about it.
+    pub fn retire(&mut self, why: &'static str, now: Duration) {
+        self.ending = Some(why);
         self.python = Python::Unknown;
         let graceful = Duration::from_millis(self.config.timeouts.graceful);
         for worker in &mut self.workers {
             worker.drain(graceful, now);
         }
         self.unlink();
-        self.note(Level::Info, None, "is no longer configured and ends");
+        self.note(Level::Info, None, why);
     }
 
     /// The server ends: every worker leaves within `limit`, or its own where that is shorter.
     pub fn stop(&mut self, limit: Duration, now: Duration) {
-        if !self.ending {
+        if self.ending.is_none() {
             self.unlink();
         }
-        self.ending = true;
+        self.ending = Some("ends, because Apache stops or is restarted without grace");
         self.python = Python::Unknown;
         let limit = self.shutdown_limit().min(limit);
         for worker in &mut self.workers {
@@ -328,21 +330,24 @@ impl Group {
     fn has_nobody(&self) -> bool {
         let served = self.workers.iter().any(Worker::is_ready);
         let hopeless = self.starts.failures() > 0 || self.lives.failures() >= HOPELESS;
-        !served && (self.ending || hopeless)
+        !served && (self.ending.is_some() || hopeless)
     }
 
-    /// What those are told who are turned away. It is logged for each of them, so it refers to the
-    /// reason and does not repeat it.
+    /// What is logged for a request that is turned away: the fault itself, and the number under which
+    /// the log has more of it.
     fn regret(&self) -> String {
         let name = self.config.name.text();
-        let why = match (&self.trouble, self.ending) {
-            (_, true) => {
-                return format!("{NOBODY_SERVES}: process group '{name}' is no longer configured")
+        let what = match (self.ending, &self.trouble) {
+            (Some(why), _) => why.to_owned(),
+            (None, Some((id, fault))) => {
+                let shown: String = fault.chars().take(MAX_FAULT).collect();
+                format!("has no worker: {shown} ({id})")
             }
-            (Some((id, _)), false) => *id,
-            (None, false) => WORKER_DIED,
+            (None, None) => {
+                format!("has no worker: they end as soon as they are ready ({WORKER_DIED})")
+            }
         };
-        format!("{NOBODY_SERVES}: process group '{name}' has no worker: {why} in the error log says why")
+        format!("{NOBODY_SERVES}: process group '{name}' {what}")
     }
 
     fn heard(&mut self, id: u64, events: Vec<Event>, now: Duration) {
@@ -360,6 +365,8 @@ impl Group {
                 }
                 Event::Ready => {
                     self.workers[index].phase = Phase::Ready { since: now };
+                    let failed = self.workers[index].leaving == Some(Leaving::LoadFailed);
+                    self.workers[index].has_loaded &= !failed;
                     self.note(Level::Info, None, &format!("worker {pid} is ready"));
                     self.unloadable = None;
                     if self.trouble.take().is_some() {
@@ -367,7 +374,10 @@ impl Group {
                     }
                 }
                 Event::Leaving(reason) => self.leaves(pid, reason, now),
-                Event::Loaded(script) => self.repertoire.note(script, now),
+                Event::Loaded(script) => {
+                    self.workers[index].has_loaded = true;
+                    self.repertoire.note(script, now);
+                }
                 Event::CannotLoad(report) => {
                     self.cannot_load(pid, report, now);
                     let limit = self.shutdown_limit();
@@ -404,16 +414,24 @@ impl Group {
         self.python = Python::Unknown;
     }
 
-    /// A successor stays out of service, and those who serve go on. The same report is logged once.
+    /// A successor stays out of service; the workers there are go on. The same report is logged once.
     fn cannot_load(&mut self, pid: u32, report: Bytes, now: Duration) {
         self.loads.failed(now);
         if self.unloadable.as_ref() == Some(&report) {
             return;
         }
-        let text =
-            "a successor cannot load its scripts and is not put into service: the workers of \
-                    before go on with what they have loaded. It is tried again until it works";
-        self.note(Level::Error, SUCCESSOR_CANNOT_LOAD, text);
+        let serves = |w: &Worker| w.is_ready() && w.has_loaded;
+        let meanwhile = match self.workers.iter().any(serves) {
+            true => "the workers of before go on with what they have loaded",
+            false => {
+                "no worker of the group has loaded a script, and requests for one that is broken get 500"
+            }
+        };
+        let text = format!(
+            "a successor cannot load its scripts and is not put into service: {meanwhile}. It is tried \
+             again until it works"
+        );
+        self.note(Level::Error, SUCCESSOR_CANNOT_LOAD, &text);
         for line in report.split(|&byte| byte == b'\n').take(MAX_REPORT_LINES) {
             self.log.write(Level::Error, pid, line);
         }
@@ -432,7 +450,7 @@ impl Group {
     /// Whether its workers may serve the requests of `config`: they are the users it names, where it
     /// says, under its limits.
     pub fn runs_as(&self, config: &wire::group::Group) -> bool {
-        !self.ending
+        self.ending.is_none()
             && self.config.name == config.name
             && reconfigure::changed(&self.config, config).is_empty()
     }

@@ -262,7 +262,7 @@ impl Supervisor {
         let limits = self.groups.iter().map(Group::time_to_drain).max();
         self.ending = Some(now + limits.unwrap_or_default() + AFTERMATH);
         for group in &mut self.groups {
-            group.retire(now);
+            group.retire("ends with the supervisor", now);
         }
         self.log.note(Level::Notice, text);
     }
@@ -345,7 +345,7 @@ impl Supervisor {
                 .iter()
                 .any(|(config, _)| *config.name == *group.name())
             {
-                group.retire(now);
+                group.retire("is no longer configured", now);
             }
         }
         for ((config, log), listener) in groups.into_iter().zip(bound) {

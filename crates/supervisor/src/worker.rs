@@ -78,6 +78,8 @@ pub struct Worker {
     pub phase: Phase,
     /// Why it asked to be replaced.
     pub leaving: Option<Leaving>,
+    /// It has loaded a script, or will have when it is ready.
+    pub has_loaded: bool,
     /// It has run for long enough, or grown too large.
     pub worn: bool,
     leaving_count: u32,
@@ -127,6 +129,7 @@ impl Worker {
             started: now,
             phase: Phase::Starting { since: now },
             leaving: None,
+            has_loaded: false,
             worn: false,
             leaving_count: 0,
             child,

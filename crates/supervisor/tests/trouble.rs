@@ -18,9 +18,13 @@ fn a_broken_virtual_environment_is_told_once_and_answers_503_and_heals_by_itself
     supervisor.configure(&groups).unwrap();
     let (status, text) = supervisor.refusal("sick");
     assert_eq!(status, 503);
-    let expected = "WSGI0345: process group 'sick' has no worker: WSGI0341 in the error log";
-    assert!(text.starts_with(expected), "{text}");
     let home = supervisor.path("sick");
+    let expected = format!(
+        "WSGI0345: process group 'sick' has no worker: python-home={} does not exist",
+        home.display()
+    );
+    assert!(text.starts_with(&expected), "{text}");
+    assert!(text.ends_with("(WSGI0341)"), "{text}");
     let sentence = format!(
         "WSGI0341: process group 'sick': python-home={} does not exist",
         home.display()
@@ -271,6 +275,50 @@ fn a_successor_that_cannot_load_its_scripts_stays_out_of_service_and_says_so_onc
         .map(|b| format!("{b:02x}"))
         .collect();
     assert!(setup.contains(&script), "the successor knows the script");
+}
+
+#[test]
+fn a_successor_that_cannot_load_claims_nothing_of_workers_that_have_loaded_nothing() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    let mut group = supervisor.group("shop", "");
+    supervisor.configure(&[group.clone()]).unwrap();
+    supervisor.pid("shop");
+    group.place.env = vec![("MODE".into(), "cannotload".into())];
+    supervisor.configure(&[group]).unwrap();
+    let line = supervisor.logged("WSGI0347");
+    assert!(line.contains("no worker of the group has loaded"), "{line}");
+    assert!(!line.contains("go on with what"), "{line}");
+}
+
+#[test]
+fn a_group_that_ends_with_apache_is_not_said_to_be_configured_no_more() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    supervisor
+        .configure(&[supervisor.group("shop", "")])
+        .unwrap();
+    let mut long = supervisor.connect("shop").unwrap();
+    long.write_all(b"deaf\n").unwrap();
+    long.read_to_end(&mut Vec::new()).unwrap();
+    // Connected before the socket's file goes, and asked after.
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        waiting.push(supervisor.connect("shop").unwrap());
+    }
+    supervisor.stop();
+    let mut answer = Vec::new();
+    waiting
+        .last_mut()
+        .unwrap()
+        .read_to_end(&mut answer)
+        .unwrap();
+    let (_, payload, _) = wire::frame::split(&answer).unwrap().unwrap();
+    let text = String::from_utf8_lossy(wire::response::Fail::decode(payload).unwrap().text);
+    assert!(
+        text.contains("'shop' ends, because Apache stops or is restarted"),
+        "{text}"
+    );
 }
 
 #[test]

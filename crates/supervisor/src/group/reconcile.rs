@@ -23,7 +23,7 @@ impl Group {
         if let Python::Examining(_) = self.python {
             self.proceed_examination(now);
         }
-        if self.ending {
+        if self.ending.is_some() {
             return;
         }
         let generation = self.generation;
@@ -172,8 +172,9 @@ impl Group {
         if message.is_err() {
             // With the largest of groups it is one or the other.
             setup.repertoire.clear();
-            message = ToWorker::Setup(Box::new(setup)).encode();
+            message = ToWorker::Setup(Box::new(setup.clone())).encode();
         }
+        let preloads = !(self.config.preload.is_empty() && setup.repertoire.is_empty());
         let started = message.map_err(std::io::Error::other).and_then(|setup| {
             Worker::start(
                 self.next_worker,
@@ -190,7 +191,8 @@ impl Group {
         });
         match started {
             Ok(worker) => {
-                let worker = worker.of_group(&self.config.name);
+                let mut worker = worker.of_group(&self.config.name);
+                worker.has_loaded = preloads;
                 self.next_worker += 1;
                 self.history.starts += 1;
                 self.memory.look(turn.now);
@@ -287,7 +289,7 @@ impl Group {
             moments.push(examination.until());
         }
         moments.extend(self.door.next_moment(now));
-        if !self.ending {
+        if self.ending.is_none() {
             moments.extend(self.next_wear());
             let waits = [&self.starts, &self.lives, &self.loads];
             moments.extend(waits.iter().filter_map(|wait| wait.next(now)));

@@ -148,7 +148,7 @@ impl Group {
         self.hasty = 0;
         self.trouble = None;
         self.unloadable = None;
-        self.ending = false;
+        self.ending = None;
     }
 
     /// Has the workers that run take requests of the new configuration.
@@ -173,7 +173,7 @@ impl Group {
         self.repertoire.clear();
         let graceful = Duration::from_millis(self.config.timeouts.graceful);
         let serving = self.workers.iter().filter(|worker| worker.is_ready());
-        if serving.count() > 0 && !self.ending {
+        if serving.count() > 0 && self.ending.is_none() {
             let text = format!(
                 "{} changed, so the workers of before take no more requests: these wait until a worker \
                  of the new configuration is ready",

@@ -183,8 +183,8 @@ impl Group {
             Some((id, sentence)) => format!("{id}: {sentence}"),
             None => String::new(),
         };
-        if self.ending {
-            return (State::Draining, "it is no longer configured".into());
+        if let Some(why) = self.ending {
+            return (State::Draining, format!("it {why}"));
         }
         if self.workers.iter().any(Worker::is_ready) {
             return (State::Ready, trouble);

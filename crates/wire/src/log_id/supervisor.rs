@@ -104,14 +104,14 @@ super::events! { SUPERVISOR:
     NOBODY_SERVES = 345 {
         level: "error",
         status: "503 with Retry-After",
-        when: "A request came for a group that has no worker at the moment, or is no longer configured. The supervisor itself answers, so that nobody waits.",
-        example: "WSGI0345: process group 'shop' has no worker: WSGI0341 in the error log says why",
-        mend: "Look for the number it names further up.",
+        when: "A request came for a group that has no worker at the moment and no prospect of one, or that ends: it is no longer configured, or Apache stops or is restarted without grace (`apache2ctl restart`) while clients ask. The supervisor itself answers, so that nobody waits.",
+        example: "WSGI0345: process group 'shop' has no worker: python-home=/srv/shop/env does not exist. Make it (python3 -m venv /srv/shop/env), or correct the path (WSGI0341)",
+        mend: "Mend the fault that the line names; the log has the number behind it once, with more, when it began. A group that ends with Apache needs nothing: prefer `apache2ctl graceful`, which turns no request away.",
     }
     SUCCESSOR_CANNOT_LOAD = 347 {
         level: "error",
         status: "",
-        when: "A graceful restart, or the replacement of a worker, would put a worker into service that cannot load a script which its predecessors serve. It is not put into service; they go on. The traceback follows, once.",
+        when: "A graceful restart, or the replacement of a worker, would put a worker into service that cannot load a script which its predecessors serve. It is not put into service; they go on. Where no worker has loaded a script (one of WSGIImportScript was broken from the start, say), the line says so. The traceback follows, once.",
         example: "WSGI0347: process group 'shop': a successor cannot load its scripts and is not put into service: the workers of before go on with what they have loaded. It is tried again until it works",
         mend: "Mend the script the traceback names, or remove its file if it is no longer used; nothing else is needed.",
     }
