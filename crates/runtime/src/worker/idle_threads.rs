@@ -10,8 +10,19 @@
 //! As soon as that one waits for anything, or its [`TURN`] is over, the lock comes to the contender,
 //! which then is the next to serve.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+
+// tests/model has loom try every order in which the threads below can run.
+#[cfg(loom)]
+use loom::sync::{
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+    Condvar, Mutex, MutexGuard,
+};
+#[cfg(not(loom))]
+use std::sync::{
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+    Condvar, Mutex, MutexGuard,
+};
 
 /// Most idle threads that wait for something to come. With two of them the one that served last
 /// usually serves next, and nobody has to be called while it is at work.
