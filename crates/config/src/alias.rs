@@ -90,7 +90,12 @@ impl ScriptAlias {
                 _ => file.push(byte),
             }
         }
-        file.extend(uri.get(whole.end..).unwrap_or_default());
+        // As with the prefix `/`: that slash belongs to what follows the target.
+        let rest = match uri.split_at_checked(whole.end)? {
+            (b"/", _) => uri,
+            (_, rest) => rest,
+        };
+        file.extend(rest);
         Some(file)
     }
 }
@@ -235,6 +240,14 @@ mod tests {
             let found = regex(target).substitute(uri, &captures).unwrap();
             assert_eq!(String::from_utf8(found).unwrap(), file, "{target}");
         }
+    }
+
+    #[test]
+    fn a_match_of_the_first_slash_alone_leaves_it_to_what_follows() {
+        let found = |uri: &[u8], end| regex("/srv/a.wsgi").substitute(uri, &[Some(0..end)]);
+        assert_eq!(found(b"/x", 1).unwrap(), b"/srv/a.wsgi/x");
+        assert_eq!(found(b"/", 1).unwrap(), b"/srv/a.wsgi/");
+        assert_eq!(found(b"/x/y", 2).unwrap(), b"/srv/a.wsgi/y");
     }
 
     #[test]

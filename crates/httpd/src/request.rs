@@ -202,32 +202,6 @@ impl<'r> Request<'r> {
         Ok(())
     }
 
-    /// Sets what of the URI follows the file.
-    pub fn set_path_info(self, path_info: &[u8]) -> Result<(), InteriorNul> {
-        let path_info = self.pool().text(path_info)?;
-        // SAFETY: as in `set_filename`.
-        unsafe { (*self.raw()).path_info = path_info.as_ptr().cast_mut() };
-        Ok(())
-    }
-
-    /// Whether a regular file, or a link to one, is at [`Self::filename`]: then httpd does not look
-    /// again when it maps the request, and keeps what is there of a path info.
-    pub fn find_file(self) -> bool {
-        // SAFETY: a live record with a filename, used by this thread alone. The hook is the one by
-        // which httpd looks (http_request.h).
-        unsafe {
-            let request = self.raw();
-            let wanted = sys::APR_FINFO_MIN as i32;
-            let status = sys::ap_run_dirwalk_stat(&mut (*request).finfo, request, wanted);
-            let is_file =
-                status == sys::APR_SUCCESS as i32 && (*request).finfo.filetype == sys::APR_REG;
-            if !is_file {
-                (*request).finfo.filetype = sys::APR_NOFILE;
-            }
-            is_file
-        }
-    }
-
     /// Sets the response's media type and adds the filters configured for it.
     pub fn set_content_type(self, media_type: &[u8]) -> Result<(), InteriorNul> {
         let media_type = self.pool().text(media_type)?;

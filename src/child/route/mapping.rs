@@ -9,7 +9,6 @@ use std::sync::Arc;
 use config::alias::{Location, ScriptAlias};
 use config::given::ServerGiven;
 use httpd::hooks::HookStatus;
-use httpd::pool::InteriorNul;
 use httpd::regex::Matches;
 use httpd::request::Request;
 
@@ -29,21 +28,10 @@ const ALIAS: &std::ffi::CStr = c"mod_wsgi.alias";
 pub struct Mapped {
     /// Its place in the list.
     pub alias: usize,
-    /// The file and what follows it.
+    /// The file and what follows it. Where the file ends is for httpd to find out, on the way through
+    /// every folder: so it chooses the sections that apply. Whoever tells it the end, or what is
+    /// there, changes that choice.
     pub filename: Vec<u8>,
-    /// Where in it the file ends, if it is the target of the alias: where that is a folder, the file
-    /// lies in it.
-    pub target_len: Option<usize>,
-}
-
-impl Mapped {
-    /// The target and what follows it, where that is as httpd would have it as the path info.
-    fn target_and_rest(&self) -> Option<(&[u8], &[u8])> {
-        let (target, rest) = self.filename.split_at_checked(self.target_len?)?;
-        // A path that httpd makes shorter is for httpd.
-        let is_plain = !rest.windows(2).any(|pair| pair == b"//" || pair == b"/.");
-        (rest.starts_with(b"/") && !target.ends_with(b"/") && is_plain).then_some((target, rest))
-    }
 }
 
 /// Finds the first alias that takes `uri`. `matches` runs an alias's regular expression.
@@ -57,17 +45,13 @@ pub fn map(
         return None;
     }
     aliases.iter().enumerate().find_map(|(at, alias)| {
-        let (filename, target_len) = match &alias.location {
-            Location::Prefix(_) => {
-                let [target, rest] = alias.translate(uri)?;
-                ([target, rest].concat(), Some(target.len()))
-            }
-            Location::Regex(pattern) => (alias.substitute(uri, &matches(pattern, uri)?)?, None),
+        let filename = match &alias.location {
+            Location::Prefix(_) => alias.translate(uri)?.concat(),
+            Location::Regex(pattern) => alias.substitute(uri, &matches(pattern, uri)?)?,
         };
         Some(Mapped {
             alias: at,
             filename,
-            target_len,
         })
     })
 }
@@ -88,7 +72,8 @@ pub fn translate_name(
     };
     let alias = mapped.alias.to_string();
     // A URI with a NUL byte in it, decoded, does not come this far: httpd answers 404 itself.
-    let stored = store(request, &mapped)
+    let stored = request
+        .set_filename(&mapped.filename)
         .and_then(|()| request.notes().set(FORCED.to_bytes(), HANDLER.to_bytes()))
         .and_then(|()| request.notes().set(ALIAS.to_bytes(), alias.as_bytes()));
     if stored.is_err() {
@@ -96,18 +81,6 @@ pub fn translate_name(
     }
     request.set_handler(HANDLER);
     HookStatus::OK
-}
-
-/// Has the request lead there. Where the file ends httpd need not find out if we know it: it would ask
-/// the system for each folder on the way.
-fn store(request: Request<'_>, mapped: &Mapped) -> Result<(), InteriorNul> {
-    if let Some((target, rest)) = mapped.target_and_rest() {
-        request.set_filename(target)?;
-        if request.find_file() {
-            return request.set_path_info(rest);
-        }
-    }
-    request.set_filename(&mapped.filename)
 }
 
 /// The alias that took the request.
@@ -179,36 +152,5 @@ mod tests {
             assert_eq!(mapped(uri, &aliases), found, "{uri}");
         }
         assert_eq!(mapped("/other", &aliases[..3]), None);
-    }
-
-    #[test]
-    fn where_the_file_ends_is_known_but_where_httpd_changes_the_path() {
-        let regex = Location::Regex(b"^/w/"[..].into());
-        for (uri, alias, found) in [
-            ("/a/b", prefix("/", "/srv/a.wsgi"), Some("/a/b")),
-            ("/shop/", prefix("/shop", "/srv/a.wsgi"), Some("/")),
-            ("/shop", prefix("/shop", "/srv/a.wsgi"), None),
-            ("/shop//x", prefix("/shop", "/srv/a.wsgi"), None),
-            ("/shop/x//y", prefix("/shop", "/srv/a.wsgi"), None),
-            ("/shop/../x", prefix("/shop", "/srv/a.wsgi"), None),
-            ("/shop/.", prefix("/shop", "/srv/a.wsgi"), None),
-            (
-                "/shop/a.css",
-                prefix("/shop", "/srv/a.wsgi"),
-                Some("/a.css"),
-            ),
-            ("/dir/a.wsgi/x", prefix("/dir/", "/srv/dir/"), None),
-            ("/dir/x", prefix("/dir", "/srv/dir/"), None),
-            ("/w/x", alias(regex, "/srv/a.wsgi/"), None),
-        ] {
-            let matches = |_: &[u8], _: &[u8]| {
-                let mut found = Matches::default();
-                found[0] = Some(0..3);
-                Some(found)
-            };
-            let mapped = map(uri.as_bytes(), &[alias], matches).unwrap();
-            let rest = mapped.target_and_rest().map(|(_, rest)| rest);
-            assert_eq!(rest, found.map(str::as_bytes), "{uri}");
-        }
     }
 }
