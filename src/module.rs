@@ -148,7 +148,7 @@ impl Module for Wsgi {
         let started = parent::start(configured, groups.all(), main)?;
         let pool = ConnectionPool::new(active_configuration::share_of_descriptors());
         let endpoints = started
-            .doors
+            .addresses
             .into_iter()
             .map(|(name, address)| {
                 let processes = groups.find(&name).map_or(1, |group| group.processes);

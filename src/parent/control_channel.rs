@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use os::poll::{poll_uninterrupted, Wanted};
 use os::{clock, socket};
-use wire::control::{FromSupervisor, Refusal, StatusDoor, ToSupervisor, Withdrawn, MAX_MESSAGE};
+use wire::control::{
+    ConfigurationRefusal, FromSupervisor, StatusSocket, ToSupervisor, Withdrawn, MAX_MESSAGE,
+};
 use wire::group::{Group, ServerFacts};
 use wire::Malformed;
 
@@ -25,7 +27,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Everything the supervisor is told, kept to be told again to its successor.
 #[derive(Debug)]
-pub struct Configuration {
+pub struct SupervisorConfiguration {
     /// What holds for all groups.
     pub facts: ServerFacts,
     /// The main error log.
@@ -33,12 +35,12 @@ pub struct Configuration {
     /// The groups, each with the error log it writes to where that is not the main one.
     pub groups: Vec<(Group, Option<ErrorLog>)>,
     /// Where the supervisor answers those who ask how things are.
-    pub status: Option<StatusDoor>,
+    pub status: Option<StatusSocket>,
 }
 
 /// Why a configuration did not come into force.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum TellError {
     /// The supervisor is not there, or left.
     Gone(io::Error),
     /// It did not answer in time.
@@ -48,35 +50,35 @@ pub enum Trouble {
     /// A message is larger than any may be.
     TooLong(Malformed),
     /// It cannot serve the configuration; what ran before runs on.
-    Refused(Refusal),
+    Refused(ConfigurationRefusal),
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for TellError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::Gone(error) => write!(f, "the supervisor is gone: {error}"),
-            Trouble::Silent(limit) => {
+            TellError::Gone(error) => write!(f, "the supervisor is gone: {error}"),
+            TellError::Silent(limit) => {
                 write!(
                     f,
                     "the supervisor did not answer within {} s",
                     limit.as_secs()
                 )
             }
-            Trouble::Malformed(error) => write!(
+            TellError::Malformed(error) => write!(
                 f,
                 "the supervisor's answer makes no sense ({error}); are mod_wsgi.so and \
                  mod_wsgi-supervisor of the same version?"
             ),
-            Trouble::TooLong(error) => write!(f, "the configuration is too large: {error}"),
-            Trouble::Refused(refusal) => f.write_str(&refusal.sentence.text()),
+            TellError::TooLong(error) => write!(f, "the configuration is too large: {error}"),
+            TellError::Refused(refusal) => f.write_str(&refusal.sentence.text()),
         }
     }
 }
 
-impl Configuration {
+impl SupervisorConfiguration {
     /// Tells the supervisor at the other end of `control` and waits for its answer.
-    pub fn tell(&self, control: BorrowedFd<'_>) -> Result<(), Trouble> {
-        socket::set_send_timeout(control, Some(SEND_LIMIT)).map_err(Trouble::Gone)?;
+    pub fn tell(&self, control: BorrowedFd<'_>) -> Result<(), TellError> {
+        socket::set_send_timeout(control, Some(SEND_LIMIT)).map_err(TellError::Gone)?;
         discard_old_answers(control);
         let begin = ToSupervisor::Begin(Box::new(self.facts.clone()));
         send_with_log(control, &begin, Some(&self.log))?;
@@ -84,13 +86,13 @@ impl Configuration {
             let group = ToSupervisor::Group(Box::new(group.clone()));
             send_with_log(control, &group, log.as_ref())?;
         }
-        if let Some(door) = &self.status {
-            send(control, &ToSupervisor::Status(door.clone()), None)?;
+        if let Some(address) = &self.status {
+            send(control, &ToSupervisor::Status(address.clone()), None)?;
         }
         send(control, &ToSupervisor::Commit(()), None)?;
         match answer(control)? {
             FromSupervisor::Accepted(()) => Ok(()),
-            FromSupervisor::Refused(refusal) => Err(Trouble::Refused(refusal)),
+            FromSupervisor::Refused(refusal) => Err(TellError::Refused(refusal)),
         }
     }
 }
@@ -113,10 +115,10 @@ pub fn withdraw(control: BorrowedFd<'_>, module: &Path) {
 /// closes when it has gone. Says whether it has.
 pub fn stop(control: BorrowedFd<'_>, limit: Duration) -> bool {
     let told = socket::set_send_timeout(control, Some(SEND_LIMIT))
-        .map_err(Trouble::Gone)
+        .map_err(TellError::Gone)
         .and_then(|()| send(control, &ToSupervisor::Stop(()), None));
     match told {
-        Err(Trouble::Gone(error)) => error.kind() == io::ErrorKind::BrokenPipe,
+        Err(TellError::Gone(error)) => error.kind() == io::ErrorKind::BrokenPipe,
         Err(_) => false,
         Ok(()) => has_hung_up(control, limit),
     }
@@ -153,7 +155,7 @@ fn send_with_log(
     control: BorrowedFd<'_>,
     message: &ToSupervisor,
     log: Option<&ErrorLog>,
-) -> Result<(), Trouble> {
+) -> Result<(), TellError> {
     match log {
         None => send(control, message, None),
         Some(ErrorLog::Descriptor(log)) => send(control, message, Some(log.as_fd())),
@@ -168,27 +170,29 @@ fn send(
     control: BorrowedFd<'_>,
     message: &ToSupervisor,
     pass: Option<BorrowedFd<'_>>,
-) -> Result<(), Trouble> {
-    let packet = message.encode().map_err(Trouble::TooLong)?;
+) -> Result<(), TellError> {
+    let packet = message.encode().map_err(TellError::TooLong)?;
     match socket::send(control, &[IoSlice::new(&packet)], pass, socket::Wait::AsSet) {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Trouble::Silent(SEND_LIMIT)),
-        Err(error) => Err(Trouble::Gone(error)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(TellError::Silent(SEND_LIMIT))
+        }
+        Err(error) => Err(TellError::Gone(error)),
     }
 }
 
-fn answer(control: BorrowedFd<'_>) -> Result<FromSupervisor, Trouble> {
+fn answer(control: BorrowedFd<'_>) -> Result<FromSupervisor, TellError> {
     let mut wanted = [Wanted::readable(control)];
     match poll_uninterrupted(&mut wanted, Some(ANSWER_LIMIT)) {
-        Ok(0) => return Err(Trouble::Silent(ANSWER_LIMIT)),
+        Ok(0) => return Err(TellError::Silent(ANSWER_LIMIT)),
         Ok(_) => {}
-        Err(error) => return Err(Trouble::Gone(error)),
+        Err(error) => return Err(TellError::Gone(error)),
     }
     let mut buffer = vec![0; MAX_MESSAGE];
     match socket::recv(control, &mut buffer, socket::Wait::Never) {
-        Ok(0) => Err(Trouble::Gone(io::ErrorKind::UnexpectedEof.into())),
-        Ok(length) => FromSupervisor::decode(&buffer[..length]).map_err(Trouble::Malformed),
-        Err(error) => Err(Trouble::Gone(error)),
+        Ok(0) => Err(TellError::Gone(io::ErrorKind::UnexpectedEof.into())),
+        Ok(length) => FromSupervisor::decode(&buffer[..length]).map_err(TellError::Malformed),
+        Err(error) => Err(TellError::Gone(error)),
     }
 }
 
@@ -198,7 +202,7 @@ mod tests {
     use std::os::fd::OwnedFd;
     use std::thread;
 
-    fn configuration() -> Configuration {
+    fn configuration() -> SupervisorConfiguration {
         let facts = ServerFacts {
             apache_version: (2, (4, 71)),
             module_version: (6, (1, 1)),
@@ -212,11 +216,11 @@ mod tests {
             parent_pid: 1,
             one_process: false,
         };
-        Configuration {
+        SupervisorConfiguration {
             facts,
             log: ErrorLog::system(None, b"apache2"),
             groups: Vec::new(),
-            status: Some(StatusDoor {
+            status: Some(StatusSocket {
                 path: "/run/wsgi.1.status.sock".into(),
                 uid: 33,
             }),
@@ -260,20 +264,20 @@ mod tests {
         assert!(configuration().tell(control.as_fd()).is_ok());
         thread.join().unwrap();
         let refuse = |_| {
-            Some(FromSupervisor::Refused(Refusal {
+            Some(FromSupervisor::Refused(ConfigurationRefusal {
                 sentence: "no room".into(),
-                doors: Vec::new(),
+                addresses: Vec::new(),
             }))
         };
         let (control, thread) = supervisor(refuse);
-        let trouble = configuration().tell(control.as_fd()).unwrap_err();
-        assert_eq!(trouble.to_string(), "no room");
+        let error = configuration().tell(control.as_fd()).unwrap_err();
+        assert_eq!(error.to_string(), "no room");
         thread.join().unwrap();
-        let trouble = configuration().tell(control.as_fd()).unwrap_err();
-        assert!(matches!(trouble, Trouble::Gone(_)));
+        let error = configuration().tell(control.as_fd()).unwrap_err();
+        assert!(matches!(error, TellError::Gone(_)));
         let (control, thread) = supervisor(|_| None);
-        let trouble = configuration().tell(control.as_fd()).unwrap_err();
-        assert!(matches!(trouble, Trouble::Gone(_)));
+        let error = configuration().tell(control.as_fd()).unwrap_err();
+        assert!(matches!(error, TellError::Gone(_)));
         thread.join().unwrap();
     }
 

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use wire::control::StatusDoor;
+use wire::control::StatusSocket;
 use wire::group::ServerFacts;
 use wire::log_id::{
     CONFIGURATION_REFUSED, GROUP_OUT_OF_REACH, NOT_IN_FORCE, NOT_STARTED, NO_SECRET, WITHOUT_EFFECT,
@@ -26,7 +26,7 @@ use wire::log_id::{
 
 use config::process_group::Reach;
 use config::{self, Globals, ProcessGroup, Reading, ServerGiven, Settled};
-use control_channel::Configuration;
+use control_channel::SupervisorConfiguration;
 use error_log::ErrorLog;
 use group_message::SocketNames;
 use httpd::hooks::{ConfigurationRefused, Configured};
@@ -42,7 +42,7 @@ pub const VERSION: (u32, u32, u32) = (6, 1, 1);
 
 /// How requests reach one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Door {
+pub struct GroupAddress {
     /// Path of its listening socket.
     pub socket_path: Vec<u8>,
     /// What a request has to show.
@@ -53,7 +53,7 @@ pub struct Door {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Started {
     /// By group.
-    pub doors: HashMap<Vec<u8>, Door>,
+    pub addresses: HashMap<Vec<u8>, GroupAddress>,
     /// Path of the supervisor's status socket, where there is a supervisor.
     pub status: Option<Vec<u8>>,
 }
@@ -166,17 +166,17 @@ pub fn start(
     }
     let files = companions().map_err(refused)?;
     let names = socket_names(configured, main);
-    let mut doors = HashMap::new();
+    let mut addresses = HashMap::new();
     let mut messages = Vec::with_capacity(groups.len());
     for group in groups {
         let key = os::random::bytes16().map_err(|error| {
             refused(format!("{NO_SECRET}: the system gives no secret: {error}"))
         })?;
-        let door = Door {
+        let address = GroupAddress {
             socket_path: names.path(group),
             key,
         };
-        doors.insert(group.name.clone(), door);
+        addresses.insert(group.name.clone(), address);
         let server = server_of(group, configured.main);
         let timeout = configured.main.timeout();
         let mut message = group_message::message(group, &names, key, timeout, server.log_level());
@@ -184,17 +184,17 @@ pub fn start(
         message.place.env.splice(0..0, file);
         messages.push((message, log_of(server, configured.main)));
     }
-    let configuration = Configuration {
+    let configuration = SupervisorConfiguration {
         facts: facts(&files),
         log: ErrorLog::of(configured.main),
         groups: messages,
-        status: Some(StatusDoor {
+        status: Some(StatusSocket {
             path: names.status_path().into(),
             uid: process::children_identity().uid,
         }),
     };
     let mut started = Started {
-        doors,
+        addresses,
         status: Some(names.status_path()),
     };
     let first = !process::is_restart();
@@ -209,8 +209,8 @@ pub fn start(
         Ok(()) => Ok(started),
         Err(failure) if first => Err(refused(format!("{NOT_STARTED}: {failure}."))),
         Err(failure) => {
-            let before = failure.doors_of_before();
-            let rest = match before.len() == started.doors.len() {
+            let before = failure.addresses_still_served();
+            let rest = match before.len() == started.addresses.len() {
                 true => "They go on as they were.",
                 false => {
                     "Those that ran before go on as they were; requests for others get 503 until a \
@@ -221,11 +221,11 @@ pub fn start(
                 "{NOT_IN_FORCE}: the new configuration of process groups is not in force: {failure}. \
                  {rest}"
             ));
-            for door in before {
-                let (socket_path, key) = (door.socket_path.0.clone(), door.key);
+            for address in before {
+                let (socket_path, key) = (address.socket_path.0.clone(), address.key);
                 started
-                    .doors
-                    .insert(door.group.0.clone(), Door { socket_path, key });
+                    .addresses
+                    .insert(address.group.0.clone(), GroupAddress { socket_path, key });
             }
             Ok(started)
         }

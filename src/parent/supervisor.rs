@@ -15,13 +15,13 @@ use std::time::Duration;
 use os::process::Child;
 use os::spawn::Command;
 use os::{clock, descriptor, signal, socket};
-use wire::control::Door;
+use wire::control::GroupAddress;
 use wire::log_id::{
     SUPERVISOR_DIED, SUPERVISOR_GIVEN_UP, SUPERVISOR_NOT_RESTARTED, SUPERVISOR_REPLACED,
     SUPERVISOR_SLOW_TO_END,
 };
 
-use super::control_channel::{self, Configuration, Trouble};
+use super::control_channel::{self, SupervisorConfiguration, TellError};
 use super::error_log::ErrorLog;
 use httpd::log::{Level, Log, MainLog};
 use httpd::pool::Pool;
@@ -39,43 +39,43 @@ const RESTART_WINDOW: Duration = Duration::from_secs(60);
 
 /// Why no supervisor serves the configuration.
 #[derive(Debug)]
-pub enum Failure {
+pub enum ServeError {
     /// Its program was not started.
     NotStarted(String),
     /// It was, but did not take the configuration.
-    NotServing(Trouble),
+    NotServing(TellError),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::NotStarted(reason) => write!(f, "cannot start the supervisor: {reason}"),
-            Failure::NotServing(trouble) => write!(f, "{trouble}"),
+            ServeError::NotStarted(reason) => write!(f, "cannot start the supervisor: {reason}"),
+            ServeError::NotServing(error) => write!(f, "{error}"),
         }
     }
 }
 
-impl Failure {
+impl ServeError {
     /// How to reach the groups that run on as what they were.
-    pub fn doors_of_before(&self) -> &[Door] {
+    pub fn addresses_still_served(&self) -> &[GroupAddress] {
         match self {
-            Failure::NotServing(Trouble::Refused(refusal)) => &refusal.doors,
-            Failure::NotServing(_) | Failure::NotStarted(_) => &[],
+            ServeError::NotServing(TellError::Refused(refusal)) => &refusal.addresses,
+            ServeError::NotServing(_) | ServeError::NotStarted(_) => &[],
         }
     }
 }
 
 /// Starts a supervisor and tells it `configuration`; gives its number. It is kept as the companion
 /// of the process only when it has accepted.
-fn begin(program: &Path, configuration: &Configuration) -> Result<u32, Failure> {
+fn begin(program: &Path, configuration: &SupervisorConfiguration) -> Result<u32, ServeError> {
     let (mut child, control) = spawn(program, &configuration.log)
-        .map_err(|reason| Failure::NotStarted(format!("{}: {reason}", program.display())))?;
+        .map_err(|reason| ServeError::NotStarted(format!("{}: {reason}", program.display())))?;
     match configuration.tell(control.as_fd()) {
         Ok(()) => {
             process::keep_companion(child.pid(), control);
             Ok(child.pid())
         }
-        Err(trouble) => {
+        Err(error) => {
             // Its end of the socket closes with ours, which is its sign to leave; it has started
             // nothing yet that would need longer.
             drop(control);
@@ -83,7 +83,7 @@ fn begin(program: &Path, configuration: &Configuration) -> Result<u32, Failure> 
                 let _ = child.signal(signal::SIGKILL);
                 let _ = child.wait(EXEC_LIMIT);
             }
-            Err(Failure::NotServing(trouble))
+            Err(ServeError::NotServing(error))
         }
     }
 }
@@ -133,26 +133,26 @@ fn spawn(program: &Path, log: &ErrorLog) -> Result<(Child, OwnedFd), String> {
 pub fn serve(
     pool: Pool<'_>,
     program: &Path,
-    configuration: Configuration,
+    configuration: SupervisorConfiguration,
     time_to_stop: Duration,
-) -> Result<(), Failure> {
+) -> Result<(), ServeError> {
     let running = process::companion();
     let told = match &running {
         None => begin(program, &configuration),
         Some(companion) => match configuration.tell(companion.control.as_fd()) {
             Ok(()) => Ok(companion.pid),
-            Err(Trouble::Gone(_)) => {
+            Err(TellError::Gone(_)) => {
                 process::forget_companion();
                 begin(program, &configuration)
             }
-            Err(Trouble::Malformed(_)) => replace(program, &configuration, companion.pid),
-            Err(trouble) => Err(Failure::NotServing(trouble)),
+            Err(TellError::Malformed(_)) => replace(program, &configuration, companion.pid),
+            Err(error) => Err(ServeError::NotServing(error)),
         },
     };
     let pid = match (&told, running) {
         (Ok(pid), _) => *pid,
         // The one that was running runs on with what it had.
-        (Err(Failure::NotServing(_)), Some(companion)) => companion.pid,
+        (Err(ServeError::NotServing(_)), Some(companion)) => companion.pid,
         (Err(_), _) => return told.map(drop),
     };
     end_with(pool, time_to_stop);
@@ -163,7 +163,11 @@ pub fn serve(
 /// Starts a supervisor of this version beside one that speaks another language: Apache was upgraded
 /// and reloaded. It takes over the paths of the sockets; then the one of before is told, by a signal
 /// which all versions understand, to finish its requests and end.
-fn replace(program: &Path, configuration: &Configuration, old: u32) -> Result<u32, Failure> {
+fn replace(
+    program: &Path,
+    configuration: &SupervisorConfiguration,
+    old: u32,
+) -> Result<u32, ServeError> {
     let new = begin(program, configuration)?;
     let sentence = format!(
         "{SUPERVISOR_REPLACED}: the supervisor (pid {old}) is of another version than the module; \
@@ -220,7 +224,7 @@ fn watch(
     pool: Pool<'_>,
     pid: u32,
     program: &Path,
-    configuration: Configuration,
+    configuration: SupervisorConfiguration,
     time_to_stop: Duration,
 ) {
     let program = program.to_owned();

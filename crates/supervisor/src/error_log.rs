@@ -42,22 +42,22 @@ pub struct Style {
 
 /// A handle on one log; clones write to the same.
 #[derive(Debug, Clone)]
-pub struct Journal {
-    sink: Rc<Sink>,
+pub struct ErrorLog {
+    sink: Rc<LogFile>,
     /// Lines less severe than this are not written by this handle.
     threshold: Level,
 }
 
 /// Where an error log is, as the parent says.
 #[derive(Debug)]
-pub enum Place {
+pub enum LogTarget {
     /// A file or a pipe, which all of httpd writes to.
     Descriptor(OwnedFd),
     System(Syslog),
 }
 
 #[derive(Debug)]
-struct Sink {
+struct LogFile {
     outlet: Outlet,
     style: Style,
     backlog: RefCell<Backlog>,
@@ -79,17 +79,17 @@ struct Backlog {
     dropped: u64,
 }
 
-impl Journal {
+impl ErrorLog {
     /// The log that is there.
-    pub fn new(place: Place, style: Style) -> Self {
+    pub fn new(place: LogTarget, style: Style) -> Self {
         let outlet = match place {
-            Place::Descriptor(shared) => {
+            LogTarget::Descriptor(shared) => {
                 match os::descriptor::reopen_for_appending(shared.as_fd()) {
                     Ok(own) => Outlet::Own(own.into()),
                     Err(_) => Outlet::Shared(shared.into()),
                 }
             }
-            Place::System(how) => Outlet::System(syslog::Syslog::at(syslog::PATH), how),
+            LogTarget::System(how) => Outlet::System(syslog::Syslog::at(syslog::PATH), how),
         };
         Self::of(outlet, style)
     }
@@ -97,7 +97,7 @@ impl Journal {
     fn of(outlet: Outlet, style: Style) -> Self {
         Self {
             threshold: style.threshold,
-            sink: Rc::new(Sink {
+            sink: Rc::new(LogFile {
                 outlet,
                 style,
                 backlog: RefCell::default(),
@@ -162,7 +162,7 @@ impl Journal {
     }
 }
 
-impl Sink {
+impl LogFile {
     fn flush(&self, backlog: &mut Backlog) {
         while !backlog.waiting.is_empty() {
             let written = match &self.outlet {
@@ -304,7 +304,7 @@ mod tests {
         let at = Duration::new(1_763_702_721, 123_456_789);
         let (_reader, writer) = os::descriptor::pipe().unwrap();
         let line = |style, level| {
-            let log = Journal::of(Outlet::Own(writer.try_clone().unwrap().into()), style);
+            let log = ErrorLog::of(Outlet::Own(writer.try_clone().unwrap().into()), style);
             String::from_utf8(log.sink.line(at, level, 7, b"hi")).unwrap()
         };
         let text = line(STYLE, Level::Error);
@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn a_log_that_is_not_read_costs_lines_but_no_wait() {
         let (reader, writer) = os::descriptor::pipe().unwrap();
-        let journal = Journal::new(Place::Descriptor(writer), STYLE);
+        let journal = ErrorLog::new(LogTarget::Descriptor(writer), STYLE);
         journal.note(Level::Info, "below the threshold");
         for _ in 0..1000 {
             journal.write(Level::Error, 1, &[b'x'; 4000]);
@@ -360,7 +360,7 @@ mod tests {
     fn a_log_without_a_reader_is_given_up_on_without_harm() {
         let (reader, writer) = os::descriptor::pipe().unwrap();
         drop(reader);
-        let journal = Journal::new(Place::Descriptor(writer), STYLE);
+        let journal = ErrorLog::new(LogTarget::Descriptor(writer), STYLE);
         journal.note(Level::Error, "nobody hears this");
         assert!(journal.waits_for().is_none());
     }
@@ -381,7 +381,7 @@ mod tests {
             tag: "apache2".into(),
         };
         let log = syslog::Syslog::at(path.as_os_str().as_encoded_bytes());
-        let journal = Journal::of(Outlet::System(log, how), STYLE);
+        let journal = ErrorLog::of(Outlet::System(log, how), STYLE);
         journal.write(Level::Error, 7, b"one\ntwo");
         let mut buffer = [0; 1000];
         let mut read = || {

@@ -22,24 +22,24 @@ use os::listener::Listener;
 use os::process::Exit;
 use os::signal::{SIGKILL, SIGTERM};
 use wire::codec::Bytes;
-use wire::control::Leaving;
+use wire::control::ReplacementReason;
 use wire::group::ServerFacts;
 use wire::log_id::{
     LogId, CONVERSATION_BROKEN, ENDED_WHILE_STARTING, NOBODY_SERVES, SERVED_AGAIN,
     SOCKET_NOT_REMOVED, SUCCESSOR_CANNOT_LOAD, WORKER_DIED, WORKER_GAVE_UP, WORKER_NOT_STARTED,
 };
 use wire::response::Level;
-use wire::scoreboard::Seen;
+use wire::scoreboard::ScoreboardCopy;
 
 use crate::backoff::Backoff;
-use crate::error_log::Journal;
+use crate::error_log::ErrorLog;
 use crate::launch::Environment;
-use crate::python_check::{Examination, Interpreter};
-use crate::unavailable::Door;
+use crate::python_check::{PythonCheck, PythonInterpreter};
+use crate::unavailable::UnavailableResponder;
 use crate::worker::{self, Event, Phase, Worker};
-use crate::worker_output::{Pipe, Relay};
+use crate::worker_output::{Pipe, WorkerOutput};
 
-use loaded_scripts::Repertoire;
+use loaded_scripts::LoadedScripts;
 pub use reporting::Budget;
 use reporting::{History, Memory};
 
@@ -68,25 +68,25 @@ const MAX_ORPHANS: usize = 16;
 
 /// Which descriptor of a group is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum GroupSource {
     Log,
-    Door,
-    Visitor(u64),
-    Examination,
+    Listener,
+    Unavailable(u64),
+    PythonCheck,
     Orphan(u64),
-    Worker(u64, worker::Source),
+    Worker(u64, worker::WorkerSource),
 }
 
 /// What is known of the group's Python.
 #[derive(Debug)]
 enum Python {
     Unknown,
-    Examining(Box<Examination>),
-    Usable(Interpreter),
+    Checking(Box<PythonCheck>),
+    Usable(PythonInterpreter),
 }
 
 /// What all groups need from the supervisor in a turn.
-pub struct Turn<'s> {
+pub struct Context<'s> {
     pub now: Duration,
     pub environment: &'s Environment,
     /// Scratch space for a message.
@@ -100,12 +100,12 @@ pub struct Group {
     generation: u32,
     earlier_keys: VecDeque<[u8; 16]>,
     listener: Listener,
-    log: Journal,
+    log: ErrorLog,
     python: Python,
     workers: Vec<Worker>,
     next_worker: u64,
-    orphans: Vec<(u64, Relay)>,
-    door: Door,
+    orphans: Vec<(u64, WorkerOutput)>,
+    unavailable: UnavailableResponder,
     /// Starts that failed.
     starts: Backoff,
     /// Workers that became ready and died at once.
@@ -119,7 +119,7 @@ pub struct Group {
     /// Why there is nobody to serve requests, as last logged, under this id.
     trouble: Option<(LogId, String)>,
     /// What successors load before they are ready.
-    repertoire: Repertoire,
+    loaded_scripts: LoadedScripts,
     /// Why successors can't be put into service, as last logged.
     unloadable: Option<Bytes>,
     /// When memory is looked at again, where `max-rss=` asks for it.
@@ -136,7 +136,7 @@ impl Group {
         config: wire::group::Group,
         server: Rc<ServerFacts>,
         listener: Listener,
-        log: Journal,
+        log: ErrorLog,
     ) -> Self {
         Self {
             config,
@@ -149,14 +149,14 @@ impl Group {
             workers: Vec::new(),
             next_worker: 0,
             orphans: Vec::new(),
-            door: Door::default(),
+            unavailable: UnavailableResponder::default(),
             starts: Backoff::default(),
             lives: Backoff::default(),
             loads: Backoff::default(),
             short_lives: 0,
             hasty: 0,
             trouble: None,
-            repertoire: Repertoire::default(),
+            loaded_scripts: LoadedScripts::default(),
             unloadable: None,
             next_weighing: Duration::ZERO,
             history: History::default(),
@@ -263,65 +263,66 @@ impl Group {
     }
 
     /// The descriptors to watch.
-    pub fn sources<'s>(&'s self, now: Duration, add: &mut dyn FnMut(Source, BorrowedFd<'s>)) {
+    pub fn sources<'s>(&'s self, now: Duration, add: &mut dyn FnMut(GroupSource, BorrowedFd<'s>)) {
         if let Some(log) = self.log.waits_for() {
-            add(Source::Log, log);
+            add(GroupSource::Log, log);
         }
-        if self.has_nobody() && self.door.is_open(now) {
-            add(Source::Door, self.listener.as_fd());
+        if self.has_nobody() && self.unavailable.is_open(now) {
+            add(GroupSource::Listener, self.listener.as_fd());
         }
-        for (id, fd) in self.door.visitors() {
-            add(Source::Visitor(id), fd);
+        for (id, fd) in self.unavailable.connections() {
+            add(GroupSource::Unavailable(id), fd);
         }
-        if let Python::Examining(examination) = &self.python {
-            add(Source::Examination, examination.as_fd());
+        if let Python::Checking(examination) = &self.python {
+            add(GroupSource::PythonCheck, examination.as_fd());
         }
         for (id, relay) in &self.orphans {
-            add(Source::Orphan(*id), relay.as_fd());
+            add(GroupSource::Orphan(*id), relay.as_fd());
         }
         for worker in &self.workers {
             for (source, fd) in worker.sources() {
-                add(Source::Worker(worker.id, source), fd);
+                add(GroupSource::Worker(worker.id, source), fd);
             }
         }
     }
 
     /// Looks at a source that is ready.
-    pub fn attend(&mut self, source: Source, turn: &mut Turn<'_>) {
+    pub fn attend(&mut self, source: GroupSource, context: &mut Context<'_>) {
         match source {
-            Source::Log => self.log.flush(),
-            Source::Door => {
+            GroupSource::Log => self.log.flush(),
+            GroupSource::Listener => {
                 if self.has_nobody() {
                     let text = self.regret();
-                    self.door.answer(&self.listener, &text, turn.now);
+                    self.unavailable.answer(&self.listener, &text, context.now);
                 }
             }
-            Source::Visitor(id) => self.door.carry(id),
-            Source::Examination => self.proceed_examination(turn.now),
-            Source::Orphan(id) => {
+            GroupSource::Unavailable(id) => self.unavailable.progress(id),
+            GroupSource::PythonCheck => self.proceed_python_check(context.now),
+            GroupSource::Orphan(id) => {
                 let log = &self.log;
-                self.orphans
-                    .retain_mut(|(known, relay)| *known != id || relay.carry(log) == Pipe::Open);
+                self.orphans.retain_mut(|(known, relay)| {
+                    *known != id || relay.copy_to_log(log) == Pipe::Open
+                });
             }
-            Source::Worker(id, source) => {
+            GroupSource::Worker(id, source) => {
                 let Some(worker) = self.workers.iter_mut().find(|w| w.id == id) else {
                     return;
                 };
-                let events = worker.attend(source, &self.log, turn.buffer);
-                self.heard(id, events, turn.now);
+                let events = worker.attend(source, &self.log, context.buffer);
+                self.heard(id, events, context.now);
             }
         }
     }
 
     /// A child process has ended, nobody says which: for kernels without pidfd.
-    pub fn look_for_ended(&mut self, turn: &mut Turn<'_>) {
+    pub fn look_for_ended(&mut self, context: &mut Context<'_>) {
         let ids: Vec<u64> = self.workers.iter().map(|worker| worker.id).collect();
         for id in ids {
             let Some(worker) = self.workers.iter_mut().find(|w| w.id == id) else {
                 continue;
             };
-            let events = worker.look(&self.log, turn.buffer);
-            self.heard(id, events, turn.now);
+            let events = worker.look(&self.log, context.buffer);
+            self.heard(id, events, context.now);
         }
     }
 
@@ -365,7 +366,7 @@ impl Group {
                 }
                 Event::Ready => {
                     self.workers[index].phase = Phase::Ready { since: now };
-                    let failed = self.workers[index].leaving == Some(Leaving::LoadFailed);
+                    let failed = self.workers[index].leaving == Some(ReplacementReason::LoadFailed);
                     self.workers[index].has_loaded &= !failed;
                     self.note(Level::Info, None, &format!("worker {pid} is ready"));
                     self.unloadable = None;
@@ -373,10 +374,10 @@ impl Group {
                         self.note(Level::Notice, SERVED_AGAIN, "is served again");
                     }
                 }
-                Event::Leaving(reason) => self.leaves(pid, reason, now),
+                Event::ReplacementReason(reason) => self.leaves(pid, reason, now),
                 Event::Loaded(script) => {
                     self.workers[index].has_loaded = true;
-                    self.repertoire.note(script, now);
+                    self.loaded_scripts.note(script, now);
                 }
                 Event::CannotLoad(report) => {
                     self.cannot_load(pid, report, now);
@@ -439,8 +440,8 @@ impl Group {
     }
 
     /// How requests reach it.
-    pub fn entrance(&self) -> wire::control::Door {
-        wire::control::Door {
+    pub fn address(&self) -> wire::control::GroupAddress {
+        wire::control::GroupAddress {
             group: self.config.name.clone(),
             socket_path: self.config.socket_path.clone(),
             key: self.config.key,
@@ -455,7 +456,7 @@ impl Group {
             && reconfigure::changed(&self.config, config).is_empty()
     }
 
-    fn leaves(&mut self, pid: u32, reason: Leaving, now: Duration) {
+    fn leaves(&mut self, pid: u32, reason: ReplacementReason, now: Duration) {
         let why = reporting::why(reason);
         let text = format!("worker {pid} is to be replaced: {why}");
         self.note(Level::Info, None, &text);
@@ -470,15 +471,17 @@ impl Group {
             self.hasty = 0;
         }
         match reason {
-            Leaving::LoadFailed => self.loads.failed(now),
+            ReplacementReason::LoadFailed => self.loads.failed(now),
             // The script may be mended now.
-            Leaving::Stale => self.loads.reset(),
-            Leaving::MaximumRequests | Leaving::Signal | Leaving::TimeLimit | Leaving::Inactive => {
-            }
+            ReplacementReason::Stale => self.loads.reset(),
+            ReplacementReason::MaximumRequests
+            | ReplacementReason::Signal
+            | ReplacementReason::TimeLimit
+            | ReplacementReason::Inactive => {}
         }
     }
 
-    fn ended(&mut self, worker: &Worker, exit: Exit, seen: &Seen, now: Duration) {
+    fn ended(&mut self, worker: &Worker, exit: Exit, seen: &ScoreboardCopy, now: Duration) {
         let pid = worker.pid();
         // One that asked to be replaced may leave when it has nothing left to do.
         let asked = worker.leaving.is_some() && exit == Exit::Status(0);

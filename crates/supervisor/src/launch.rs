@@ -6,7 +6,7 @@ use os::rlimit::{Limit, Resource};
 use os::spawn::{Command, Identity};
 use wire::group::{Group, ServerFacts};
 
-use crate::python_check::Interpreter;
+use crate::python_check::PythonInterpreter;
 
 /// What a worker's Python runs first: loads the runtime and hands over to it.
 ///
@@ -59,7 +59,7 @@ pub fn identity(group: &Group) -> Option<Identity> {
 pub fn worker<'fd>(
     group: &Group,
     server: &ServerFacts,
-    interpreter: &Interpreter,
+    interpreter: &PythonInterpreter,
     inherited: &Environment,
     fds: [BorrowedFd<'fd>; 6],
 ) -> Command<'fd> {
@@ -85,18 +85,11 @@ pub fn worker<'fd>(
     command.no_new_privs = group.identity.no_new_privs;
     command.identity = identity(group);
     command.umask = group.place.umask;
-    command.cwd = working_directory(group).map(<[u8]>::to_vec);
+    command.cwd = group.working_directory().map(<[u8]>::to_vec);
     // The runtime leaves in order when it hears SIGTERM, and by itself when its control socket
     // closes; this reaches it even where that thread is gone.
     command.parent_death_signal = Some(os::signal::SIGTERM);
     command
-}
-
-/// Where the group's workers stand, if not where we do.
-pub fn working_directory(group: &Group) -> Option<&[u8]> {
-    let place = &group.place;
-    let given = place.home.as_ref().or(place.chdir.as_ref());
-    given.map(|path| path.0.as_slice())
 }
 
 /// Options of the interpreter.
@@ -121,7 +114,7 @@ fn set(env: &mut Environment, name: &[u8], value: &[u8]) {
 /// The environment, and what the bootstrap is to do about the dynamic linker's path.
 fn environment(
     group: &Group,
-    interpreter: &Interpreter,
+    interpreter: &PythonInterpreter,
     inherited: &Environment,
 ) -> (Environment, Vec<u8>) {
     let (place, user) = (&group.place, &group.identity);
@@ -211,8 +204,8 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    fn interpreter() -> Interpreter {
-        Interpreter {
+    fn interpreter() -> PythonInterpreter {
+        PythonInterpreter {
             program: b"/venv/bin/python".to_vec(),
             python_home: None,
             library_path: None,
@@ -270,7 +263,7 @@ mod tests {
     #[test]
     fn a_python_that_needs_its_library_path_has_it_and_its_programs_do_not() {
         let group = testing::group("shop");
-        let moved = Interpreter {
+        let moved = PythonInterpreter {
             library_path: Some(b"/opt/py/lib".to_vec()),
             ..interpreter()
         };

@@ -4,30 +4,32 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use os::socket::{self, Wait};
-use wire::control::{Door, FromSupervisor, Refusal, StatusDoor, ToSupervisor, Withdrawn};
+use wire::control::{
+    ConfigurationRefusal, FromSupervisor, GroupAddress, StatusSocket, ToSupervisor, Withdrawn,
+};
 use wire::group::{Group, ServerFacts};
 
-use crate::error_log::Place;
+use crate::error_log::LogTarget;
 
 /// Most groups of a configuration.
 const MAX_GROUPS: usize = 4096;
 
 /// A complete configuration.
 #[derive(Debug)]
-pub struct Configuration {
+pub struct NewConfiguration {
     pub server: ServerFacts,
     /// The main server's error log.
-    pub log: Option<Place>,
+    pub log: Option<LogTarget>,
     /// Each with its own error log, where it has one.
-    pub groups: Vec<(Group, Option<Place>)>,
+    pub groups: Vec<(Group, Option<LogTarget>)>,
     /// Where to answer those who ask how things are.
-    pub status: Option<StatusDoor>,
+    pub status: Option<StatusSocket>,
 }
 
 /// What the parent wants.
 #[derive(Debug)]
-pub enum Order {
-    Configure(Box<Configuration>),
+pub enum ParentRequest {
+    Configure(Box<NewConfiguration>),
     Stop,
     /// It reads another configuration, of which the module may be no part.
     Withdraw(Withdrawn),
@@ -39,25 +41,25 @@ pub enum Order {
 pub struct Parent {
     socket: OwnedFd,
     /// A configuration that has begun.
-    begun: Option<Box<Configuration>>,
+    incomplete: Option<Box<NewConfiguration>>,
 }
 
 impl Parent {
     pub fn new(socket: OwnedFd) -> Self {
         Self {
             socket,
-            begun: None,
+            incomplete: None,
         }
     }
 
     /// The next order; `None` when there is nothing more to read. `buffer` is scratch space of
     /// [`wire::control::MAX_MESSAGE`] bytes.
-    pub fn next_order(&mut self, buffer: &mut [u8]) -> Option<Order> {
+    pub fn next_request(&mut self, buffer: &mut [u8]) -> Option<ParentRequest> {
         loop {
             let received = match socket::recv_with_fd(self.socket.as_fd(), buffer, Wait::Never) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(_) => return Some(Order::Gone),
-                Ok(received) if received.len == 0 => return Some(Order::Gone),
+                Err(_) => return Some(ParentRequest::Gone),
+                Ok(received) if received.len == 0 => return Some(ParentRequest::Gone),
                 Ok(received) => received,
             };
             let message = if received.truncated {
@@ -67,17 +69,17 @@ impl Parent {
             };
             match message {
                 Ok(ToSupervisor::Begin(server)) => {
-                    self.begun = Some(Box::new(Configuration {
+                    self.incomplete = Some(Box::new(NewConfiguration {
                         server: *server,
-                        log: received.fd.map(Place::Descriptor),
+                        log: received.fd.map(LogTarget::Descriptor),
                         groups: Vec::new(),
                         status: None,
                     }));
                 }
-                Ok(ToSupervisor::Group(group)) => match &mut self.begun {
-                    Some(begun) if begun.groups.len() < MAX_GROUPS => {
-                        let log = received.fd.map(Place::Descriptor);
-                        begun.groups.push((*group, log));
+                Ok(ToSupervisor::Group(group)) => match &mut self.incomplete {
+                    Some(incomplete) if incomplete.groups.len() < MAX_GROUPS => {
+                        let log = received.fd.map(LogTarget::Descriptor);
+                        incomplete.groups.push((*group, log));
                     }
                     Some(_) => self.refuse(
                         &format!("there are more than {MAX_GROUPS} groups"),
@@ -86,24 +88,26 @@ impl Parent {
                     // Of a configuration that was refused already.
                     None => {}
                 },
-                Ok(ToSupervisor::Status(door)) => {
-                    if let Some(begun) = &mut self.begun {
-                        begun.status = Some(door);
+                Ok(ToSupervisor::Status(address)) => {
+                    if let Some(incomplete) = &mut self.incomplete {
+                        incomplete.status = Some(address);
                     }
                 }
                 Ok(ToSupervisor::Syslog(how)) => {
-                    if let Some(begun) = &mut self.begun {
-                        let last = begun.groups.last_mut().map(|(_, log)| log);
-                        *last.unwrap_or(&mut begun.log) = Some(Place::System(how));
+                    if let Some(incomplete) = &mut self.incomplete {
+                        let last = incomplete.groups.last_mut().map(|(_, log)| log);
+                        *last.unwrap_or(&mut incomplete.log) = Some(LogTarget::System(how));
                     }
                 }
                 Ok(ToSupervisor::Commit(())) => {
-                    if let Some(complete) = self.begun.take() {
-                        return Some(Order::Configure(complete));
+                    if let Some(complete) = self.incomplete.take() {
+                        return Some(ParentRequest::Configure(complete));
                     }
                 }
-                Ok(ToSupervisor::Stop(())) => return Some(Order::Stop),
-                Ok(ToSupervisor::Withdrawn(withdrawn)) => return Some(Order::Withdraw(withdrawn)),
+                Ok(ToSupervisor::Stop(())) => return Some(ParentRequest::Stop),
+                Ok(ToSupervisor::Withdrawn(withdrawn)) => {
+                    return Some(ParentRequest::Withdraw(withdrawn))
+                }
                 Err(malformed) => {
                     let why = format!(
                         "the module and mod_wsgi-supervisor do not understand each other \
@@ -121,11 +125,11 @@ impl Parent {
     }
 
     /// The configuration, complete or not, is forgotten; what ran before goes on, behind those doors.
-    pub fn refuse(&mut self, why: &str, doors: Vec<Door>) {
-        self.begun = None;
-        self.answer(&FromSupervisor::Refused(Refusal {
+    pub fn refuse(&mut self, why: &str, addresses: Vec<GroupAddress>) {
+        self.incomplete = None;
+        self.answer(&FromSupervisor::Refused(ConfigurationRefusal {
             sentence: why.into(),
-            doors,
+            addresses,
         }));
     }
 

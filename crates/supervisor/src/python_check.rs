@@ -12,8 +12,6 @@ use os::signal::SIGKILL;
 use os::spawn::{Command, Identity};
 use wire::group::{Group, ServerFacts};
 
-use crate::launch;
-
 /// First argument of the process that examines.
 pub const ARGUMENT: &[u8] = b"--examine";
 /// Longest that an examination may take: a file system may hang.
@@ -23,7 +21,7 @@ const MAX_ANSWER: usize = 16 * 1024;
 
 /// How a group's Python is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Interpreter {
+pub struct PythonInterpreter {
     pub program: Vec<u8>,
     /// For `PYTHONHOME`, where the Python would not find its library by itself.
     pub python_home: Option<Vec<u8>>,
@@ -33,7 +31,7 @@ pub struct Interpreter {
 
 /// What is to be examined.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
+pub struct PythonCheckRequest {
     /// Whom sentences speak of.
     pub user: String,
     pub python_home: Option<Vec<u8>>,
@@ -44,7 +42,7 @@ pub struct Question {
     pub scripts: Vec<Vec<u8>>,
 }
 
-impl Question {
+impl PythonCheckRequest {
     pub fn about(group: &Group, server: &ServerFacts) -> Self {
         let identity = &group.identity;
         Self {
@@ -58,7 +56,7 @@ impl Question {
             python_home: group.python.home.as_ref().map(|home| home.0.clone()),
             default_python: server.default_python.0.clone(),
             runtime: server.runtime.0.clone(),
-            working_directory: launch::working_directory(group).map(<[u8]>::to_vec),
+            working_directory: group.working_directory().map(<[u8]>::to_vec),
             scripts: group
                 .preload
                 .iter()
@@ -100,7 +98,7 @@ impl Question {
 }
 
 /// An answer as it travels: fields ended by NUL, the first one `usable` or `faulty`.
-pub fn encode(answer: &Result<Interpreter, String>) -> Vec<u8> {
+pub fn encode(answer: &Result<PythonInterpreter, String>) -> Vec<u8> {
     let empty = Vec::new();
     let fields: Vec<&[u8]> = match answer {
         Ok(found) => vec![
@@ -119,12 +117,12 @@ pub fn encode(answer: &Result<Interpreter, String>) -> Vec<u8> {
     out
 }
 
-fn decode(answer: &[u8]) -> Option<Result<Interpreter, String>> {
+fn decode(answer: &[u8]) -> Option<Result<PythonInterpreter, String>> {
     let fields: Vec<&[u8]> = answer.strip_suffix(b"\0")?.split(|&b| b == 0).collect();
     match fields.as_slice() {
         [b"usable", program, python_home, library_path] if !program.is_empty() => {
             let given = |field: &[u8]| (!field.is_empty()).then(|| field.to_vec());
-            Some(Ok(Interpreter {
+            Some(Ok(PythonInterpreter {
                 program: program.to_vec(),
                 python_home: given(python_home),
                 library_path: given(library_path),
@@ -137,18 +135,18 @@ fn decode(answer: &[u8]) -> Option<Result<Interpreter, String>> {
 
 /// An examination under way.
 #[derive(Debug)]
-pub struct Examination {
+pub struct PythonCheck {
     child: Child,
     output: File,
     answer: Vec<u8>,
     until: Duration,
     /// What to start if nothing can be found out.
-    guess: Interpreter,
+    guess: PythonInterpreter,
 }
 
-impl Examination {
+impl PythonCheck {
     /// Begins one, as `identity`.
-    pub fn begin(question: &Question, identity: Option<Identity>) -> io::Result<Self> {
+    pub fn begin(question: &PythonCheckRequest, identity: Option<Identity>) -> io::Result<Self> {
         let (reader, writer) = os::descriptor::pipe()?;
         os::descriptor::set_nonblocking(reader.as_fd())?;
         let null = os::descriptor::null()?;
@@ -173,7 +171,7 @@ impl Examination {
     }
 
     /// Reads on. `None` while there is no answer yet.
-    pub fn proceed(&mut self, now: Duration) -> Option<Result<Interpreter, String>> {
+    pub fn proceed(&mut self, now: Duration) -> Option<Result<PythonInterpreter, String>> {
         if now >= self.until {
             self.end();
             return Some(Err(format!(
@@ -213,21 +211,21 @@ impl Examination {
     }
 }
 
-impl Drop for Examination {
+impl Drop for PythonCheck {
     fn drop(&mut self) {
         self.end();
     }
 }
 
-impl AsFd for Examination {
+impl AsFd for PythonCheck {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.output.as_fd()
     }
 }
 
 /// The interpreter by its usual place, unexamined.
-pub fn guess(question: &Question) -> Interpreter {
-    Interpreter {
+pub fn guess(question: &PythonCheckRequest) -> PythonInterpreter {
+    PythonInterpreter {
         program: match &question.python_home {
             Some(home) => [home, &b"/bin/python"[..]].concat(),
             None => question.default_python.clone(),
@@ -243,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_question_survives_its_way_through_arguments() {
-        let question = Question {
+        let question = PythonCheckRequest {
             user: "user1".into(),
             python_home: Some(b"/srv/venv".to_vec()),
             default_python: b"/usr/bin/python3".to_vec(),
@@ -253,14 +251,17 @@ mod tests {
         };
         let arguments = question.to_arguments();
         assert_eq!(arguments[1], ARGUMENT);
-        assert_eq!(Question::from_arguments(&arguments[2..]), Some(question));
-        assert_eq!(Question::from_arguments(&arguments[..4]), None);
+        assert_eq!(
+            PythonCheckRequest::from_arguments(&arguments[2..]),
+            Some(question)
+        );
+        assert_eq!(PythonCheckRequest::from_arguments(&arguments[..4]), None);
     }
 
     #[test]
     fn an_answer_is_whole_or_none() {
         for answer in [
-            Ok(Interpreter {
+            Ok(PythonInterpreter {
                 program: b"/p".to_vec(),
                 python_home: None,
                 library_path: Some(b"/l".to_vec()),

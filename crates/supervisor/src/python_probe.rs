@@ -17,7 +17,7 @@ use std::time::Duration;
 use os::descriptor::{may, Access};
 
 use crate::path_walk::{reach, Obstacle};
-use crate::python_check::{Interpreter, Question};
+use crate::python_check::{PythonCheckRequest, PythonInterpreter};
 
 /// Oldest Python that the runtime works with: 3.10.
 const OLDEST: u32 = 10;
@@ -28,7 +28,7 @@ const TRIAL: Duration = Duration::from_secs(5);
 
 /// The whole life of the process: the answer goes to standard output.
 pub fn run(arguments: &[Vec<u8>]) -> io::Result<()> {
-    let answer = match Question::from_arguments(arguments) {
+    let answer = match PythonCheckRequest::from_arguments(arguments) {
         Some(question) => examine(&question),
         None => Err("the examination was asked for in a way it does not understand".to_owned()),
     };
@@ -36,7 +36,7 @@ pub fn run(arguments: &[Vec<u8>]) -> io::Result<()> {
 }
 
 /// The interpreter to start, or what is in its way.
-pub fn examine(question: &Question) -> Result<Interpreter, String> {
+pub fn examine(question: &PythonCheckRequest) -> Result<PythonInterpreter, String> {
     let who = &question.user;
     let mut interpreter = match &question.python_home {
         Some(home) => in_home(who, path(home))?,
@@ -48,7 +48,7 @@ pub fn examine(question: &Question) -> Result<Interpreter, String> {
                     python.display()
                 )
             })?;
-            Interpreter {
+            PythonInterpreter {
                 program: question.default_python.clone(),
                 python_home: None,
                 library_path: library_path(&real),
@@ -112,7 +112,7 @@ fn usable_program(who: &str, program: &Path) -> Result<PathBuf, String> {
 }
 
 /// What `python-home=` leads to.
-fn in_home(who: &str, home: &Path) -> Result<Interpreter, String> {
+fn in_home(who: &str, home: &Path) -> Result<PythonInterpreter, String> {
     let shown = home.display();
     let real_home = reach(home).map_err(|obstacle| match obstacle {
         Obstacle::Missing { at } if at == *home => format!(
@@ -133,7 +133,7 @@ fn in_home(who: &str, home: &Path) -> Result<Interpreter, String> {
     })?;
     let configuration = home.join("pyvenv.cfg");
     match read_configuration(&configuration) {
-        Ok(text) => in_virtual_environment(who, home, &Configuration::parse(&text)),
+        Ok(text) => in_virtual_environment(who, home, &PyvenvCfg::parse(&text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => in_prefix(who, home, &real_home),
         Err(error) => {
             let at = configuration.clone();
@@ -178,14 +178,14 @@ fn read_configuration(file: &Path) -> io::Result<Vec<u8>> {
 
 /// The lines of a `pyvenv.cfg` that matter here.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Configuration {
+struct PyvenvCfg {
     /// Directory of the Python it was made with.
     home: Option<PathBuf>,
     /// Major and minor version of that Python.
     version: Option<(u32, u32)>,
 }
 
-impl Configuration {
+impl PyvenvCfg {
     fn parse(text: &[u8]) -> Self {
         let mut found = Self::default();
         for line in text.split(|&b| b == b'\n') {
@@ -226,8 +226,8 @@ fn too_old((major, minor): (u32, u32)) -> bool {
 fn in_virtual_environment(
     who: &str,
     home: &Path,
-    configuration: &Configuration,
-) -> Result<Interpreter, String> {
+    configuration: &PyvenvCfg,
+) -> Result<PythonInterpreter, String> {
     let shown = home.display();
     if let Some((major, minor)) = configuration.version.filter(|&v| too_old(v)) {
         return Err(format!(
@@ -310,14 +310,14 @@ fn in_virtual_environment(
             }
         }
     }
-    Ok(Interpreter {
+    Ok(PythonInterpreter {
         program: program.into_os_string().into_encoded_bytes(),
         python_home: None,
         library_path: library_path(&real),
     })
 }
 
-fn in_prefix(who: &str, home: &Path, real_home: &Path) -> Result<Interpreter, String> {
+fn in_prefix(who: &str, home: &Path, real_home: &Path) -> Result<PythonInterpreter, String> {
     let shown = home.display();
     let mut candidates = vec![home.join("bin/python3"), home.join("bin/python")];
     // A prefix may have numbered ones only; the newest that is not past all reason first.
@@ -354,7 +354,7 @@ fn in_prefix(who: &str, home: &Path, real_home: &Path) -> Result<Interpreter, St
         let library = |n: u32| home.join(format!("lib/python3.{n}/os.py")).exists();
         (OLDEST..40).any(library)
     };
-    Ok(Interpreter {
+    Ok(PythonInterpreter {
         program: program.into_os_string().into_encoded_bytes(),
         python_home: (elsewhere && has_library()).then(|| home.as_os_str().as_bytes().to_vec()),
         library_path: library_path(&real),

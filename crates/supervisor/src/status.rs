@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use os::listener::Listener;
 use os::socket::{self, Wait};
-use wire::control::StatusDoor;
-use wire::status::{Report, MAX_REPORT};
+use wire::control::StatusSocket;
+use wire::status::{StatusReport, MAX_REPORT};
 
 use crate::group::{Budget, Group};
 
 /// Visitors at a time; others wait in the queue.
-const MAX_VISITORS: usize = 8;
+const MAX_CLIENTS: usize = 8;
 /// Longest queue of them.
 const BACKLOG: u32 = 16;
 /// Longest that a visitor may take to read.
@@ -36,13 +36,13 @@ const MAX_RUNNING: usize = 2048;
 
 /// Which descriptor is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    Door,
-    Visitor(u64),
+pub enum StatusSource {
+    Listener,
+    Client(u64),
 }
 
 #[derive(Debug)]
-struct Visitor {
+struct StatusClient {
     id: u64,
     socket: OwnedFd,
     report: Rc<[u8]>,
@@ -51,9 +51,9 @@ struct Visitor {
 }
 
 #[derive(Debug)]
-pub struct Desk {
-    door: Option<(Listener, StatusDoor)>,
-    visitors: Vec<Visitor>,
+pub struct StatusListener {
+    door: Option<(Listener, StatusSocket)>,
+    clients: Vec<StatusClient>,
     next: u64,
     /// The last report, and until when it will do.
     report: Option<(Duration, Rc<[u8]>)>,
@@ -63,12 +63,12 @@ pub struct Desk {
     started: Duration,
 }
 
-impl Desk {
+impl StatusListener {
     /// Closed. `now` is when the supervisor was started.
     pub fn new(now: Duration) -> Self {
         Self {
             door: None,
-            visitors: Vec::new(),
+            clients: Vec::new(),
             next: 0,
             report: None,
             paused_until: Duration::ZERO,
@@ -80,7 +80,7 @@ impl Desk {
     ///
     /// # Errors
     /// As [`Listener::bind`]; it is closed then.
-    pub fn open(&mut self, wanted: Option<StatusDoor>) -> io::Result<()> {
+    pub fn open(&mut self, wanted: Option<StatusSocket>) -> io::Result<()> {
         match (&self.door, wanted) {
             (Some((_, known)), Some(wanted)) if *known == wanted => Ok(()),
             (_, None) => {
@@ -106,22 +106,24 @@ impl Desk {
     }
 
     /// The descriptors to watch: the door for reading, visitors for writing.
-    pub fn sources<'s>(&'s self, now: Duration, add: &mut dyn FnMut(Source, BorrowedFd<'s>)) {
+    pub fn sources<'s>(&'s self, now: Duration, add: &mut dyn FnMut(StatusSource, BorrowedFd<'s>)) {
         if let Some((listener, _)) = &self.door {
-            if self.visitors.len() < MAX_VISITORS && now >= self.paused_until {
-                add(Source::Door, listener.as_fd());
+            if self.clients.len() < MAX_CLIENTS && now >= self.paused_until {
+                add(StatusSource::Listener, listener.as_fd());
             }
         }
-        for visitor in &self.visitors {
-            add(Source::Visitor(visitor.id), visitor.socket.as_fd());
+        for client in &self.clients {
+            add(StatusSource::Client(client.id), client.socket.as_fd());
         }
     }
 
     /// Looks at a source that is ready.
-    pub fn attend(&mut self, source: Source, groups: &[Group]) {
+    pub fn attend(&mut self, source: StatusSource, groups: &[Group]) {
         match source {
-            Source::Visitor(id) => self.visitors.retain_mut(|v| v.id != id || v.proceed()),
-            Source::Door => while self.visitors.len() < MAX_VISITORS && self.let_in(groups) {},
+            StatusSource::Client(id) => self.clients.retain_mut(|v| v.id != id || v.proceed()),
+            StatusSource::Listener => {
+                while self.clients.len() < MAX_CLIENTS && self.let_in(groups) {}
+            }
         }
     }
 
@@ -146,15 +148,15 @@ impl Desk {
             return true;
         }
         self.next += 1;
-        let mut visitor = Visitor {
+        let mut client = StatusClient {
             id: self.next,
             socket,
             report: self.report(now, groups),
             sent: 0,
             until: now + PATIENCE,
         };
-        if visitor.proceed() {
-            self.visitors.push(visitor);
+        if client.proceed() {
+            self.clients.push(client);
         }
         true
     }
@@ -172,18 +174,18 @@ impl Desk {
 
     /// Lets those go whose time is up.
     pub fn expire(&mut self, now: Duration) {
-        self.visitors.retain(|visitor| now < visitor.until);
+        self.clients.retain(|client| now < client.until);
     }
 
     /// When something is to be done that no descriptor announces.
     pub fn next_moment(&self, now: Duration) -> Option<Duration> {
         let paused = (self.door.is_some() && now < self.paused_until).then_some(self.paused_until);
-        let ends = self.visitors.iter().map(|visitor| visitor.until);
+        let ends = self.clients.iter().map(|client| client.until);
         ends.chain(paused).min()
     }
 }
 
-impl Visitor {
+impl StatusClient {
     /// Sends what the socket takes. Whether there is more.
     fn proceed(&mut self) -> bool {
         while self.sent < self.report.len() {
@@ -199,7 +201,7 @@ impl Visitor {
     }
 }
 
-fn describe(now: Duration, started: Duration, groups: &[Group]) -> Report {
+fn describe(now: Duration, started: Duration, groups: &[Group]) -> StatusReport {
     let mut budget = Budget {
         workers: MAX_WORKERS,
         running: MAX_RUNNING,
@@ -211,7 +213,7 @@ fn describe(now: Duration, started: Duration, groups: &[Group]) -> Report {
         .map(|group| group.status(now, inquiry.as_ref(), &mut budget))
         .collect();
     let pid = os::process::id();
-    Report {
+    StatusReport {
         pid,
         age: u64::try_from(now.saturating_sub(started).as_millis()).unwrap_or(u64::MAX),
         resident: os::process::resident_memory(pid).unwrap_or(0),
@@ -221,7 +223,7 @@ fn describe(now: Duration, started: Duration, groups: &[Group]) -> Report {
 }
 
 /// Leaves groups out until the rest is no longer than a report may be.
-fn encode(mut report: Report) -> Vec<u8> {
+fn encode(mut report: StatusReport) -> Vec<u8> {
     loop {
         let bytes = report.encode();
         if bytes.len() <= MAX_REPORT || report.groups.is_empty() {
@@ -241,36 +243,36 @@ mod tests {
     use super::*;
     use crate::testing::Directory;
 
-    fn open(name: &str, uid: u32) -> (Directory, PathBuf, Desk) {
+    fn open(name: &str, uid: u32) -> (Directory, PathBuf, StatusListener) {
         let directory = Directory::new(name);
         let path = directory.path().join("s");
-        let mut desk = Desk::new(os::clock::monotonic());
+        let mut desk = StatusListener::new(os::clock::monotonic());
         desk.open(Some(door(&path, uid))).unwrap();
         (directory, path, desk)
     }
 
-    fn door(path: &Path, uid: u32) -> StatusDoor {
-        StatusDoor {
+    fn door(path: &Path, uid: u32) -> StatusSocket {
+        StatusSocket {
             path: path.as_os_str().as_encoded_bytes().into(),
             uid,
         }
     }
 
-    fn read(mut client: UnixStream) -> Report {
+    fn read(mut client: UnixStream) -> StatusReport {
         let limit = Duration::from_secs(20);
         client.set_read_timeout(Some(limit)).unwrap();
         let mut bytes = Vec::new();
         client.read_to_end(&mut bytes).unwrap();
-        Report::decode(&bytes).unwrap()
+        StatusReport::decode(&bytes).unwrap()
     }
 
     #[test]
     fn who_connects_is_told_and_what_he_says_is_not_read() {
         let (_directory, path, mut desk) = open("told", 0);
         let client = UnixStream::connect(&path).unwrap();
-        desk.attend(Source::Door, &[]);
+        desk.attend(StatusSource::Listener, &[]);
         assert_eq!(read(client).pid, std::process::id());
-        assert!(desk.visitors.is_empty());
+        assert!(desk.clients.is_empty());
         desk.close();
         assert!(!path.exists());
     }
@@ -281,27 +283,27 @@ mod tests {
         // Larger than a socket's buffer.
         let long: Rc<[u8]> = vec![0; 3 << 20].into();
         desk.report = Some((Duration::MAX, long));
-        let clients: Vec<_> = (0..MAX_VISITORS + 3)
+        let clients: Vec<_> = (0..MAX_CLIENTS + 3)
             .map(|_| UnixStream::connect(&path).unwrap())
             .collect();
-        desk.attend(Source::Door, &[]);
+        desk.attend(StatusSource::Listener, &[]);
         let now = os::clock::monotonic();
-        let watched = |desk: &Desk| {
+        let watched = |desk: &StatusListener| {
             let mut seen = Vec::new();
             desk.sources(now, &mut |source, _| seen.push(source));
             seen
         };
-        assert_eq!(watched(&desk).len(), MAX_VISITORS);
-        assert!(!watched(&desk).contains(&Source::Door));
+        assert_eq!(watched(&desk).len(), MAX_CLIENTS);
+        assert!(!watched(&desk).contains(&StatusSource::Listener));
         assert!(desk.next_moment(now).unwrap() <= now + PATIENCE);
         desk.expire(now + PATIENCE);
-        assert_eq!(watched(&desk), [Source::Door]);
+        assert_eq!(watched(&desk), [StatusSource::Listener]);
         drop(clients);
     }
 
     #[test]
     fn a_report_serves_all_who_come_soon() {
-        let mut desk = Desk::new(Duration::ZERO);
+        let mut desk = StatusListener::new(Duration::ZERO);
         let now = os::clock::monotonic();
         let first = desk.report(now, &[]);
         assert!(Rc::ptr_eq(&first, &desk.report(now + LIFE / 2, &[])));

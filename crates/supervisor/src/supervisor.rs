@@ -9,15 +9,15 @@ use std::time::Duration;
 use os::listener::Listener;
 use os::poll::{poll, Wanted};
 use os::signal::{self, Arrivals};
-use wire::control::{Door, MAX_MESSAGE};
+use wire::control::{GroupAddress, MAX_MESSAGE};
 use wire::log_id::{MODULE_REMOVED, PARENT_GONE, STATUS_SOCKET_FAILED, SUPERSEDED};
 use wire::response::Level;
 
-use crate::error_log::{Journal, Place, Style};
-use crate::group::{self, Group, Turn};
+use crate::error_log::{ErrorLog, LogTarget, Style};
+use crate::group::{self, Context, Group};
 use crate::launch::{own_environment, Environment};
-use crate::parent::{Configuration, Order, Parent};
-use crate::status::{self, Desk};
+use crate::parent::{NewConfiguration, Parent, ParentRequest};
+use crate::status::{self, StatusListener};
 use crate::withdrawal::Withdrawal;
 
 /// Longest that workers may take to leave when Apache stops.
@@ -25,7 +25,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Longest that they may take when the parent is gone: all is over within a second then.
 const ORPHANED_LIMIT: Duration = Duration::from_millis(300);
 /// Most doors told with a refusal, so that they fit into one message.
-const MAX_DOORS: usize = 256;
+const MAX_ADDRESSES: usize = 256;
 /// What is left after workers were killed, until their end is no longer waited for.
 const AFTERMATH: Duration = Duration::from_millis(600);
 
@@ -35,9 +35,9 @@ enum Source {
     Parent,
     Signals,
     Log,
-    Status(status::Source),
+    Status(status::StatusSource),
     /// By its place in the list, which changes only between turns.
-    Group(usize, group::Source),
+    Group(usize, group::GroupSource),
 }
 
 pub struct Supervisor {
@@ -45,8 +45,8 @@ pub struct Supervisor {
     /// Nothing more is to be expected of the parent.
     parent_gone: bool,
     signals: Arrivals,
-    log: Journal,
-    status: Desk,
+    log: ErrorLog,
+    status: StatusListener,
     groups: Vec<Group>,
     environment: Environment,
     /// The parent reads another configuration, and has not said what is in it.
@@ -76,8 +76,8 @@ impl Supervisor {
                 signal::SIGINT,
                 signal::SIGUSR2,
             ])?,
-            log: Journal::new(Place::Descriptor(log), style),
-            status: Desk::new(os::clock::monotonic()),
+            log: ErrorLog::new(LogTarget::Descriptor(log), style),
+            status: StatusListener::new(os::clock::monotonic()),
             groups: Vec::new(),
             environment: own_environment(),
             withdrawal: None,
@@ -100,13 +100,13 @@ impl Supervisor {
         }
     }
 
-    fn turn<R>(&mut self, body: impl FnOnce(&mut Vec<Group>, &mut Turn<'_>) -> R) -> R {
-        let mut turn = Turn {
+    fn with_groups<R>(&mut self, body: impl FnOnce(&mut Vec<Group>, &mut Context<'_>) -> R) -> R {
+        let mut context = Context {
             now: os::clock::monotonic(),
             environment: &self.environment,
             buffer: &mut self.buffer,
         };
-        body(&mut self.groups, &mut turn)
+        body(&mut self.groups, &mut context)
     }
 
     fn steer(&mut self) {
@@ -117,8 +117,8 @@ impl Supervisor {
                 self.leave_with_module(evidence);
             }
         }
-        self.turn(|groups, turn| {
-            groups.iter_mut().for_each(|group| group.steer(turn));
+        self.with_groups(|groups, context| {
+            groups.iter_mut().for_each(|group| group.steer(context));
             groups.retain(|group| !group.is_over());
         });
     }
@@ -144,15 +144,15 @@ impl Supervisor {
         self.status.sources(now, &mut |source, fd| {
             sources.push(Source::Status(source));
             wanted.push(match source {
-                status::Source::Door => Wanted::readable(fd),
-                status::Source::Visitor(_) => Wanted::writable(fd),
+                status::StatusSource::Listener => Wanted::readable(fd),
+                status::StatusSource::Client(_) => Wanted::writable(fd),
             });
         });
         for (index, group) in self.groups.iter().enumerate() {
             group.sources(now, &mut |source, fd| {
                 sources.push(Source::Group(index, source));
                 wanted.push(match source {
-                    group::Source::Log => Wanted::writable(fd),
+                    group::GroupSource::Log => Wanted::writable(fd),
                     _ => Wanted::readable(fd),
                 });
             });
@@ -180,8 +180,8 @@ impl Supervisor {
             Source::Signals => {
                 for number in self.signals.drain() {
                     match number {
-                        signal::SIGCHLD => self.turn(|groups, turn| {
-                            groups.iter_mut().for_each(|g| g.look_for_ended(turn));
+                        signal::SIGCHLD => self.with_groups(|groups, context| {
+                            groups.iter_mut().for_each(|g| g.look_for_ended(context));
                         }),
                         signal::SIGUSR2 => self.make_way(),
                         _ => self.end(STOP_LIMIT),
@@ -189,35 +189,35 @@ impl Supervisor {
                 }
             }
             Source::Parent => self.hear_parent(),
-            Source::Group(index, source) => self.turn(|groups, turn| {
+            Source::Group(index, source) => self.with_groups(|groups, context| {
                 if let Some(group) = groups.get_mut(index) {
-                    group.attend(source, turn);
+                    group.attend(source, context);
                 }
             }),
         }
     }
 
     fn hear_parent(&mut self) {
-        match self.parent.next_order(&mut self.buffer) {
+        match self.parent.next_request(&mut self.buffer) {
             None => {}
-            Some(Order::Withdraw(withdrawn)) => {
+            Some(ParentRequest::Withdraw(withdrawn)) => {
                 let now = os::clock::monotonic();
                 self.withdrawal = Some(Withdrawal::new(withdrawn, now));
             }
-            Some(Order::Configure(configuration)) if self.ending.is_none() => {
+            Some(ParentRequest::Configure(configuration)) if self.ending.is_none() => {
                 self.withdrawal = None;
-                let doors = self.doors(&configuration.groups);
+                let addresses = self.addresses(&configuration.groups);
                 match self.configure(*configuration) {
                     Ok(()) => self.parent.accept(),
-                    Err(why) => self.parent.refuse(&why, doors),
+                    Err(why) => self.parent.refuse(&why, addresses),
                 }
             }
-            Some(Order::Configure(_)) => {
+            Some(ParentRequest::Configure(_)) => {
                 let why = "the supervisor is about to end";
                 self.parent.refuse(why, Vec::new());
             }
-            Some(Order::Stop) => self.end(STOP_LIMIT),
-            Some(Order::Gone) => {
+            Some(ParentRequest::Stop) => self.end(STOP_LIMIT),
+            Some(ParentRequest::Gone) => {
                 self.parent_gone = true;
                 if self.ending.is_none() {
                     let text =
@@ -268,14 +268,14 @@ impl Supervisor {
     }
 
     /// How to reach those of the groups that run already, and as the same users.
-    fn doors(&self, groups: &[Described]) -> Vec<Door> {
-        let mut doors = Vec::new();
+    fn addresses(&self, groups: &[Described]) -> Vec<GroupAddress> {
+        let mut addresses = Vec::new();
         for (config, _) in groups {
             let found = self.groups.iter().find(|group| group.runs_as(config));
-            doors.extend(found.map(Group::entrance));
+            addresses.extend(found.map(Group::address));
         }
-        doors.truncate(MAX_DOORS);
-        doors
+        addresses.truncate(MAX_ADDRESSES);
+        addresses
     }
 
     /// Everything ends; the first call decides how long that may take.
@@ -295,8 +295,8 @@ impl Supervisor {
     ///
     /// # Errors
     /// A sentence for the log.
-    fn configure(&mut self, configuration: Configuration) -> Result<(), String> {
-        let Configuration {
+    fn configure(&mut self, configuration: NewConfiguration) -> Result<(), String> {
+        let NewConfiguration {
             server,
             log,
             groups,
@@ -327,10 +327,10 @@ impl Supervisor {
         if let Some(log) = log {
             // Else a log that was moved away would be held open, and not be given back to the disk.
             // What fails here is the place of last words only.
-            if let Place::Descriptor(log) = &log {
+            if let LogTarget::Descriptor(log) = &log {
                 let _ = os::descriptor::redirect_output(log.as_fd());
             }
-            self.log = Journal::new(log, style);
+            self.log = ErrorLog::new(log, style);
         }
         if let Err(error) = self.status.open(status) {
             let text = format!(
@@ -354,7 +354,7 @@ impl Supervisor {
                 .log_level
                 .clamp(Level::Critical as u32, Level::Debug as u32);
             let threshold = Level::from_u8(level as u8).unwrap_or(Level::Notice);
-            let log = log.map_or_else(|| self.log.clone(), |log| Journal::new(log, style));
+            let log = log.map_or_else(|| self.log.clone(), |log| ErrorLog::new(log, style));
             let log = log.with_threshold(threshold);
             let server = Rc::clone(&server);
             let known = self.groups.iter_mut().find(|g| *g.name() == *config.name);
@@ -380,7 +380,7 @@ impl Supervisor {
     }
 }
 
-type Described = (wire::group::Group, Option<Place>);
+type Described = (wire::group::Group, Option<LogTarget>);
 
 /// Refuses what could not be carried out later.
 fn check(groups: &[Described], server: &wire::group::ServerFacts) -> Result<(), String> {
@@ -404,7 +404,7 @@ fn check(groups: &[Described], server: &wire::group::ServerFacts) -> Result<(), 
             server: server.clone(),
             generation: u32::MAX,
             earlier_keys: vec![[0; 16]; 8],
-            repertoire: Vec::new(),
+            loaded_scripts: Vec::new(),
             has_peers: true,
         };
         if wire::control::ToWorker::Setup(Box::new(setup))

@@ -19,7 +19,7 @@ use wire::response::Fail;
 /// Connections answered in one turn.
 const MAX_TURN: usize = 32;
 /// Connections that may linger; the oldest is closed for one more.
-const MAX_VISITORS: usize = 64;
+const MAX_CONNECTIONS: usize = 64;
 /// Longest that a child may take to read an answer and close.
 const LINGER: Duration = Duration::from_secs(2);
 /// Most bytes discarded of one connection in one turn.
@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection that has its answer.
 #[derive(Debug)]
-struct Visitor {
+struct AnsweredConnection {
     id: u64,
     socket: OwnedFd,
     until: Duration,
@@ -38,14 +38,14 @@ struct Visitor {
 
 /// The connections of one group that were turned away.
 #[derive(Debug, Default)]
-pub struct Door {
-    visitors: Vec<Visitor>,
+pub struct UnavailableResponder {
+    connections: Vec<AnsweredConnection>,
     next: u64,
     /// Nobody is answered before then.
     paused_until: Duration,
 }
 
-impl Door {
+impl UnavailableResponder {
     /// Whether connections may be answered.
     pub fn is_open(&self, now: Duration) -> bool {
         now >= self.paused_until
@@ -74,39 +74,39 @@ impl Door {
             if sent.is_err() || socket::shutdown(socket.as_fd(), Direction::Write).is_err() {
                 continue;
             }
-            if self.visitors.len() >= MAX_VISITORS {
-                self.visitors.remove(0);
+            if self.connections.len() >= MAX_CONNECTIONS {
+                self.connections.remove(0);
             }
             self.next += 1;
-            self.visitors.push(Visitor {
+            self.connections.push(AnsweredConnection {
                 id: self.next,
                 socket,
                 until: now + LINGER,
             });
-            self.carry(self.next);
+            self.progress(self.next);
         }
     }
 
     /// What a visitor is known by, and where its bytes come from.
-    pub fn visitors(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>)> {
-        self.visitors.iter().map(|v| (v.id, v.socket.as_fd()))
+    pub fn connections(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>)> {
+        self.connections.iter().map(|v| (v.id, v.socket.as_fd()))
     }
 
     /// Discards what a visitor has sent, and lets it go when it has closed.
-    pub fn carry(&mut self, id: u64) {
-        self.visitors
-            .retain(|visitor| visitor.id != id || discard(visitor.socket.as_fd()));
+    pub fn progress(&mut self, id: u64) {
+        self.connections
+            .retain(|connection| connection.id != id || discard(connection.socket.as_fd()));
     }
 
     /// Lets those go whose time is up.
     pub fn expire(&mut self, now: Duration) {
-        self.visitors.retain(|visitor| now < visitor.until);
+        self.connections.retain(|connection| now < connection.until);
     }
 
     /// When the next one's time is up, or a pause ends.
     pub fn next_moment(&self, now: Duration) -> Option<Duration> {
         let paused = (!self.is_open(now)).then_some(self.paused_until);
-        let expiries = self.visitors.iter().map(|visitor| visitor.until);
+        let expiries = self.connections.iter().map(|connection| connection.until);
         expiries.chain(paused).min()
     }
 }
@@ -138,7 +138,7 @@ mod tests {
         let directory = Directory::new("door");
         let path = directory.path().join("s");
         let listener = Listener::bind(path.as_os_str().as_encoded_bytes(), None, 8).unwrap();
-        let mut door = Door::default();
+        let mut door = UnavailableResponder::default();
         door.answer(&listener, "nobody is there", Duration::ZERO);
 
         let client = std::thread::spawn(move || {
@@ -152,10 +152,10 @@ mod tests {
             answer
         });
         let now = os::clock::monotonic();
-        while !client.is_finished() || door.visitors().count() > 0 {
+        while !client.is_finished() || door.connections().count() > 0 {
             door.answer(&listener, "nobody is there", now);
-            let ids: Vec<u64> = door.visitors().map(|(id, _)| id).collect();
-            ids.into_iter().for_each(|id| door.carry(id));
+            let ids: Vec<u64> = door.connections().map(|(id, _)| id).collect();
+            ids.into_iter().for_each(|id| door.progress(id));
         }
         let answer = client.join().unwrap();
         let (_, payload, rest) = wire::frame::split(&answer).unwrap().unwrap();
@@ -169,16 +169,16 @@ mod tests {
         let directory = Directory::new("linger");
         let path = directory.path().join("s");
         let listener = Listener::bind(path.as_os_str().as_encoded_bytes(), None, 200).unwrap();
-        let clients: Vec<_> = (0..MAX_VISITORS + 9)
+        let clients: Vec<_> = (0..MAX_CONNECTIONS + 9)
             .map(|_| UnixStream::connect(&path).unwrap())
             .collect();
-        let mut door = Door::default();
+        let mut door = UnavailableResponder::default();
         for _ in 0..clients.len() {
             door.answer(&listener, "", Duration::ZERO);
         }
-        assert_eq!(door.visitors().count(), MAX_VISITORS);
+        assert_eq!(door.connections().count(), MAX_CONNECTIONS);
         assert_eq!(door.next_moment(Duration::ZERO), Some(LINGER));
         door.expire(LINGER);
-        assert_eq!(door.visitors().count(), 0);
+        assert_eq!(door.connections().count(), 0);
     }
 }

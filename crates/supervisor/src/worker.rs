@@ -10,11 +10,11 @@ use os::signal::{SIGKILL, SIGTERM};
 use os::socket::{self, Wait};
 use os::spawn::{Command, Failure};
 use wire::codec::Bytes;
-use wire::control::{FromWorker, Leaving, ToWorker, WorkerSetup, MAX_MESSAGE};
-use wire::scoreboard::{self, Seen};
+use wire::control::{FromWorker, ReplacementReason, ToWorker, WorkerSetup, MAX_MESSAGE};
+use wire::scoreboard::{self, ScoreboardCopy};
 
-use crate::error_log::Journal;
-use crate::worker_output::{Pipe, Relay};
+use crate::error_log::ErrorLog;
+use crate::worker_output::{Pipe, WorkerOutput};
 
 /// What a worker gets beyond the time it was given to leave before it is killed.
 const GRACE: Duration = Duration::from_millis(250);
@@ -47,7 +47,7 @@ pub enum Event {
     /// The program could not be executed as it should.
     NotStarted(Failure),
     Ready,
-    Leaving(Leaving),
+    ReplacementReason(ReplacementReason),
     Unusable(String),
     /// It was asked for this script.
     Loaded((Bytes, Bytes)),
@@ -60,7 +60,7 @@ pub enum Event {
 
 /// Which descriptor of a worker is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum WorkerSource {
     Process,
     Start,
     Control,
@@ -77,7 +77,7 @@ pub struct Worker {
     pub started: Duration,
     pub phase: Phase,
     /// Why it asked to be replaced.
-    pub leaving: Option<Leaving>,
+    pub leaving: Option<ReplacementReason>,
     /// It has loaded a script, or will have when it is ready.
     pub has_loaded: bool,
     /// It has run for long enough, or grown too large.
@@ -88,7 +88,7 @@ pub struct Worker {
     control: Option<OwnedFd>,
     /// When it is to have ended, once it has closed its end.
     silent_until: Option<Duration>,
-    log: Option<Relay>,
+    log: Option<WorkerOutput>,
     /// Where it shows what it does. `None` on a system that lacks such memory.
     board: Option<Shared>,
     ended: bool,
@@ -135,7 +135,7 @@ impl Worker {
             child,
             control: Some(own),
             silent_until: None,
-            log: Some(Relay::new(log_reader, pid)?),
+            log: Some(WorkerOutput::new(log_reader, pid)?),
             board,
             ended: false,
         })
@@ -183,43 +183,51 @@ impl Worker {
     }
 
     /// What it shows of itself. Its own word: good for people to look at, and for nothing else.
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> ScoreboardCopy {
         let cells = self.board.as_ref().and_then(|board| board.copy().ok());
         scoreboard::read(&cells.unwrap_or_default(), os::clock::monotonic_us())
     }
 
     /// The descriptors to watch.
-    pub fn sources(&self) -> impl Iterator<Item = (Source, BorrowedFd<'_>)> {
+    pub fn sources(&self) -> impl Iterator<Item = (WorkerSource, BorrowedFd<'_>)> {
         let control = self.control.as_ref().map(AsFd::as_fd);
         let log = self.log.as_ref().map(AsFd::as_fd);
         [
-            (Source::Process, self.child.pidfd().filter(|_| !self.ended)),
-            (Source::Start, self.child.report()),
-            (Source::Control, control),
-            (Source::Log, log),
+            (
+                WorkerSource::Process,
+                self.child.pidfd().filter(|_| !self.ended),
+            ),
+            (WorkerSource::Start, self.child.report()),
+            (WorkerSource::Control, control),
+            (WorkerSource::Log, log),
         ]
         .into_iter()
         .filter_map(|(source, fd)| Some((source, fd?)))
     }
 
     /// Looks at what a source has. `buffer` is scratch space of [`MAX_MESSAGE`] bytes.
-    pub fn attend(&mut self, source: Source, log: &Journal, buffer: &mut [u8]) -> Vec<Event> {
+    pub fn attend(
+        &mut self,
+        source: WorkerSource,
+        log: &ErrorLog,
+        buffer: &mut [u8],
+    ) -> Vec<Event> {
         match source {
-            Source::Log => {
+            WorkerSource::Log => {
                 self.carry_log(log);
                 Vec::new()
             }
-            Source::Start => match self.child.started() {
+            WorkerSource::Start => match self.child.started() {
                 Some(Err(failure)) => vec![Event::NotStarted(failure)],
                 _ => Vec::new(),
             },
-            Source::Control => self.listen(buffer),
-            Source::Process => self.look(log, buffer),
+            WorkerSource::Control => self.listen(buffer),
+            WorkerSource::Process => self.look(log, buffer),
         }
     }
 
     /// Whether the process has ended; and if so, what it said last and how it ended.
-    pub fn look(&mut self, log: &Journal, buffer: &mut [u8]) -> Vec<Event> {
+    pub fn look(&mut self, log: &ErrorLog, buffer: &mut [u8]) -> Vec<Event> {
         if self.ended {
             return Vec::new();
         }
@@ -240,9 +248,9 @@ impl Worker {
         events
     }
 
-    fn carry_log(&mut self, log: &Journal) {
+    fn carry_log(&mut self, log: &ErrorLog) {
         if let Some(relay) = &mut self.log {
-            if relay.carry(log) == Pipe::Closed {
+            if relay.copy_to_log(log) == Pipe::Closed {
                 self.log = None;
             }
         }
@@ -298,13 +306,13 @@ impl Worker {
         match message {
             // Once only; and one that has been told to leave is ready too late.
             FromWorker::Ready(()) => self.is_starting().then_some(Event::Ready),
-            FromWorker::Leaving(reason) => {
+            FromWorker::AskReplacement(reason) => {
                 if self.leaving_count >= MAX_LEAVING || self.leaving == Some(reason) {
                     return None;
                 }
                 self.leaving_count += 1;
                 self.leaving = Some(reason);
-                Some(Event::Leaving(reason))
+                Some(Event::ReplacementReason(reason))
             }
             FromWorker::Loaded(script) => Some(Event::Loaded(script)),
             FromWorker::CannotLoad(report) => {
@@ -362,7 +370,7 @@ impl Worker {
 
     /// What others still hold of its log, once it has ended: processes it has left behind may
     /// write on.
-    pub fn into_log(mut self, log: &Journal) -> Option<Relay> {
+    pub fn into_log(mut self, log: &ErrorLog) -> Option<WorkerOutput> {
         if let Some(relay) = &mut self.log {
             relay.finish(log);
         }

@@ -9,14 +9,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use wire::log_line;
 
-use crate::error_log::{Journal, MAX_LABEL, MAX_TEXT};
+use crate::error_log::{ErrorLog, MAX_LABEL, MAX_TEXT};
 
 /// Most bytes taken in one turn, so that one worker's flood does not starve the others.
 const MAX_TURN: usize = 64 * 1024;
 
 /// The reading end of one worker's pipe.
 #[derive(Debug)]
-pub struct Relay {
+pub struct WorkerOutput {
     pipe: File,
     /// The worker's process.
     pid: u32,
@@ -34,7 +34,7 @@ pub enum Pipe {
     Closed,
 }
 
-impl Relay {
+impl WorkerOutput {
     pub fn new(pipe: OwnedFd, pid: u32) -> io::Result<Self> {
         os::descriptor::set_nonblocking(pipe.as_fd())?;
         Ok(Self {
@@ -52,7 +52,7 @@ impl Relay {
     }
 
     /// Moves what is there to the log, up to a bound.
-    pub fn carry(&mut self, log: &Journal) -> Pipe {
+    pub fn copy_to_log(&mut self, log: &ErrorLog) -> Pipe {
         let mut buffer = [0; 8192];
         let mut taken = 0;
         while taken < MAX_TURN {
@@ -74,7 +74,7 @@ impl Relay {
     }
 
     /// Writes a line that has no end yet: the worker won't add to it.
-    pub fn finish(&mut self, log: &Journal) {
+    pub fn finish(&mut self, log: &ErrorLog) {
         if !self.partial.is_empty() {
             let line = std::mem::take(&mut self.partial);
             self.write(&line, log);
@@ -82,12 +82,12 @@ impl Relay {
     }
 
     /// Writes a line, or a piece of one.
-    fn write(&self, line: &[u8], log: &Journal) {
+    fn write(&self, line: &[u8], log: &ErrorLog) {
         let (level, text) = log_line::read(line);
         log.write(level, self.pid, &[&self.label, text].concat());
     }
 
-    fn split(&mut self, mut bytes: &[u8], log: &Journal) {
+    fn split(&mut self, mut bytes: &[u8], log: &ErrorLog) {
         while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
             self.append(&bytes[..end], log);
             let line = std::mem::take(&mut self.partial);
@@ -97,7 +97,7 @@ impl Relay {
         self.append(bytes, log);
     }
 
-    fn append(&mut self, mut bytes: &[u8], log: &Journal) {
+    fn append(&mut self, mut bytes: &[u8], log: &ErrorLog) {
         while self.partial.len() + bytes.len() > MAX_TEXT {
             let (now, later) = bytes.split_at(MAX_TEXT - self.partial.len());
             self.partial.extend_from_slice(now);
@@ -109,7 +109,7 @@ impl Relay {
     }
 }
 
-impl AsFd for Relay {
+impl AsFd for WorkerOutput {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
     }
@@ -122,7 +122,7 @@ mod tests {
     use wire::response::Level;
 
     use super::*;
-    use crate::error_log::{Place, Style};
+    use crate::error_log::{LogTarget, Style};
 
     fn relayed(pieces: &[&[u8]]) -> Vec<String> {
         let (log_reader, log_writer) = os::descriptor::pipe().unwrap();
@@ -130,17 +130,17 @@ mod tests {
             threshold: Level::Notice,
             threads: false,
         };
-        let journal = Journal::new(Place::Descriptor(log_writer), style);
+        let journal = ErrorLog::new(LogTarget::Descriptor(log_writer), style);
         let (reader, writer) = os::descriptor::pipe().unwrap();
         let mut writer = File::from(writer);
-        let mut relay = Relay::new(reader, 9).unwrap();
+        let mut relay = WorkerOutput::new(reader, 9).unwrap();
         relay.name(b"shop");
         for piece in pieces {
             writer.write_all(piece).unwrap();
-            assert_eq!(relay.carry(&journal), Pipe::Open);
+            assert_eq!(relay.copy_to_log(&journal), Pipe::Open);
         }
         drop(writer);
-        assert_eq!(relay.carry(&journal), Pipe::Closed);
+        assert_eq!(relay.copy_to_log(&journal), Pipe::Closed);
         drop(journal);
         let mut text = String::new();
         File::from(log_reader).read_to_string(&mut text).unwrap();

@@ -15,15 +15,15 @@ fn hex(bytes: &[u8]) -> String {
 /// Makes the fake worker show a request that runs.
 fn show(supervisor: &Supervisor, path: &[u8]) {
     let cells: Vec<_> = (0..scoreboard::cells(3)).map(|_| 0.into()).collect();
-    let begun = scoreboard::Begun {
+    let begun = scoreboard::RequestStart {
         now: os::clock::monotonic_us(),
         queue_time: 7,
         method: b"GET",
         path,
         application_group: b"",
     };
-    scoreboard::Board(&cells).describe(1, begun.now);
-    scoreboard::Board(&cells).begin(2, &begun);
+    scoreboard::Scoreboard(&cells).describe(1, begun.now);
+    scoreboard::Scoreboard(&cells).begin(2, &begun);
     let bytes: Vec<u8> = cells
         .into_iter()
         .flat_map(|cell: std::sync::atomic::AtomicU64| cell.into_inner().to_ne_bytes())

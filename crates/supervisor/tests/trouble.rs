@@ -342,10 +342,10 @@ fn a_refusal_names_the_doors_of_those_who_go_on_as_who_they_are() {
     supervisor
         .configure(&[same, other, moved, elsewhere])
         .unwrap_err();
-    let doors = supervisor.doors.lock().unwrap();
-    let told: Vec<_> = doors.iter().map(|d| (d.group.text(), d.key)).collect();
+    let addresses = supervisor.addresses.lock().unwrap();
+    let told: Vec<_> = addresses.iter().map(|d| (d.group.text(), d.key)).collect();
     assert_eq!(told, [("same".into(), [1; 16])]);
-    assert_eq!(doors[0].socket_path, path);
+    assert_eq!(addresses[0].socket_path, path);
 }
 
 #[test]

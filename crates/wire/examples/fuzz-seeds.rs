@@ -6,7 +6,8 @@ use std::{env, fs, io};
 
 use wire::codec::Bytes;
 use wire::control::{
-    Door, FromSupervisor, FromWorker, Leaving, Refusal, Syslog, ToSupervisor, ToWorker, WorkerSetup,
+    ConfigurationRefusal, FromSupervisor, FromWorker, GroupAddress, ReplacementReason, Syslog,
+    ToSupervisor, ToWorker, WorkerSetup,
 };
 use wire::frame::{Kind, HEAD_LEN};
 use wire::group::{Group, Identity, Limits, Place, Python, ServerFacts, Timeouts};
@@ -27,7 +28,10 @@ fn main() -> io::Result<()> {
         ("syslog", ToSupervisor::Syslog(syslog()).encode()),
         ("refused", FromSupervisor::Refused(refusal()).encode()),
         ("drain", ToWorker::Drain(15_000).encode()),
-        ("leaving", FromWorker::Leaving(Leaving::Stale).encode()),
+        (
+            "leaving",
+            FromWorker::AskReplacement(ReplacementReason::Stale).encode(),
+        ),
         (
             "unusable",
             FromWorker::Unusable("no encodings".into()).encode(),
@@ -116,10 +120,10 @@ fn facts() -> ServerFacts {
     }
 }
 
-fn refusal() -> Refusal {
-    Refusal {
+fn refusal() -> ConfigurationRefusal {
+    ConfigurationRefusal {
         sentence: "no".into(),
-        doors: vec![Door {
+        addresses: vec![GroupAddress {
             group: "shop".into(),
             socket_path: "/run/wsgi.sock".into(),
             key: [3; 16],
@@ -212,7 +216,7 @@ fn setup() -> WorkerSetup {
         server: facts(),
         generation: 2,
         earlier_keys: vec![[1; 16]],
-        repertoire: vec![("/srv/shop.wsgi".into(), "".into())],
+        loaded_scripts: vec![("/srv/shop.wsgi".into(), "".into())],
         has_peers: true,
     }
 }

@@ -67,7 +67,7 @@ conversation! {
         /// Apache stops: end everything and leave.
         4 => Stop(()),
         /// Between `Begin` and `Commit`: where to answer those who ask how things are.
-        5 => Status(StatusDoor),
+        5 => Status(StatusSocket),
         /// Behind `Begin` or a `Group` that came without a descriptor: its error log is the system's.
         6 => Syslog(Syslog),
         /// Apache throws its configuration away, to read another one. Most often a `Begin` follows
@@ -98,7 +98,7 @@ crate::message! {
 
 crate::message! {
     /// The status socket.
-    pub struct StatusDoor {
+    pub struct StatusSocket {
         /// An absolute path of at most 107 bytes.
         pub path: Bytes,
         /// Owner of the file: the user Apache's children run as.
@@ -111,23 +111,23 @@ conversation! {
         /// All sockets are bound; workers are being started.
         1 => Accepted(()),
         /// The configuration can't be served; what ran before goes on.
-        2 => Refused(Refusal),
+        2 => Refused(ConfigurationRefusal),
     }
 }
 
 crate::message! {
     /// Why a configuration is not in force, and how to reach what ran before.
-    pub struct Refusal {
+    pub struct ConfigurationRefusal {
         /// For the log.
         pub sentence: Bytes,
         /// Groups of the refused configuration that run on as what they were.
-        pub doors: Vec<Door>,
+        pub addresses: Vec<GroupAddress>,
     }
 }
 
 crate::message! {
     /// How requests reach a group.
-    pub struct Door {
+    pub struct GroupAddress {
         /// Name of the group.
         pub group: Bytes,
         /// Path of its listening socket.
@@ -149,7 +149,7 @@ crate::message! {
         /// Scripts that predecessors were asked for, as these have told: (script, application
         /// group). To be loaded before the worker is ready, after those of the group's own list; one
         /// that is gone is left out.
-        pub repertoire: Vec<(Bytes, Bytes)>,
+        pub loaded_scripts: Vec<(Bytes, Bytes)>,
         /// Others serve the group: a worker that can't load a script does better to leave, with
         /// [`FromWorker::CannotLoad`], than to be ready.
         pub has_peers: bool,
@@ -157,7 +157,7 @@ crate::message! {
 }
 
 /// Most scripts of a repertoire.
-pub const MAX_REPERTOIRE: usize = 64;
+pub const MAX_LOADED_SCRIPTS: usize = 64;
 
 conversation! {
     /// From the supervisor to a worker.
@@ -177,7 +177,7 @@ conversation! {
 /// Why a worker asks to be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Leaving {
+pub enum ReplacementReason {
     /// The script changed on disk.
     Stale = 1,
     /// `maximum-requests` was reached.
@@ -192,7 +192,7 @@ pub enum Leaving {
     Inactive = 6,
 }
 
-impl Field for Leaving {
+impl Field for ReplacementReason {
     fn put(&self, out: &mut Vec<u8>) {
         out.push(*self as u8);
     }
@@ -225,11 +225,11 @@ conversation! {
         1 => Ready(()),
         /// The worker wishes to be replaced. It still accepts unless the reason is `Stale`,
         /// until it is told to drain.
-        2 => Leaving(Leaving),
+        2 => AskReplacement(ReplacementReason),
         /// The worker can't come up: a sentence for the log. It leaves by itself.
         3 => Unusable(Bytes),
         /// The first request for a script came, and it is loaded: (script, application group).
-        /// Handed to successors as part of their [`WorkerSetup::repertoire`], and otherwise bytes
+        /// Handed to successors as part of their [`WorkerSetup::loaded_scripts`], and otherwise bytes
         /// that nobody reads anything into.
         4 => Loaded((Bytes, Bytes)),
         /// A script can't be loaded, and others serve: the report. The worker leaves by itself.
@@ -265,7 +265,7 @@ mod tests {
             server: facts(),
             generation: 2,
             earlier_keys: vec![[1; 16]],
-            repertoire: vec![("/srv/shop.wsgi".into(), "".into())],
+            loaded_scripts: vec![("/srv/shop.wsgi".into(), "".into())],
             has_peers: true,
         };
         let packet = ToWorker::Setup(Box::new(setup.clone())).encode().unwrap();
@@ -285,7 +285,7 @@ mod tests {
                 at: 9,
                 module: "/usr/lib/apache2/modules/mod_wsgi.so".into(),
             }),
-            ToSupervisor::Status(StatusDoor {
+            ToSupervisor::Status(StatusSocket {
                 path: "/run/wsgi.1.status.sock".into(),
                 uid: 33,
             }),
@@ -301,7 +301,7 @@ mod tests {
         }
         for message in [
             FromWorker::Ready(()),
-            FromWorker::Leaving(Leaving::Stale),
+            FromWorker::AskReplacement(ReplacementReason::Stale),
             FromWorker::Unusable("no encodings".into()),
             FromWorker::Loaded(("/srv/shop.wsgi".into(), "a".into())),
             FromWorker::CannotLoad("Traceback".into()),

@@ -42,6 +42,15 @@ message! {
     }
 }
 
+impl Group {
+    /// The workers' working directory: `home=`, or the one Apache chose. `None`: the supervisor's.
+    pub fn working_directory(&self) -> Option<&[u8]> {
+        let place = &self.place;
+        let path = place.home.as_ref().or(place.chdir.as_ref())?;
+        Some(&path.0)
+    }
+}
+
 message! {
     /// Whom the workers run as. Only a root parent can change identity.
     pub struct Identity {

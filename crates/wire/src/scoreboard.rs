@@ -61,11 +61,11 @@ pub fn cells(threads: u32) -> usize {
 /// The worker's side. Methods of one thread's number are for that thread alone; a thread without
 /// cells shows nothing.
 #[derive(Debug, Clone, Copy)]
-pub struct Board<'a>(pub &'a [AtomicU64]);
+pub struct Scoreboard<'a>(pub &'a [AtomicU64]);
 
 /// What a thread has taken up.
 #[derive(Debug, Clone, Copy)]
-pub struct Begun<'a> {
+pub struct RequestStart<'a> {
     pub now: u64,
     /// How long it has waited for a thread.
     pub queue_time: u64,
@@ -75,7 +75,7 @@ pub struct Begun<'a> {
     pub application_group: &'a [u8],
 }
 
-impl Board<'_> {
+impl Scoreboard<'_> {
     fn put(self, at: usize, value: u64) {
         if let Some(cell) = self.0.get(at) {
             cell.store(value, Ordering::Relaxed);
@@ -109,11 +109,11 @@ impl Board<'_> {
     }
 
     /// Thread `number`, counted from 1, takes up a request.
-    pub fn begin(self, number: u32, begun: &Begun<'_>) {
+    pub fn begin(self, number: u32, begun: &RequestStart<'_>) {
         let Some(own) = thread_cells(self.0, number) else {
             return;
         };
-        let own = Board(own);
+        let own = Scoreboard(own);
         own.put(thread::COMPLETE, 0);
         let path = begun.path.split(|&byte| byte == b'?').next();
         let path = path.unwrap_or_default();
@@ -137,7 +137,7 @@ impl Board<'_> {
         let queued = own[thread::QUEUE_TIME].load(Ordering::Relaxed);
         own[thread::SINCE].store(0, Ordering::Release);
         if served && since != 0 {
-            let own = Board(own);
+            let own = Scoreboard(own);
             own.add(thread::REQUESTS, 1);
             own.add(thread::BUSY, now.saturating_sub(since));
             own.add(thread::QUEUED, queued);
@@ -174,7 +174,7 @@ fn thread_cells<T>(cells: &[T], number: u32) -> Option<&[T]> {
 
 /// What a copy of a board says. Counters are sums over all threads.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Seen {
+pub struct ScoreboardCopy {
     pub generation: u32,
     /// When the process had come up; 0 before that.
     pub started: u64,
@@ -187,12 +187,12 @@ pub struct Seen {
     /// Time they had waited.
     pub queued: u64,
     /// What runs now, in order of threads.
-    pub running: Vec<Running>,
+    pub running: Vec<RunningRequest>,
 }
 
 /// One request that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Running {
+pub struct RunningRequest {
     /// From 1.
     pub thread: u32,
     /// How long it has run.
@@ -204,12 +204,12 @@ pub struct Running {
 }
 
 /// Reads a copy, whatever it holds. `now` is when it was made.
-pub fn read(cells: &[u64], now: u64) -> Seen {
+pub fn read(cells: &[u64], now: u64) -> ScoreboardCopy {
     let at = |index: usize| cells.get(index).copied().unwrap_or(0);
     if at(process::LAYOUT) != LAYOUT {
-        return Seen::default();
+        return ScoreboardCopy::default();
     }
-    let mut seen = Seen {
+    let mut seen = ScoreboardCopy {
         generation: u32::try_from(at(process::GENERATION)).unwrap_or(0),
         started: at(process::STARTED).min(now),
         heartbeat: at(process::HEARTBEAT).min(now),
@@ -217,7 +217,7 @@ pub fn read(cells: &[u64], now: u64) -> Seen {
             Ok(number @ 1..=9999) => (number, at(process::ERROR_AT).min(now)),
             _ => (0, 0),
         },
-        ..Seen::default()
+        ..ScoreboardCopy::default()
     };
     for number in 1..=MAX_THREADS {
         let Some(own) = thread_cells(cells, number) else {
@@ -238,7 +238,7 @@ pub fn read(cells: &[u64], now: u64) -> Seen {
                 Vec::new()
             }
         };
-        seen.running.push(Running {
+        seen.running.push(RunningRequest {
             thread: number,
             age: now.saturating_sub(since),
             queue_time: own[thread::QUEUE_TIME],
@@ -272,8 +272,8 @@ mod tests {
         cells.iter().map(|c| c.load(Ordering::Relaxed)).collect()
     }
 
-    fn begun(path: &[u8], now: u64) -> Begun<'_> {
-        Begun {
+    fn begun(path: &[u8], now: u64) -> RequestStart<'_> {
+        RequestStart {
             now,
             queue_time: 30,
             method: b"GET",
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn a_request_is_seen_while_it_runs_and_counted_when_it_has() {
         let cells = board(2);
-        let own = Board(&cells);
+        let own = Scoreboard(&cells);
         own.describe(3, 1000);
         own.beat(1500);
         own.error(312, 1600);
@@ -293,7 +293,7 @@ mod tests {
         let seen = read(&copy(&cells), 7000);
         assert_eq!((seen.generation, seen.started), (3, 1000));
         assert_eq!((seen.heartbeat, seen.error), (1500, (312, 1600)));
-        let running = Running {
+        let running = RunningRequest {
             thread: 2,
             age: 5000,
             queue_time: 30,
@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn a_short_text_after_a_long_one_is_alone_and_a_long_one_is_cut() {
         let cells = board(1);
-        let own = Board(&cells);
+        let own = Scoreboard(&cells);
         own.describe(1, 1);
         own.begin(1, &begun(&[b'x'; 5000], 2));
         let line = &read(&copy(&cells), 3).running[0].line.clone();
@@ -332,7 +332,7 @@ mod tests {
     #[test]
     fn a_text_that_is_being_written_is_not_shown() {
         let cells = board(1);
-        let own = Board(&cells);
+        let own = Scoreboard(&cells);
         own.describe(1, 1);
         own.begin(1, &begun(b"/a", 2));
         let mut torn = copy(&cells);
@@ -346,11 +346,11 @@ mod tests {
         assert_eq!(cells(u32::MAX), cells(MAX_THREADS));
         let cells = board(1);
         for number in [0, 2, u32::MAX] {
-            Board(&cells).begin(number, &begun(b"/", 1));
-            Board(&cells).end(number, 2, true);
+            Scoreboard(&cells).begin(number, &begun(b"/", 1));
+            Scoreboard(&cells).end(number, 2, true);
         }
         assert!(copy(&cells).iter().all(|&cell| cell == 0));
-        Board(&[]).describe(1, 1);
+        Scoreboard(&[]).describe(1, 1);
     }
 
     #[test]

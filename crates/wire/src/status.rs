@@ -1,6 +1,6 @@
 //! What the supervisor tells of itself and its groups to whoever may ask.
 //!
-//! An Apache child connects to the status socket and reads one [`Report`] until the end; it says
+//! An Apache child connects to the status socket and reads one [`StatusReport`] until the end; it says
 //! nothing. Ages are milliseconds, so that no clock has to agree with another.
 
 use crate::codec::{Bytes, Field, Malformed, Reader};
@@ -13,7 +13,7 @@ const VERSION: u8 = 1;
 
 message! {
     /// Everything at one moment.
-    pub struct Report {
+    pub struct StatusReport {
         /// The supervisor.
         pub pid: u32,
         pub age: u64,
@@ -21,12 +21,12 @@ message! {
         pub resident: u64,
         /// Something is left out, for there is too much.
         pub is_cut: bool,
-        pub groups: Vec<Group>,
+        pub groups: Vec<GroupStatus>,
     }
 }
 
 message! {
-    pub struct Group {
+    pub struct GroupStatus {
         pub name: Bytes,
         pub generation: u32,
         pub state: State,
@@ -48,18 +48,18 @@ message! {
         /// Those that ended and were not to.
         pub deaths: u64,
         /// Of all processes of the group, also those that have ended.
-        pub totals: Totals,
+        pub totals: RequestTotals,
         /// Age and text of the last line of the supervisor about the group that was a warning or
         /// worse.
         pub last_error: Option<(u64, Bytes)>,
-        pub workers: Vec<Worker>,
+        pub workers: Vec<WorkerStatus>,
     }
 }
 
 message! {
     /// What processes have done so far. They count themselves: an application can forge these.
     #[derive(Default, Copy)]
-    pub struct Totals {
+    pub struct RequestTotals {
         pub requests: u64,
         /// Microseconds that threads were at work on them.
         pub busy: u64,
@@ -69,7 +69,7 @@ message! {
 }
 
 message! {
-    pub struct Worker {
+    pub struct WorkerStatus {
         pub pid: u32,
         pub generation: u32,
         pub state: State,
@@ -78,18 +78,18 @@ message! {
         /// Since it was started.
         pub age: u64,
         pub resident: u64,
-        pub totals: Totals,
+        pub totals: RequestTotals,
         /// Number of the last error it has logged as `WSGI0nnn`, and its age.
         pub last_error: Option<(u32, u64)>,
         /// Threads at work.
         pub busy: u32,
         /// What they do, as far as shown.
-        pub running: Vec<Running>,
+        pub running: Vec<RunningRequest>,
     }
 }
 
 message! {
-    pub struct Running {
+    pub struct RunningRequest {
         pub thread: u32,
         /// Microseconds.
         pub age: u64,
@@ -148,7 +148,7 @@ impl Field for State {
     }
 }
 
-impl Report {
+impl StatusReport {
     /// The report as it is sent.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
@@ -176,20 +176,20 @@ impl Report {
 mod tests {
     use super::*;
 
-    fn report() -> Report {
-        let running = Running {
+    fn report() -> StatusReport {
+        let running = RunningRequest {
             thread: 1,
             age: 5,
             queue_time: 6,
             line: "GET /".into(),
             application_group: "".into(),
         };
-        let totals = Totals {
+        let totals = RequestTotals {
             requests: 7,
             busy: 8,
             queued: 9,
         };
-        let worker = Worker {
+        let worker = WorkerStatus {
             pid: 10,
             generation: 11,
             state: State::Draining,
@@ -201,7 +201,7 @@ mod tests {
             busy: 1,
             running: vec![running],
         };
-        let group = Group {
+        let group = GroupStatus {
             name: "shop".into(),
             generation: 11,
             state: State::BackingOff,
@@ -218,7 +218,7 @@ mod tests {
             last_error: Some((23, "WSGI0338".into())),
             workers: vec![worker],
         };
-        Report {
+        StatusReport {
             pid: 1,
             age: 2,
             resident: 3,
@@ -230,12 +230,12 @@ mod tests {
     #[test]
     fn a_report_round_trips_and_every_prefix_is_refused() {
         let bytes = report().encode();
-        assert_eq!(Report::decode(&bytes), Ok(report()));
+        assert_eq!(StatusReport::decode(&bytes), Ok(report()));
         for cut in 0..bytes.len() {
-            assert!(Report::decode(&bytes[..cut]).is_err());
+            assert!(StatusReport::decode(&bytes[..cut]).is_err());
         }
         assert_eq!(
-            Report::decode(&[bytes, vec![0]].concat()),
+            StatusReport::decode(&[bytes, vec![0]].concat()),
             Err(Malformed::Trailing)
         );
     }
@@ -247,10 +247,10 @@ mod tests {
             for value in [0, 1, 0x7f, 0xff] {
                 let mut changed = bytes.clone();
                 changed[at] = value;
-                let _ = Report::decode(&changed);
+                let _ = StatusReport::decode(&changed);
             }
         }
         let endless = vec![0xff; MAX_REPORT + 1];
-        assert_eq!(Report::decode(&endless), Err(Malformed::TooLong));
+        assert_eq!(StatusReport::decode(&endless), Err(Malformed::TooLong));
     }
 }

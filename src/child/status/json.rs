@@ -3,12 +3,12 @@
 
 use std::fmt::{Display, Write};
 
-use wire::status::{Group, Report, Running, Totals, Worker};
+use wire::status::{GroupStatus, RequestTotals, RunningRequest, StatusReport, WorkerStatus};
 
 use super::{micros, resident, seconds, threads};
 
 /// The whole document.
-pub fn write(report: &Report) -> String {
+pub fn write(report: &StatusReport) -> String {
     let mut out = Json::default();
     out.object(|o| {
         o.member("version", 1);
@@ -26,7 +26,7 @@ pub fn write(report: &Report) -> String {
     out.text
 }
 
-fn group(o: &mut Json, group: &Group) {
+fn group(o: &mut Json, group: &GroupStatus) {
     let (busy, all) = threads(group);
     o.text_member("name", &group.name);
     o.member("generation", group.generation);
@@ -60,13 +60,13 @@ fn group(o: &mut Json, group: &Group) {
     o.list(&group.workers, worker);
 }
 
-fn totals(o: &mut Json, totals: &Totals) {
+fn totals(o: &mut Json, totals: &RequestTotals) {
     o.member("requests", totals.requests);
     o.member("busy_seconds", micros(totals.busy));
     o.member("queued_seconds", micros(totals.queued));
 }
 
-fn worker(o: &mut Json, worker: &Worker) {
+fn worker(o: &mut Json, worker: &WorkerStatus) {
     o.member("pid", worker.pid);
     o.member("generation", worker.generation);
     o.text_member("state", worker.state.word().as_bytes());
@@ -87,7 +87,7 @@ fn worker(o: &mut Json, worker: &Worker) {
     o.list(&worker.running, running);
 }
 
-fn running(o: &mut Json, request: &Running) {
+fn running(o: &mut Json, request: &RunningRequest) {
     o.member("thread", request.thread);
     o.member("age_seconds", micros(request.age));
     o.member("queued_seconds", micros(request.queue_time));

@@ -4,7 +4,7 @@
 
 use std::fmt::{Display, Write};
 
-use wire::status::{Group, Report, State};
+use wire::status::{GroupStatus, State, StatusReport};
 
 use super::{micros, oldest, resident, seconds, threads};
 
@@ -21,7 +21,7 @@ struct Family {
     kind: Kind,
     unit: &'static str,
     help: &'static str,
-    value: fn(&Group) -> Option<f64>,
+    value: fn(&GroupStatus) -> Option<f64>,
 }
 
 const FAMILIES: &[Family] = &[
@@ -121,7 +121,7 @@ const FAMILIES: &[Family] = &[
 ];
 
 /// The whole exposition.
-pub fn write(report: &Report) -> String {
+pub fn write(report: &StatusReport) -> String {
     let mut out = String::new();
     let mut own = |name: &str, unit: &str, help: &str, value: f64| {
         describe(&mut out, name, "gauge", unit, help);
@@ -164,7 +164,7 @@ pub fn write(report: &Report) -> String {
     out
 }
 
-fn states(out: &mut String, groups: &[Group]) {
+fn states(out: &mut String, groups: &[GroupStatus]) {
     let name = "wsgi_group_state";
     describe(out, name, "stateset", "", "What the group is doing.");
     for group in groups {
@@ -176,7 +176,7 @@ fn states(out: &mut String, groups: &[Group]) {
     }
 }
 
-fn processes(out: &mut String, groups: &[Group]) {
+fn processes(out: &mut String, groups: &[GroupStatus]) {
     let name = "wsgi_processes";
     describe(out, name, "gauge", "", "Processes of the group, by state.");
     // A process that backs off does not exist.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use wire::log_id::STATUS_UNKNOWN;
 use wire::response::Level;
-use wire::status::{Group, Report, State};
+use wire::status::{GroupStatus, State, StatusReport};
 
 use httpd::hooks::{HookStatus, StatusPage};
 use httpd::request::Request;
@@ -63,7 +63,7 @@ impl Form {
         }
     }
 
-    fn write(self, report: &Report) -> String {
+    fn write(self, report: &StatusReport) -> String {
         match self {
             Form::Text => text::write(report),
             Form::Json => json::write(report),
@@ -105,9 +105,9 @@ pub fn section(request: Request<'_>, page: StatusPage, active: &ActiveConfigurat
 }
 
 /// What the supervisor says; or a sentence for the log.
-fn report(active: &ActiveConfiguration) -> Result<Report, String> {
+fn report(active: &ActiveConfiguration) -> Result<StatusReport, String> {
     let Some(path) = &active.status else {
-        return Ok(Report {
+        return Ok(StatusReport {
             pid: 0,
             age: 0,
             resident: 0,
@@ -124,20 +124,20 @@ fn report(active: &ActiveConfiguration) -> Result<Report, String> {
 }
 
 /// Threads of a group: at work, and all those that take requests.
-fn threads(group: &Group) -> (u64, u64) {
+fn threads(group: &GroupStatus) -> (u64, u64) {
     let busy = group.workers.iter().map(|worker| u64::from(worker.busy));
     let ready = group.workers.iter().filter(|w| w.state == State::Ready);
     (busy.sum(), ready.count() as u64 * u64::from(group.threads))
 }
 
 /// Memory of a group's processes, in bytes. Pages they share count for each.
-fn resident(group: &Group) -> u64 {
+fn resident(group: &GroupStatus) -> u64 {
     let all = group.workers.iter().map(|worker| worker.resident);
     all.fold(0, u64::saturating_add)
 }
 
 /// The age of the request that runs longest, in microseconds; 0 where none does.
-fn oldest(group: &Group) -> u64 {
+fn oldest(group: &GroupStatus) -> u64 {
     let running = group.workers.iter().flat_map(|worker| &worker.running);
     running.map(|request| request.age).max().unwrap_or(0)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use wire::status::{Group, Report};
+use wire::status::{GroupStatus, StatusReport};
 
 use config::error::show;
 use httpd::hooks::StatusPage;
@@ -11,7 +11,7 @@ use super::text::{bytes, line, span};
 use super::{micros, resident, seconds, threads};
 
 /// The section, or why there is none. Writing to a `String` cannot fail.
-pub fn write(report: &Result<Report, String>, page: StatusPage) -> String {
+pub fn write(report: &Result<StatusReport, String>, page: StatusPage) -> String {
     let mut out = String::new();
     match (report, page.is_short) {
         (Ok(report), true) => lines(&mut out, report),
@@ -27,7 +27,7 @@ pub fn write(report: &Result<Report, String>, page: StatusPage) -> String {
 
 const HEADING: &str = "<hr />\n<h2>Python process groups (mod_wsgi)</h2>\n";
 
-fn lines(out: &mut String, report: &Report) {
+fn lines(out: &mut String, report: &StatusReport) {
     let _ = writeln!(out, "WsgiGroups: {}", report.groups.len());
     for (index, group) in report.groups.iter().enumerate() {
         let (busy, all) = threads(group);
@@ -50,7 +50,7 @@ fn lines(out: &mut String, report: &Report) {
     }
 }
 
-fn table(out: &mut String, report: &Report, is_extended: bool) {
+fn table(out: &mut String, report: &StatusReport, is_extended: bool) {
     out.push_str(HEADING);
     let _ = write!(
         out,
@@ -85,7 +85,7 @@ fn table(out: &mut String, report: &Report, is_extended: bool) {
     }
 }
 
-fn requests(out: &mut String, groups: &[Group]) {
+fn requests(out: &mut String, groups: &[GroupStatus]) {
     let running: Vec<_> = groups
         .iter()
         .flat_map(|group| group.workers.iter().map(move |worker| (group, worker)))

@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use wire::status::{Group, Report, Worker};
+use wire::status::{GroupStatus, StatusReport, WorkerStatus};
 
 use config::error::show;
 
 use super::{micros, resident, seconds, threads};
 
 /// The whole page. Writing to a `String` cannot fail.
-pub fn write(report: &Report) -> String {
+pub fn write(report: &StatusReport) -> String {
     let mut out = String::new();
     if report.pid == 0 {
         out.push_str("mod_wsgi: no process groups are configured\n");
@@ -31,7 +31,7 @@ pub fn write(report: &Report) -> String {
     out
 }
 
-fn of_group(out: &mut String, group: &Group) {
+fn of_group(out: &mut String, group: &GroupStatus) {
     let (busy, all) = threads(group);
     let _ = write!(
         out,
@@ -80,7 +80,7 @@ fn of_group(out: &mut String, group: &Group) {
     }
 }
 
-fn of_worker(out: &mut String, worker: &Worker, threads: u32) {
+fn of_worker(out: &mut String, worker: &WorkerStatus, threads: u32) {
     let _ = write!(
         out,
         "  pid {} generation {} {}, up {}, {}, requests {}, threads busy {} of {threads}",

@@ -1,23 +1,23 @@
 //! A report for the unit tests.
 
 use wire::log_id::WORKER_DIED;
-use wire::status::{Group, Report, Running, State, Totals, Worker};
+use wire::status::{GroupStatus, RequestTotals, RunningRequest, State, StatusReport, WorkerStatus};
 
 /// Of one group with one worker, which is busy with one request.
-pub fn report() -> Report {
-    let totals = Totals {
+pub fn report() -> StatusReport {
+    let totals = RequestTotals {
         requests: 1234,
         busy: 5_500_000,
         queued: 250_000,
     };
-    let running = Running {
+    let running = RunningRequest {
         thread: 3,
         age: 5_200_000,
         queue_time: 300,
         line: b"GET /a\"b<c>\\d\n\xff"[..].into(),
         application_group: "shop.example|".into(),
     };
-    let worker = Worker {
+    let worker = WorkerStatus {
         pid: 4711,
         generation: 2,
         state: State::Ready,
@@ -30,7 +30,7 @@ pub fn report() -> Report {
         running: vec![running],
     };
     let died = format!("{WORKER_DIED}: worker 4710 was killed");
-    let group = Group {
+    let group = GroupStatus {
         name: "sh\"op".into(),
         generation: 2,
         state: State::Ready,
@@ -47,7 +47,7 @@ pub fn report() -> Report {
         last_error: Some((12_000, died.as_str().into())),
         workers: vec![worker],
     };
-    Report {
+    StatusReport {
         pid: 4000,
         age: 7_500_000,
         resident: 3 << 20,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use os::poll::{poll_uninterrupted, Wanted};
 use os::{clock, socket};
-use wire::status::{Report, MAX_REPORT};
+use wire::status::{StatusReport, MAX_REPORT};
 
 /// How long to wait before a full queue is tried again.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// Why there is nothing, as part of a sentence.
-pub fn ask(path: &[u8], limit: Duration) -> Result<Report, String> {
+pub fn ask(path: &[u8], limit: Duration) -> Result<StatusReport, String> {
     let end = clock::monotonic() + limit;
     let shown = String::from_utf8_lossy(path);
     let late = || format!("no answer at {shown} within {} s", limit.as_secs_f64());
@@ -55,7 +55,7 @@ pub fn ask(path: &[u8], limit: Duration) -> Result<Report, String> {
     if answer.is_empty() {
         return Err(format!("the answer at {shown} is empty"));
     }
-    Report::decode(&answer)
+    StatusReport::decode(&answer)
         .map_err(|error| format!("the answer at {shown} makes no sense ({error})"))
 }
 
@@ -71,7 +71,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(1);
 
     /// Asks somebody who says `answer` and then stays or goes.
-    fn asked(name: &str, answer: Vec<u8>, stays: bool) -> Result<Report, String> {
+    fn asked(name: &str, answer: Vec<u8>, stays: bool) -> Result<StatusReport, String> {
         let path = std::env::temp_dir().join(format!("status-{}-{name}", std::process::id()));
         let listener = UnixListener::bind(&path).unwrap();
         let limit = Some(Duration::from_secs(20));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use os::clock;
 use wire::log_id::{WORKER_DIED, WORKER_KILLED};
-use wire::status::Report;
+use wire::status::StatusReport;
 
 use super::status_query as ask;
 
@@ -53,7 +53,7 @@ pub fn told(path: &[u8], group: &[u8], begun: Duration, at_once: bool) -> Option
 }
 
 /// The last line about the group, where it is of a death and no older than `since`.
-fn death(report: &Report, group: &[u8], since: Duration) -> Option<String> {
+fn death(report: &StatusReport, group: &[u8], since: Duration) -> Option<String> {
     let group = report.groups.iter().find(|known| *known.name == *group)?;
     let (age, line) = group.last_error.as_ref()?;
     let line = line.text();

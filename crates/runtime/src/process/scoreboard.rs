@@ -10,7 +10,7 @@ use os::clock;
 use os::shared::Mapped;
 use wire::keys::code;
 use wire::request::{Key, Request};
-use wire::scoreboard::{Begun, Board};
+use wire::scoreboard::{RequestStart, Scoreboard};
 
 use crate::process::fork;
 
@@ -20,9 +20,9 @@ const DESCRIPTOR: i32 = 5;
 static BOARD: OnceLock<Mapped> = OnceLock::new();
 
 /// The board; `None` also in a process that the application forked, which shares the memory.
-fn board() -> Option<Board<'static>> {
+fn board() -> Option<Scoreboard<'static>> {
     let mapped = BOARD.get().filter(|_| !fork::happened())?;
-    Some(Board(mapped.cells()))
+    Some(Scoreboard(mapped.cells()))
 }
 
 /// Takes over what was inherited, closes the descriptor, and describes the process.
@@ -30,7 +30,7 @@ pub fn open(generation: u32) {
     let mapped = os::descriptor::take_inherited(DESCRIPTOR).and_then(Mapped::open);
     if let Ok(mapped) = mapped {
         let mapped = BOARD.get_or_init(|| mapped);
-        Board(mapped.cells()).describe(generation, clock::monotonic_us());
+        Scoreboard(mapped.cells()).describe(generation, clock::monotonic_us());
     }
 }
 
@@ -66,7 +66,7 @@ impl Shown {
             let (method, path) = line(request);
             board.begin(
                 thread,
-                &Begun {
+                &RequestStart {
                     now: taken_up,
                     queue_time: taken_up.saturating_sub(request.prologue.sent),
                     method,

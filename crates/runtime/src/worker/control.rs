@@ -13,7 +13,7 @@ use std::time::Duration;
 use os::poll::{poll, poll_uninterrupted, Wanted};
 use os::socket::{self, Wait};
 use os::{clock, descriptor, signal};
-use wire::control::{FromWorker, Leaving, ToWorker, WorkerSetup, MAX_MESSAGE};
+use wire::control::{FromWorker, ReplacementReason, ToWorker, WorkerSetup, MAX_MESSAGE};
 use wire::log_id::{CPU_TIME_USED, NOT_COME_UP};
 use wire::response::Level;
 
@@ -169,7 +169,7 @@ pub fn watch(worker: &Arc<Worker>, signals: &mut signal::Arrivals, mut limits: W
         if signalled {
             for number in signals.drain() {
                 match number {
-                    signal::SIGUSR1 => worker.ask(Leaving::Signal),
+                    signal::SIGUSR1 => worker.ask(ReplacementReason::Signal),
                     // Once a second from here on, until the limit at which the kernel kills.
                     signal::SIGXCPU => {
                         if !worker.has_asked() {
@@ -178,7 +178,7 @@ pub fn watch(worker: &Arc<Worker>, signals: &mut signal::Arrivals, mut limits: W
                                 worker.setup.group.limits.cpu_time / 1000
                             ).as_bytes());
                         }
-                        worker.ask_because(Leaving::TimeLimit, "cpu_time_limit");
+                        worker.ask_because(ReplacementReason::TimeLimit, "cpu_time_limit");
                     }
                     signal::SIGHUP | signal::SIGUSR2 => notices.tell(worker, number),
                     _ => {

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use os::dump::Dumps;
 use os::{clock, descriptor, process, signal, title};
-use wire::control::{FromWorker, Leaving, WorkerSetup, MAX_REPERTOIRE};
+use wire::control::{FromWorker, ReplacementReason, WorkerSetup, MAX_LOADED_SCRIPTS};
 use wire::log_id::{ENDED_BY_DEFECT, NOT_COME_UP, NOT_STARTED_BY_HAND};
 use wire::request::Prologue;
 
@@ -76,7 +76,7 @@ pub struct Worker {
     pub maximum_requests: u64,
     /// Scripts the supervisor has been told of.
     told: AtomicUsize,
-    /// Why it has asked to be replaced, as a [`Leaving`]; 0 before it has.
+    /// Why it has asked to be replaced, as a [`ReplacementReason`]; 0 before it has.
     asked: AtomicU32,
     /// The same, as events tell it.
     reason: OnceLock<&'static str>,
@@ -99,27 +99,30 @@ const LOADED: u64 = u64::MAX;
 
 impl Worker {
     /// Asks the supervisor for a successor, once.
-    pub fn ask(&self, why: Leaving) {
+    pub fn ask(&self, why: ReplacementReason) {
         let reason = match why {
-            Leaving::Stale => "script_reload",
-            Leaving::MaximumRequests => "maximum_requests",
-            Leaving::Signal if self.setup.group.timeouts.eviction != 0 => "eviction_signal",
-            Leaving::LoadFailed | Leaving::Signal | Leaving::TimeLimit | Leaving::Inactive => {
-                "graceful_signal"
+            ReplacementReason::Stale => "script_reload",
+            ReplacementReason::MaximumRequests => "maximum_requests",
+            ReplacementReason::Signal if self.setup.group.timeouts.eviction != 0 => {
+                "eviction_signal"
             }
+            ReplacementReason::LoadFailed
+            | ReplacementReason::Signal
+            | ReplacementReason::TimeLimit
+            | ReplacementReason::Inactive => "graceful_signal",
         };
         self.ask_because(why, reason);
     }
 
     /// [`Worker::ask`] with the word for events.
-    pub fn ask_because(&self, why: Leaving, reason: &'static str) {
+    pub fn ask_because(&self, why: ReplacementReason, reason: &'static str) {
         let first =
             self.asked
                 .compare_exchange(0, why as u32, Ordering::Relaxed, Ordering::Relaxed);
         if first.is_ok() {
             // Once only, as is said here.
             let _ = self.reason.set(reason);
-            self.control.send(&FromWorker::Leaving(why));
+            self.control.send(&FromWorker::AskReplacement(why));
         }
     }
 
@@ -177,7 +180,7 @@ impl Worker {
 
     /// Tells the supervisor of a script that is in use, so that successors come up with it.
     pub fn tell_loaded(&self, prologue: &Prologue<'_>) {
-        if self.told.fetch_add(1, Ordering::Relaxed) < MAX_REPERTOIRE {
+        if self.told.fetch_add(1, Ordering::Relaxed) < MAX_LOADED_SCRIPTS {
             let (script, group) = (prologue.script.into(), prologue.application_group.into());
             self.control.send(&FromWorker::Loaded((script, group)));
         }
@@ -187,9 +190,11 @@ impl Worker {
     /// even if another reason was given before, since now there is nobody to serve.
     pub fn stale(&self) {
         if !self.draining.swap(true, Ordering::SeqCst) {
-            self.asked.store(Leaving::Stale as u32, Ordering::Relaxed);
+            self.asked
+                .store(ReplacementReason::Stale as u32, Ordering::Relaxed);
             let _ = self.reason.set("script_reload");
-            self.control.send(&FromWorker::Leaving(Leaving::Stale));
+            self.control
+                .send(&FromWorker::AskReplacement(ReplacementReason::Stale));
             self.control.wake();
         }
     }
@@ -328,7 +333,7 @@ fn come_up(
         }
         Err(report) => {
             process_log::say(&report);
-            worker.ask(Leaving::LoadFailed);
+            worker.ask(ReplacementReason::LoadFailed);
         }
     }
     let threads = request_threads::start(&worker)
@@ -357,7 +362,7 @@ fn load(
     signals: &mut signal::Arrivals,
     dumps: &mut Option<Dumps>,
 ) -> Result<Result<(), String>, Unusable> {
-    if worker.setup.group.preload.is_empty() && worker.setup.repertoire.is_empty() {
+    if worker.setup.group.preload.is_empty() && worker.setup.loaded_scripts.is_empty() {
         return Ok(Ok(()));
     }
     startup::attended(worker, signals, dumps, || {

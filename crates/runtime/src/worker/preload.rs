@@ -24,7 +24,7 @@ pub fn run(worker: &Worker, thread_state: &mut ThreadState) -> Result<(), String
     let mut reports = Vec::new();
     let setup = &worker.setup;
     let remembered = setup
-        .repertoire
+        .loaded_scripts
         .iter()
         .filter(|(script, _)| is_there(script));
     for (script, group) in setup.group.preload.iter().chain(remembered) {

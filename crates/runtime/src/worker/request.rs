@@ -8,7 +8,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
 use os::clock;
-use wire::control::Leaving;
+use wire::control::ReplacementReason;
 use wire::frame::HEAD_LEN;
 use wire::log_id::{KEY_UNKNOWN, REQUEST_MALFORMED, REQUEST_MET_DEFECT, TOO_MANY_INTERPRETERS};
 use wire::request::{self, Flags, Prologue, Request};
@@ -312,7 +312,7 @@ impl Part<'_> {
                 report,
             }) => {
                 if now {
-                    self.worker.ask(Leaving::LoadFailed);
+                    self.worker.ask(ReplacementReason::LoadFailed);
                 }
                 return self.fail(gil, status, &report);
             }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use os::{clock, socket};
-use wire::control::Leaving;
+use wire::control::ReplacementReason;
 use wire::log_id::{CONNECTION_DROPPED, NOT_ACCEPTED, NO_INTERPRETER, NO_THREAD, STRANGER};
 use wire::response::{Fail, Retry};
 
@@ -86,7 +86,7 @@ struct Whole<'a>(&'a Worker);
 impl Drop for Whole<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.ask(Leaving::TimeLimit);
+            self.0.ask(ReplacementReason::TimeLimit);
             self.0.draining.store(true, Ordering::SeqCst);
             self.0.control.wake();
         }
@@ -113,7 +113,7 @@ impl Drop for Running<'_> {
             worker.control.wake();
         }
         if finished == worker.maximum_requests {
-            worker.ask(Leaving::MaximumRequests);
+            worker.ask(ReplacementReason::MaximumRequests);
         }
     }
 }

@@ -14,7 +14,7 @@ use os::dump::{Dumps, Scope};
 use os::poll::{poll, Wanted};
 use os::signal::{Arrivals, Thread};
 use os::{clock, descriptor, process, signal};
-use wire::control::{Leaving, ToWorker};
+use wire::control::{ReplacementReason, ToWorker};
 use wire::log_id::LOAD_TIMED_OUT;
 
 use super::slow_load::Looked;
@@ -140,7 +140,7 @@ fn attend(
         if signalled {
             for number in signals.drain() {
                 match number {
-                    signal::SIGUSR1 => worker.ask(Leaving::Signal),
+                    signal::SIGUSR1 => worker.ask(ReplacementReason::Signal),
                     // The last comes again.
                     signal::SIGHUP | signal::SIGUSR2 | signal::SIGXCPU => {}
                     _ => leave(worker, dumps, since),

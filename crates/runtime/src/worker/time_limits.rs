@@ -13,7 +13,7 @@ use os::backlog::Inquiry;
 use os::clock;
 use os::dump::{Dumps, Scope};
 use os::signal::Thread;
-use wire::control::Leaving;
+use wire::control::ReplacementReason;
 use wire::log_id::{
     DEADLOCKED, INACTIVE, LOAD_TIMED_OUT, QUEUE_TIMED_OUT, REQUEST_INTERRUPTED, REQUEST_TIMED_OUT,
 };
@@ -244,7 +244,7 @@ impl<'a> Watch<'a> {
         );
         watched.progress.give_up();
         self.worker
-            .ask_because(Leaving::TimeLimit, "request_timeout");
+            .ask_because(ReplacementReason::TimeLimit, "request_timeout");
         self.answer(Arc::clone(watched), sentence, &stack.text);
     }
 
@@ -321,7 +321,7 @@ impl<'a> Watch<'a> {
         ));
         self.worker.draining.store(true, Ordering::SeqCst);
         self.worker
-            .ask_because(Leaving::TimeLimit, "deadlock_timeout");
+            .ask_because(ReplacementReason::TimeLimit, "deadlock_timeout");
         for watched in busy {
             self.hand_back(&watched);
             if watched.progress.is_given_up() {
@@ -352,7 +352,7 @@ impl<'a> Watch<'a> {
         }
         self.load_timed_out = true;
         self.worker
-            .ask_because(Leaving::TimeLimit, "startup_timeout");
+            .ask_because(ReplacementReason::TimeLimit, "startup_timeout");
         for watched in self.worker.posts.busy() {
             if !watched.progress.is_waiting() {
                 continue;
@@ -424,7 +424,7 @@ impl<'a> Watch<'a> {
         );
         process_log::record_at(Level::Info, text.as_bytes());
         self.worker
-            .ask_because(Leaving::Inactive, "inactivity_timeout");
+            .ask_because(ReplacementReason::Inactive, "inactivity_timeout");
     }
 
     fn show(&mut self, thread: Thread, scope: Scope) -> Stack {

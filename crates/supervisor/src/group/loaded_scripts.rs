@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use wire::codec::Bytes;
-use wire::control::MAX_REPERTOIRE;
+use wire::control::MAX_LOADED_SCRIPTS;
 
 /// Longest path or name that is kept, in bytes.
 const MAX_TEXT: usize = 4096;
@@ -22,14 +22,14 @@ type Script = (Bytes, Bytes);
 /// The scripts, in the order in which they were first told: the first named application group has
 /// the main interpreter, in successors as in predecessors.
 #[derive(Debug, Default)]
-pub struct Repertoire {
+pub struct LoadedScripts {
     /// Each with the moment it was last told.
     entries: Vec<(Script, Duration)>,
     /// When the generation began.
     since: Duration,
 }
 
-impl Repertoire {
+impl LoadedScripts {
     /// A worker was asked for it.
     pub fn note(&mut self, script: Script, now: Duration) {
         if let Some((_, told)) = self.entries.iter_mut().find(|(known, _)| *known == script) {
@@ -38,7 +38,7 @@ impl Repertoire {
         }
         let size = |(path, group): &Script| path.len() + group.len() + 8;
         let used: usize = self.entries.iter().map(|(known, _)| size(known)).sum();
-        let fits = self.entries.len() < MAX_REPERTOIRE && used + size(&script) <= MAX_BYTES;
+        let fits = self.entries.len() < MAX_LOADED_SCRIPTS && used + size(&script) <= MAX_BYTES;
         if fits && script.0.len().max(script.1.len()) <= MAX_TEXT {
             self.entries.push((script, now));
         }
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn it_keeps_order_and_bounds() {
-        let mut known = Repertoire::default();
+        let mut known = LoadedScripts::default();
         for name in ["b", "a", "b"] {
             known.note(script(name), Duration::ZERO);
         }
@@ -86,7 +86,7 @@ mod tests {
         for number in 0..200 {
             known.note(script(&format!("{number}")), Duration::ZERO);
         }
-        assert_eq!(known.scripts().len(), MAX_REPERTOIRE);
+        assert_eq!(known.scripts().len(), MAX_LOADED_SCRIPTS);
         known.clear();
         for number in 0..20 {
             known.note(script(&format!("{number:04000}")), Duration::ZERO);
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn what_a_long_generation_was_never_asked_for_is_forgotten() {
-        let mut known = Repertoire::default();
+        let mut known = LoadedScripts::default();
         let at = Duration::from_secs;
         known.note(script("old"), at(1));
         known.renew(at(10));

@@ -3,25 +3,25 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use wire::control::{Leaving, ToWorker, WorkerSetup};
+use wire::control::{ReplacementReason, ToWorker, WorkerSetup};
 use wire::log_id::{
     DESCRIPTORS_CLOSED, NO_PROCESS, PYTHON_UNUSABLE, START_TIMED_OUT, WORKER_KILLED,
 };
 use wire::response::Level;
 
-use super::{Group, Python, Turn, PROVEN, STARTUP_LIMIT};
+use super::{Context, Group, Python, PROVEN, STARTUP_LIMIT};
 use crate::launch;
-use crate::python_check::{Examination, Interpreter, Question};
+use crate::python_check::{PythonCheck, PythonCheckRequest, PythonInterpreter};
 use crate::worker::{Phase, Worker};
 
 impl Group {
     /// Brings the group nearer to what it ought to be.
-    pub fn steer(&mut self, turn: &mut Turn<'_>) {
-        let now = turn.now;
-        self.door.expire(now);
+    pub fn steer(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
+        self.unavailable.expire(now);
         self.enforce_limits(now);
-        if let Python::Examining(_) = self.python {
-            self.proceed_examination(now);
+        if let Python::Checking(_) = self.python {
+            self.proceed_python_check(now);
         }
         if self.ending.is_some() {
             return;
@@ -39,7 +39,7 @@ impl Group {
         self.retire_worn(now);
         let serving = self.count(|w| w.is_ready() && !w.is_to_go(generation));
         self.let_predecessors_go(serving, now);
-        self.start_successors(serving, turn);
+        self.start_successors(serving, context);
     }
 
     fn count(&self, which: impl Fn(&Worker) -> bool) -> usize {
@@ -70,10 +70,10 @@ impl Group {
             for worker in &mut self.workers {
                 let chosen = worker.is_ready()
                     && worker.is_to_go(generation)
-                    && (worker.leaving == Some(Leaving::Stale)) == stale;
+                    && (worker.leaving == Some(ReplacementReason::Stale)) == stale;
                 if surplus > 0 && chosen {
                     let limit = match worker.leaving {
-                        Some(Leaving::Signal) => evicted,
+                        Some(ReplacementReason::Signal) => evicted,
                         _ => graceful,
                     };
                     worker.drain(limit, now);
@@ -83,8 +83,8 @@ impl Group {
         }
     }
 
-    fn start_successors(&mut self, serving: usize, turn: &mut Turn<'_>) {
-        let now = turn.now;
+    fn start_successors(&mut self, serving: usize, context: &mut Context<'_>) {
+        let now = context.now;
         let generation = self.generation;
         let starting = self.count(|w| w.is_starting() && w.generation == generation);
         let mut short = self.processes().saturating_sub(serving + starting);
@@ -109,7 +109,7 @@ impl Group {
         if let Python::Usable(interpreter) = &self.python {
             let interpreter = interpreter.clone();
             for _ in 0..short {
-                if !self.start_worker(&interpreter, turn) {
+                if !self.start_worker(&interpreter, context) {
                     break;
                 }
             }
@@ -117,14 +117,14 @@ impl Group {
     }
 
     fn begin_examination(&mut self, now: Duration) {
-        let question = Question::about(&self.config, &self.server);
+        let question = PythonCheckRequest::about(&self.config, &self.server);
         if self.config.place.chroot.is_some() {
             // This program is not in there. The worker will find out.
             self.python = Python::Usable(crate::python_check::guess(&question));
             return;
         }
-        match Examination::begin(&question, launch::identity(&self.config)) {
-            Ok(examination) => self.python = Python::Examining(Box::new(examination)),
+        match PythonCheck::begin(&question, launch::identity(&self.config)) {
+            Ok(examination) => self.python = Python::Checking(Box::new(examination)),
             Err(error) => {
                 self.trouble(NO_PROCESS, format!("no process could be made: {error}"));
                 self.failed(now);
@@ -132,8 +132,8 @@ impl Group {
         }
     }
 
-    pub(super) fn proceed_examination(&mut self, now: Duration) {
-        let Python::Examining(examination) = &mut self.python else {
+    pub(super) fn proceed_python_check(&mut self, now: Duration) {
+        let Python::Checking(examination) = &mut self.python else {
             return;
         };
         match examination.proceed(now) {
@@ -147,14 +147,14 @@ impl Group {
     }
 
     /// Whether a process could be made.
-    fn start_worker(&mut self, interpreter: &Interpreter, turn: &mut Turn<'_>) -> bool {
-        let serves = |w: &Worker| w.is_ready() && w.leaving != Some(Leaving::Stale);
+    fn start_worker(&mut self, interpreter: &PythonInterpreter, context: &mut Context<'_>) -> bool {
+        let serves = |w: &Worker| w.is_ready() && w.leaving != Some(ReplacementReason::Stale);
         let has_peers = self.workers.iter().any(serves);
         // One that was not asked for anything is replaced to give memory back.
         let is_idle = self
             .workers
             .iter()
-            .any(|w| w.leaving == Some(Leaving::Inactive));
+            .any(|w| w.leaving == Some(ReplacementReason::Inactive));
         let mut setup = WorkerSetup {
             group: self.config.clone(),
             server: (*self.server).clone(),
@@ -162,8 +162,8 @@ impl Group {
             earlier_keys: self.earlier_keys.iter().copied().collect(),
             // While nobody serves, the first request waits for an import in one way or the other, and
             // its own log is the better place for a report.
-            repertoire: match has_peers && !is_idle {
-                true => self.repertoire.scripts(),
+            loaded_scripts: match has_peers && !is_idle {
+                true => self.loaded_scripts.scripts(),
                 false => Vec::new(),
             },
             has_peers,
@@ -171,22 +171,22 @@ impl Group {
         let mut message = ToWorker::Setup(Box::new(setup.clone())).encode();
         if message.is_err() {
             // With the largest of groups it is one or the other.
-            setup.repertoire.clear();
+            setup.loaded_scripts.clear();
             message = ToWorker::Setup(Box::new(setup.clone())).encode();
         }
-        let preloads = !(self.config.preload.is_empty() && setup.repertoire.is_empty());
+        let preloads = !(self.config.preload.is_empty() && setup.loaded_scripts.is_empty());
         let started = message.map_err(std::io::Error::other).and_then(|setup| {
             Worker::start(
                 self.next_worker,
                 self.generation,
                 |fds| {
                     let (config, server) = (&self.config, &self.server);
-                    launch::worker(config, server, interpreter, turn.environment, fds)
+                    launch::worker(config, server, interpreter, context.environment, fds)
                 },
                 self.listener.as_fd(),
                 self.config.threads,
                 &setup,
-                turn.now,
+                context.now,
             )
         });
         match started {
@@ -195,7 +195,7 @@ impl Group {
                 worker.has_loaded = preloads;
                 self.next_worker += 1;
                 self.history.starts += 1;
-                self.memory.look(turn.now);
+                self.memory.look(context.now);
                 let text = format!(
                     "worker {} of generation {} started with {}",
                     worker.pid(),
@@ -208,7 +208,7 @@ impl Group {
             }
             Err(error) => {
                 self.trouble(NO_PROCESS, format!("no process could be made: {error}"));
-                self.failed(turn.now);
+                self.failed(context.now);
                 false
             }
         }
@@ -285,10 +285,10 @@ impl Group {
                 Phase::Ready { .. } | Phase::Killed => {}
             }
         }
-        if let Python::Examining(examination) = &self.python {
+        if let Python::Checking(examination) = &self.python {
             moments.push(examination.until());
         }
-        moments.extend(self.door.next_moment(now));
+        moments.extend(self.unavailable.next_moment(now));
         if self.ending.is_none() {
             moments.extend(self.next_wear());
             let waits = [&self.starts, &self.lives, &self.loads];

@@ -16,7 +16,7 @@ use wire::log_id::WORKERS_NOT_AS_CONFIGURED;
 use wire::response::Level;
 
 use super::{Group, Python, EARLIER_KEYS};
-use crate::error_log::Journal;
+use crate::error_log::ErrorLog;
 
 /// The options by which workers of `old` and of `new` are other users, stand elsewhere or have other
 /// limits: empty where those of `old` may serve for `new`. Code and environment are no part of it.
@@ -114,10 +114,10 @@ impl Group {
         config: Config,
         server: Rc<ServerFacts>,
         listener: Option<Listener>,
-        log: Journal,
+        log: ErrorLog,
         now: Duration,
     ) {
-        self.repertoire.renew(now);
+        self.loaded_scripts.renew(now);
         if config.key != self.config.key {
             self.earlier_keys.push_front(self.config.key);
             self.earlier_keys.retain(|key| *key != config.key);
@@ -161,7 +161,7 @@ impl Group {
                 server: (*self.server).clone(),
                 generation: worker.generation,
                 earlier_keys: self.earlier_keys.iter().copied().collect(),
-                repertoire: Vec::new(),
+                loaded_scripts: Vec::new(),
                 has_peers: false,
             });
         }
@@ -170,7 +170,7 @@ impl Group {
     /// Has the workers that run take no more requests, and finish those they have. What they were
     /// asked for is their word, and not handed to others.
     fn send_predecessors_away(&mut self, changed: &[&str], now: Duration) {
-        self.repertoire.clear();
+        self.loaded_scripts.clear();
         let graceful = Duration::from_millis(self.config.timeouts.graceful);
         let serving = self.workers.iter().filter(|worker| worker.is_ready());
         if serving.count() > 0 && self.ending.is_none() {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use os::backlog::Inquiry;
 use wire::codec::Bytes;
-use wire::control::Leaving;
+use wire::control::ReplacementReason;
 use wire::response::Level;
-use wire::scoreboard::Seen;
-use wire::status::{self, State, Totals};
+use wire::scoreboard::ScoreboardCopy;
+use wire::status::{self, RequestTotals, State};
 
 use super::Group;
 use crate::worker::{Phase, Worker};
@@ -24,7 +24,7 @@ pub struct History {
     pub replacements: u64,
     pub deaths: u64,
     /// Of workers that have ended.
-    totals: Totals,
+    totals: RequestTotals,
     last_error: RefCell<Option<(Duration, Bytes)>>,
 }
 
@@ -39,7 +39,7 @@ impl History {
     }
 
     /// Keeps what a worker that has ended had done.
-    pub fn past(&mut self, seen: Seen) {
+    pub fn past(&mut self, seen: ScoreboardCopy) {
         self.totals = sum(self.totals, totals(&seen));
     }
 }
@@ -84,7 +84,7 @@ impl Memory {
 
 /// Part of a sentence on a worker that has ended: empty, or what it had begun, the oldest by name.
 /// The worker's own word, for people to read.
-pub fn what_ran(seen: &Seen) -> String {
+pub fn what_ran(seen: &ScoreboardCopy) -> String {
     let Some(oldest) = seen.running.iter().max_by_key(|request| request.age) else {
         return String::new();
     };
@@ -111,8 +111,8 @@ fn short(text: &[u8]) -> Bytes {
     text[..text.len().min(MAX_TEXT)].into()
 }
 
-fn totals(seen: &Seen) -> Totals {
-    Totals {
+fn totals(seen: &ScoreboardCopy) -> RequestTotals {
+    RequestTotals {
         requests: seen.requests,
         busy: seen.busy,
         queued: seen.queued,
@@ -120,8 +120,8 @@ fn totals(seen: &Seen) -> Totals {
 }
 
 /// Workers count themselves, and may count nonsense.
-fn sum(one: Totals, other: Totals) -> Totals {
-    Totals {
+fn sum(one: RequestTotals, other: RequestTotals) -> RequestTotals {
+    RequestTotals {
         requests: one.requests.saturating_add(other.requests),
         busy: one.busy.saturating_add(other.busy),
         queued: one.queued.saturating_add(other.queued),
@@ -140,7 +140,7 @@ impl Group {
         now: Duration,
         inquiry: Option<&Inquiry>,
         budget: &mut Budget,
-    ) -> status::Group {
+    ) -> status::GroupStatus {
         let mut all = self.history.totals;
         let mut workers = Vec::new();
         for worker in &self.workers {
@@ -157,7 +157,7 @@ impl Group {
         let waits = [&self.starts, &self.lives, &self.loads];
         let next = waits.iter().filter_map(|wait| wait.next(now)).max();
         let last_error = self.history.last_error.borrow();
-        status::Group {
+        status::GroupStatus {
             name: short(&self.config.name),
             generation: self.generation,
             state,
@@ -199,7 +199,12 @@ impl Group {
     }
 }
 
-fn of_worker(worker: &Worker, seen: Seen, now: Duration, budget: &mut Budget) -> status::Worker {
+fn of_worker(
+    worker: &Worker,
+    seen: ScoreboardCopy,
+    now: Duration,
+    budget: &mut Budget,
+) -> status::WorkerStatus {
     let now_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
     let busy = seen.running.len();
     budget.is_spent |= busy > budget.running;
@@ -208,7 +213,7 @@ fn of_worker(worker: &Worker, seen: Seen, now: Duration, budget: &mut Budget) ->
     let totals = totals(&seen);
     let running = seen.running.into_iter().take(shown);
     let (error, error_at) = seen.error;
-    status::Worker {
+    status::WorkerStatus {
         pid: worker.pid(),
         generation: worker.generation,
         state: match worker.phase {
@@ -224,7 +229,7 @@ fn of_worker(worker: &Worker, seen: Seen, now: Duration, budget: &mut Budget) ->
         last_error: (error != 0).then(|| (error, now_us.saturating_sub(error_at) / 1000)),
         busy: u32::try_from(busy).unwrap_or(u32::MAX),
         running: running
-            .map(|request| status::Running {
+            .map(|request| status::RunningRequest {
                 thread: request.thread,
                 age: request.age,
                 queue_time: request.queue_time,
@@ -236,14 +241,14 @@ fn of_worker(worker: &Worker, seen: Seen, now: Duration, budget: &mut Budget) ->
 }
 
 /// Why a worker is to be replaced, in words.
-pub fn why(reason: Leaving) -> &'static str {
+pub fn why(reason: ReplacementReason) -> &'static str {
     match reason {
-        Leaving::Stale => "its script has changed",
-        Leaving::MaximumRequests => "it has served maximum-requests",
-        Leaving::LoadFailed => "its script could not be loaded",
-        Leaving::Signal => "a signal asked for it",
-        Leaving::TimeLimit => "a time limit has passed",
-        Leaving::Inactive => "there was no request for inactivity-timeout",
+        ReplacementReason::Stale => "its script has changed",
+        ReplacementReason::MaximumRequests => "it has served maximum-requests",
+        ReplacementReason::LoadFailed => "its script could not be loaded",
+        ReplacementReason::Signal => "a signal asked for it",
+        ReplacementReason::TimeLimit => "a time limit has passed",
+        ReplacementReason::Inactive => "there was no request for inactivity-timeout",
     }
 }
 
@@ -255,14 +260,14 @@ mod tests {
 
     #[test]
     fn what_a_worker_was_running_is_told_by_its_oldest_request() {
-        let request = |age, line: &str| scoreboard::Running {
+        let request = |age, line: &str| scoreboard::RunningRequest {
             thread: 1,
             age,
             queue_time: 0,
             line: line.into(),
             application_group: Vec::new(),
         };
-        let mut seen = Seen::default();
+        let mut seen = ScoreboardCopy::default();
         assert_eq!(what_ran(&seen), "");
         seen.running = vec![request(120_000, "GET /a")];
         assert_eq!(what_ran(&seen), "; it was running GET /a for 0.1 s");

@@ -37,8 +37,8 @@ impl Place {
         home
     }
 
-    fn question(&self, home: &Path) -> Question {
-        Question {
+    fn question(&self, home: &Path) -> PythonCheckRequest {
+        PythonCheckRequest {
             user: "user1".into(),
             python_home: Some(home.as_os_str().as_bytes().to_vec()),
             default_python: b"/no/such/python3".to_vec(),
@@ -176,13 +176,10 @@ fn a_default_python_that_is_missing_is_named() {
 #[test]
 fn versions_are_read_wherever_they_stand() {
     let text = b"home = /usr/bin\nversion_info = 3.12.1.final.0\nother\n";
-    let found = Configuration::parse(text);
+    let found = PyvenvCfg::parse(text);
     assert_eq!(found.version, Some((3, 12)));
     assert_eq!(found.home.as_deref(), Some(Path::new("/usr/bin")));
     assert_eq!(version("3.13t"), Some((3, 13)));
     assert_eq!(version_of_name(Path::new("/b/python3")), None);
-    assert_eq!(
-        Configuration::parse(b"\xff=\nversion=x"),
-        Configuration::default()
-    );
+    assert_eq!(PyvenvCfg::parse(b"\xff=\nversion=x"), PyvenvCfg::default());
 }

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use os::process::{Child, Exit};
 use os::socket::{self, Wait};
-use wire::control::{Door, FromSupervisor, StatusDoor, ToSupervisor};
+use wire::control::{FromSupervisor, GroupAddress, StatusSocket, ToSupervisor};
 use wire::group::{Group, Identity, Limits, Place, Python, ServerFacts, Timeouts};
-use wire::status::Report;
+use wire::status::StatusReport;
 
 /// Longest that anything is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub struct Supervisor {
     control: Option<OwnedFd>,
     directory: PathBuf,
     /// Told with the last refusal.
-    pub doors: Mutex<Vec<Door>>,
+    pub addresses: Mutex<Vec<GroupAddress>>,
 }
 
 impl Supervisor {
@@ -74,7 +74,7 @@ impl Supervisor {
             process,
             control: Some(own),
             directory,
-            doors: Mutex::default(),
+            addresses: Mutex::default(),
         }
     }
 
@@ -138,7 +138,7 @@ impl Supervisor {
         for group in groups {
             self.send(&ToSupervisor::Group(Box::new(group.clone())), None);
         }
-        let door = StatusDoor {
+        let door = StatusSocket {
             path: self.bytes("status.sock"),
             uid: os::accounts::effective_uid(),
         };
@@ -154,7 +154,7 @@ impl Supervisor {
         match FromSupervisor::decode(&buffer[..len]).unwrap() {
             FromSupervisor::Accepted(()) => Ok(()),
             FromSupervisor::Refused(why) => {
-                *self.doors.lock().unwrap() = why.doors;
+                *self.addresses.lock().unwrap() = why.addresses;
                 Err(why.sentence.text().into_owned())
             }
         }
@@ -204,12 +204,12 @@ impl Supervisor {
     }
 
     /// What it tells who asks how things are.
-    pub fn status(&self) -> Report {
+    pub fn status(&self) -> StatusReport {
         let mut socket = UnixStream::connect(self.path("status.sock")).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut report = Vec::new();
         socket.read_to_end(&mut report).unwrap();
-        Report::decode(&report).unwrap()
+        StatusReport::decode(&report).unwrap()
     }
 
     pub fn log(&self) -> String {
