@@ -364,55 +364,194 @@ def test_stdin_reads_end_of_file(run):
     assert httpd.get("/").text == "''"
 
 
-def test_a_restricted_stdin_raises_an_oserror_that_says_why(run):
-    httpd = run("""
+@pytest.mark.parametrize("use", [
+    "sys.stdin.read()", "sys.stdin.readline", "sys.stdin.buffer", "sys.stdin.fileno()", "input()", "hasattr(sys.stdin, 'x')", "dir(sys.stdin)", "sys.stdin.__class__",
+])
+def test_a_restricted_stdin_raises_an_oserror_that_says_why(run, use):
+    httpd = run(f"""
 try:
-    sys.stdin.read()
+    {use}
 except OSError as error:
     start_response("200 OK", [])
     return [str(error).encode()]
-return None
+start_response("500 Not refused", [])
+return []
 """, "WSGIRestrictStdin On")
-    text = httpd.get("/").text
-    assert "sys.stdin" in text and "mod_wsgi" in text
+    answer = httpd.get("/")
+    assert answer.status == 200
+    assert "sys.stdin" in answer.text and "mod_wsgi" in answer.text
+
+
+def test_an_application_may_lift_the_restriction_of_stdin(run):
+    httpd = run('start_response("200 OK", [])\nreturn [repr(sys.stdin.read()).encode()]', "WSGIRestrictStdin On", top="sys.stdin = sys.__stdin__")
+    assert httpd.get("/").text == "''"
+
+
+STREAMS = ("<stdout>", "<stderr>", "<wsgi.errors>")
 
 
 def test_the_streams_look_like_text_files(run):
     httpd = run("""
 facts = []
 for stream in (sys.stdout, sys.stderr, environ["wsgi.errors"]):
-    try:
-        stream.fileno()
-        number = True
-    except OSError:
-        number = False
     stream.writelines(["a line\\n", "another\\n"])
     stream.flush()
-    facts.append((stream.isatty(), stream.writable(), stream.readable(), stream.encoding.lower(), number, stream.name, stream.closed))
+    facts.append((isinstance(stream, io.TextIOWrapper), stream.isatty(), stream.writable(), stream.readable(), stream.encoding.lower(),
+                  stream.errors, stream.write_through, stream.newlines, stream.name, stream.closed))
+    try:
+        stream.read()
+    except io.UnsupportedOperation:
+        facts.append("not readable")
 start_response("200 OK", [])
 return [repr(facts).encode()]
-""")
+""", top="import io")
     facts = eval(httpd.get("/").text)  # noqa: S307 - our own test's answer
-    for fact, name in zip(facts, ("<stdout>", "<stderr>", "<wsgi.errors>"), strict=True):
-        assert fact == (False, True, False, "utf-8", False, name, False)
+    assert facts[1::2] == ["not readable"] * 3
+    for fact, name in zip(facts[::2], STREAMS, strict=True):
+        assert fact == (True, False, True, False, "utf-8", "replace", True, None, name, False)
     httpd.error_log.expect("a line", count=3)
     httpd.error_log.expect("another", count=3)
 
 
-def test_wsgi_errors_is_unusable_after_its_request(run):
+def test_the_buffers_of_the_streams_take_bytes_of_every_kind(run):
     httpd = run("""
-start_response("200 OK", [])
-if not kept:
-    kept.append(environ["wsgi.errors"])
-    return [b"kept"]
+for name, stream in (("out", sys.stdout), ("err", sys.stderr), ("errors", environ["wsgi.errors"])):
+    for kind in (bytes, bytearray, memoryview):
+        stream.buffer.write(kind(("%s as %s\\n" % (name, kind.__name__)).encode()))
+    stream.buffer.writelines([b"%s in " % name.encode(), bytearray(b"lines\\n")])
+    stream.buffer.flush()
+    try:
+        stream.buffer.write(5)
+    except TypeError:
+        stream.buffer.write(b"%s takes no number\\n" % name.encode())
+""" + OK)
+    assert httpd.get("/").status == 200
+    for name in ("out", "err", "errors"):
+        for text in ("as bytes", "as bytearray", "as memoryview", "in lines", "takes no number"):
+            record, = httpd.error_log.expect(f"{name} {text}$", level="error", count=1)
+            assert record.client.startswith("127.0.0.1:")
+
+
+@pytest.mark.differs("streams-have-descriptors")
+def test_what_is_written_past_the_streams_reaches_the_log(run):
+    httpd = run("""
+found = [sys.stdout.fileno(), sys.stderr.fileno(), sys.stderr.buffer.fileno(), isinstance(sys.stderr.buffer, io.BufferedIOBase), sys.stderr.mode]
+faulthandler.enable()
+faulthandler.dump_traceback(file=sys.stderr, all_threads=False)
+os.write(sys.stderr.fileno(), b"of os.write\\n")
+subprocess.run(["/bin/sh", "-c", "echo of a program; echo of its errors >&2"], stdout=sys.stdout, stderr=sys.stderr, check=True)
 try:
-    kept[0].write("late\\n")
+    environ["wsgi.errors"].fileno()
+except io.UnsupportedOperation as error:
+    found.append(isinstance(error, OSError))
+start_response("200 OK", [])
+return [repr(found).encode()]
+""", top="import faulthandler, io, subprocess")
+    assert eval(httpd.get("/").text) == [1, 2, 2, True, "w", True]  # noqa: S307 - our own test's answer
+    for text in ("of os.write", "of a program", "of its errors", r'File ".*case\.wsgi", line \d+ in application'):
+        httpd.error_log.expect(text, count=1)
+    httpd.error_log.allow("most recent call first")
+
+
+@pytest.mark.differs("streams-have-descriptors")
+def test_faulthandler_tells_where_a_process_died(run):
+    httpd = run("os.abort()" + OK, top="import faulthandler\nfaulthandler.enable()")
+    httpd.error_log.allow("WSGI0", "Fatal Python error", r"\]\s+\S", r"\]\s*$", "most recent call first", "Extension modules")
+    assert httpd.get("/").status >= 500
+    httpd.error_log.expect("Fatal Python error: Aborted")
+    httpd.error_log.expect(r'File ".*case\.wsgi", line \d+ in application')
+
+
+@pytest.mark.differs("streams-stay-usable")
+def test_a_stream_that_was_closed_stays_usable(run):
+    httpd = run("""
+for name, stream in (("out", sys.stdout), ("err", sys.stderr), ("errors", environ["wsgi.errors"])):
+    with stream:
+        stream.write("with " + name)
+    stream.buffer.close()
+    stream.write("after %s\\n" % name)
+""" + OK)
+    assert httpd.get("/").status == 200
+    for name in ("out", "err", "errors"):
+        httpd.error_log.expect(f"with {name}$", count=1)
+        httpd.error_log.expect(f"after {name}$", count=1)
+
+
+@pytest.mark.parametrize(("kept", "use"), [
+    ("stream", "held.write('late\\n')"), ("stream.buffer", "held.write(b'late\\n')"), ("stream.write", "held('late\\n')"),
+    ("environ", "held['wsgi.errors'].write('late\\n')"), ("lambda: stream", "print('late', file=held())"),
+])
+def test_wsgi_errors_is_unusable_after_its_request(run, kept, use):
+    httpd = run(f"""
+stream = environ["wsgi.errors"]
+start_response("200 OK", [])
+if environ["PATH_INFO"] == "/keep":
+    kept.append({kept})
+    return [b"kept"]
+if environ["PATH_INFO"] == "/between":
+    stream.write("of another request\\n")
+    return []
+held = kept[0]
+try:
+    {use}
 except RuntimeError:
     return [b"RuntimeError"]
 return [b"written"]
-""", top="kept = []")
-    httpd.get("/")
+""", top="kept = []", options="threads=1")
+    httpd.get("/keep")
+    for _ in range(2):
+        httpd.get("/between")
     assert httpd.get("/").text == "RuntimeError"
+    httpd.error_log.expect("of another request", count=2)
+    assert not httpd.error_log.records("late")
+
+
+@pytest.mark.parametrize("change", ["stream.reconfigure(errors='strict')", "stream.detach()"])
+def test_a_stream_that_was_changed_is_not_the_next_request_s(run, change):
+    httpd = run(f"""
+stream = environ["wsgi.errors"]
+found = stream.errors
+stream.write("written\\n")
+{change}
+start_response("200 OK", [])
+return [found.encode()]
+""", options="threads=1")
+    for _ in range(3):
+        assert httpd.get("/").text == "replace"
+    httpd.error_log.expect("written$", count=3)
+    if httpd.is_reference:
+        # It uses the stream itself when the request ends.
+        httpd.error_log.allow("WSGI0174", "ValueError: underlying buffer has been detached")
+
+
+def test_what_one_request_writes_late_is_in_the_log_of_none_that_came_after(run):
+    httpd = run("""
+stream = environ["wsgi.errors"]
+begun, done = threading.Event(), []
+def late():
+    begun.set()
+    over.wait(20)
+    for _ in range(100):
+        try:
+            stream.write("late\\n")
+        except RuntimeError:
+            done.append(1)
+    said.append(len(done))
+if environ["PATH_INFO"] == "/late":
+    threading.Thread(target=late).start()
+    begun.wait(20)
+elif environ["PATH_INFO"] == "/over":
+    stream.write("own\\n")
+    over.set()
+    while not said:
+        time.sleep(0.01)
+start_response("200 OK", [])
+return [repr(said).encode()]
+""", top="import threading, time\nover, said = threading.Event(), []", options="threads=1")
+    httpd.get("/late")
+    assert httpd.get("/over").text == "[100]"
+    httpd.error_log.expect("own$", count=1)
+    assert not httpd.error_log.records("late")
 
 
 # -- the seed's troubleshooting ----------------------------------------------------------------

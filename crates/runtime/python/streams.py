@@ -1,8 +1,8 @@
-"""sys.stdout, sys.stderr and sys.stdin.
+"""sys.stdout, sys.stderr, sys.stdin and wsgi.errors.
 
-What is written during a request goes to the log of the virtual host that serves it, and so does
-`wsgi.errors`; what is written outside of any goes to the log of the process group. Where it goes
-is decided write by write, in `native.write`, by the thread that writes.
+What is written during a request goes to the log of the virtual host that serves it; what is written
+outside of any goes to the log of the process group. Where it goes is decided write by write, in
+`native.write`, by the thread that writes. `wsgi.errors` goes to its request, whoever writes.
 """
 
 import io
@@ -11,14 +11,16 @@ import sys
 from _mod_wsgi import native
 
 
-class LogStream:
-    """What a TextIOWrapper needs beneath it."""
+class LogStream(io.BufferedIOBase):
+    """What a TextIOWrapper needs beneath it. `target` has functions `write`, for bytes, and `flush`."""
 
     closed = False
     mode = "wb"
 
-    def __init__(self, name):
+    def __init__(self, name, target, descriptor):
         self.name = name
+        self._target = target
+        self._descriptor = descriptor
 
     def write(self, data):
         if isinstance(data, str):
@@ -26,7 +28,7 @@ class LogStream:
             data = data.encode("utf-8", "replace")
         elif not isinstance(data, bytes):
             data = bytes(memoryview(data))
-        native.write(data)
+        self._target.write(data)
         return len(data)
 
     def writelines(self, lines):
@@ -34,10 +36,15 @@ class LogStream:
             self.write(line)
 
     def flush(self):
-        native.flush()
+        self._target.flush()
 
     def close(self):
-        self.flush()
+        """Leaves it usable, and says nothing of a request that is over, as Python closes what it
+        throws away."""
+        try:
+            self.flush()
+        except RuntimeError:
+            pass
 
     def isatty(self):
         return False
@@ -52,7 +59,13 @@ class LogStream:
         return True
 
     def fileno(self):
-        raise OSError(f"{self.name} goes to the Apache error log and has no descriptor")
+        """For those that write past Python, as faulthandler and programs that are started do. What
+        they write is of no request."""
+        if self._descriptor is None:
+            raise io.UnsupportedOperation(
+                f"{self.name} goes to the log of the request and has no descriptor"
+            )
+        return self._descriptor
 
 
 _warned = False
@@ -71,13 +84,37 @@ class LogText(io.TextIOWrapper):
     """Text on its way to the log. Closing it, as at the end of a redirection, leaves it usable."""
 
     def close(self):
-        self.flush()
+        self.buffer.close()
 
 
-def open_log(name):
+class RequestText(LogText):
+    """`wsgi.errors`. The next request may get it, if the application keeps nothing of it: unless it
+    is no longer what it was."""
+
+    def reconfigure(self, **more):
+        self.buffer._target.keep()
+        super().reconfigure(**more)
+
+    def detach(self):
+        self.buffer._target.keep()
+        return super().detach()
+
+
+def _open(kind, stream):
     # Not line_buffering: it would flush after each newline, and so cut the text behind it off. What
-    # is written goes through at once, and `native.write` puts lines together.
-    return LogText(LogStream(name), encoding="utf-8", errors="replace", write_through=True)
+    # is written goes through at once, and the target puts lines together.
+    text = kind(stream, encoding="utf-8", errors="replace", write_through=True)
+    # As Python's own streams have it.
+    text.mode = "w"
+    return text
+
+
+def open_log(name, descriptor):
+    return _open(LogText, LogStream(name, native, descriptor))
+
+
+def open_errors(target):
+    return _open(RequestText, LogStream("<wsgi.errors>", target, None))
 
 
 class Restricted:
@@ -103,13 +140,13 @@ class Restricted:
 
 
 def install(settings):
-    sys.stderr = open_log("<stderr>")
+    sys.stderr = open_log("<stderr>", 2)
     if settings["one_process"]:
         # httpd -X: somebody sits at the terminal, maybe with pdb.
         return
     if settings["restrict_stdout"]:
         sys.stdout = Restricted("sys.stdout", "WSGIRestrictStdout")
     else:
-        sys.stdout = open_log("<stdout>")
+        sys.stdout = open_log("<stdout>", 1)
     if settings["restrict_stdin"]:
         sys.stdin = Restricted("sys.stdin", "WSGIRestrictStdin")

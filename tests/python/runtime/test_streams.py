@@ -51,7 +51,7 @@ def test_the_streams_look_like_files(worker, script):
         out = []
         for s in (sys.stdout, sys.stderr, environ["wsgi.errors"]):
             try:
-                s.fileno()
+                descriptor = s.fileno()
             except OSError:
                 descriptor = None
             out.append((s.name, s.encoding, s.errors, s.isatty(), s.closed, s.writable(), s.readable(),
@@ -73,7 +73,8 @@ def test_the_streams_look_like_files(worker, script):
     answer = run(worker(), path, "facts")
     names = ("<stdout>", "<stderr>", "<wsgi.errors>")
     assert eval(answer.body) == [
-        (name, "utf-8", "replace", False, False, True, False, False, None) for name in names
+        (name, "utf-8", "replace", False, False, True, False, False, descriptor)
+        for name, descriptor in zip(names, (1, 2, None))
     ] + ["TypeError"] * 3 + [4]
     assert answer.log.endswith("abc\nredirected\nWARNING:root:logged")
 

@@ -52,13 +52,21 @@ impl Stored {
         &self.object
     }
 
+    /// The object, which is no longer stored.
+    ///
+    /// # Panics
+    /// Where the thread is attached to another interpreter.
+    pub fn take<'g>(self, gil: Gil<'g>) -> Object<'g> {
+        self.bind(gil);
+        ManuallyDrop::into_inner(self.object)
+    }
+
     /// Gives the reference up.
     ///
     /// # Panics
     /// Where the thread is attached to another interpreter.
     pub fn release(self, gil: Gil<'_>) {
-        self.bind(gil);
-        drop(ManuallyDrop::into_inner(self.object));
+        drop(self.take(gil));
     }
 }
 
@@ -209,6 +217,13 @@ impl<'g> Object<'g> {
             let len = ffi::PyBytes_Size(self.as_ptr());
             Some(std::slice::from_raw_parts(data, len.max(0) as usize))
         }
+    }
+
+    /// How often the object is referred to, to compare with what it was: the count's low 32 bits,
+    /// where every version has it.
+    pub fn references(&self) -> u32 {
+        // SAFETY: it is live; the count is its first field.
+        unsafe { ffi::Py_REFCNT(self.as_ptr()) as u32 }
     }
 
     pub fn is_text(&self) -> bool {

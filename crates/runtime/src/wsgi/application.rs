@@ -15,7 +15,7 @@ use wire::response::{End, File, Level};
 
 use super::current::Serving;
 use super::environ::{self, Additions};
-use super::errors::Errors;
+use super::errors::ErrorStream;
 use super::events::{self, Finished, Subject};
 use super::input::Input;
 use super::progress::Progress;
@@ -74,6 +74,7 @@ enum Verdict {
 /// What the application is called with.
 pub struct Prepared<'g> {
     environ: Object<'g>,
+    errors: ErrorStream<'g>,
     /// The list in `mod_wsgi.posthooks`.
     hooks: Object<'g>,
     data: Object<'g>,
@@ -100,9 +101,7 @@ pub fn prepare<'g>(gil: Gil<'g>, task: &Task<'_>) -> Result<Prepared<'g>, Raised
     let input = Input {
         exchange: exchange(),
     };
-    let errors = Errors {
-        exchange: exchange(),
-    };
+    let errors = state.errors.lend(gil, &state.python, task.exchange)?;
     let hooks = gil.list()?;
     let application_start = os::clock::epoch_us();
     let (environ, request_id) = environ::build(
@@ -111,7 +110,7 @@ pub fn prepare<'g>(gil: Gil<'g>, task: &Task<'_>) -> Result<Prepared<'g>, Raised
         task.request,
         &Additions {
             input: state.input.instance(gil, input)?.as_object(),
-            errors: state.errors.instance(gil, errors)?.as_object(),
+            errors: errors.text(),
             early_hints: &early_hints_of(&call)?,
             hooks: &hooks,
             daemon_start: task.daemon_start,
@@ -121,6 +120,7 @@ pub fn prepare<'g>(gil: Gil<'g>, task: &Task<'_>) -> Result<Prepared<'g>, Raised
     )?;
     Ok(Prepared {
         environ,
+        errors,
         hooks,
         data: gil.dict()?,
         call,
@@ -140,6 +140,7 @@ pub fn run<'g>(
     let (state, exchange) = (task.state, task.exchange);
     let Prepared {
         environ,
+        errors,
         hooks,
         data,
         call,
@@ -217,7 +218,10 @@ pub fn run<'g>(
         }),
     };
     match environ {
-        None => Some(last),
+        None => {
+            state.errors.take_back(gil, errors);
+            Some(last)
+        }
         Some(environ) => {
             run_post_hooks(gil, task, &environ, &hooks, last);
             None

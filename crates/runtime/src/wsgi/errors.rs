@@ -1,148 +1,202 @@
-//! `wsgi.errors`.
+//! `wsgi.errors`: an `io.TextIOWrapper` whose text goes to the request that the object belongs to.
 //!
-//! Runs in: threads of the application, whichever holds the object: what is written goes to the
-//! request the object belongs to. Built here and not from io.TextIOWrapper, because every request
-//! has one and few use it.
+//! Runs in: threads of the application, whichever holds the object. To make such a stream takes
+//! Python longer than many a request, and few requests use theirs. So a stream of which the
+//! application has kept nothing serves the next request; one it has kept stays with its own, and
+//! raises from then on.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::current::{flush, print};
+use super::python_functions::PythonFunctions;
 use super::send::with_output;
 use crate::exchange::Exchange;
 use crate::python::class::{Class, Description, Instance};
-use crate::python::function::{attribute, method, Arguments, Attribute, Method};
+use crate::python::function::{method, Arguments, Method};
 use crate::python::gil::{Exception, Gil, PyResult, Raised};
-use crate::python::object::Object;
+use crate::python::object::{Object, Stored};
 
-/// The error stream of one request.
-pub struct Errors {
-    pub exchange: Arc<Exchange>,
+/// Whose log a stream is. The lock is held for a look or a note only.
+#[derive(Default)]
+struct Recipient(Mutex<Lent>);
+
+#[derive(Default)]
+struct Lent {
+    /// `None` between two requests.
+    exchange: Option<Arc<Exchange>>,
+    /// The application has changed the stream, so that it is to serve no other request.
+    altered: bool,
 }
 
-fn alive(gil: Gil<'_>, exchange: &Exchange) -> Result<(), Raised> {
-    if with_output(gil, exchange, |output| output.over()) {
-        return Err(gil.raise(
-            Exception::Runtime,
-            "wsgi.errors was used after the request had ended",
-        ));
+impl Recipient {
+    fn lock(&self) -> MutexGuard<'_, Lent> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    Ok(())
-}
 
-fn write<'g>(gil: Gil<'g>, exchange: &Exchange, text: &Object<'_>) -> PyResult<'g> {
-    if !text.is_text() {
-        let words = format!("write() takes a str, not {}", text.type_name());
-        return Err(gil.raise(Exception::Type, &words));
+    /// The request, while it lasts.
+    fn exchange(&self, gil: Gil<'_>) -> Result<Arc<Exchange>, Raised> {
+        let exchange = self.lock().exchange.clone();
+        exchange
+            .filter(|exchange| !with_output(gil, exchange, |output| output.over()))
+            .ok_or_else(|| {
+                gil.raise(
+                    Exception::Runtime,
+                    "wsgi.errors was used after the request had ended",
+                )
+            })
     }
-    alive(gil, exchange)?;
-    let utf8 = text.to_utf8()?;
-    print(gil, exchange, utf8.as_bytes().unwrap_or_default());
-    gil.int(text.text_len()?)
 }
 
-fn write_method<'g>(
+/// What a stream writes to: the `target` of streams.py.
+struct Target(Arc<Recipient>);
+
+/// The stream of one request, and what it is made of.
+pub struct ErrorStream<'g> {
+    recipient: Arc<Recipient>,
+    /// The `RequestText`, its buffer, and the buffer's target.
+    parts: [Object<'g>; 3],
+    /// References to the three while the application has none.
+    unshared: [u32; 3],
+}
+
+impl<'g> ErrorStream<'g> {
+    /// The object for the environ.
+    pub fn text(&self) -> &Object<'g> {
+        &self.parts[0]
+    }
+
+    fn references(&self) -> [u32; 3] {
+        self.parts.each_ref().map(Object::references)
+    }
+}
+
+/// A stream between two requests.
+struct Idle {
+    recipient: Arc<Recipient>,
+    parts: [Stored; 3],
+    unshared: [u32; 3],
+}
+
+/// The streams of one interpreter that serve no request just now: as many as it ever served at a time.
+pub struct ErrorStreams {
+    class: Class<Target>,
+    idle: Mutex<Vec<Idle>>,
+}
+
+impl ErrorStreams {
+    /// # Errors
+    /// For want of memory.
+    pub fn new(gil: Gil<'_>) -> Result<Self, Raised> {
+        Ok(Self {
+            class: class(gil)?,
+            idle: Mutex::default(),
+        })
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A stream for the request.
+    ///
+    /// # Errors
+    /// For want of memory.
+    pub fn lend<'g>(
+        &self,
+        gil: Gil<'g>,
+        python: &PythonFunctions,
+        exchange: &Arc<Exchange>,
+    ) -> Result<ErrorStream<'g>, Raised> {
+        let idle = self.idle().pop();
+        let stream = match idle {
+            Some(idle) => ErrorStream {
+                recipient: idle.recipient,
+                parts: idle.parts.map(|part| part.take(gil)),
+                unshared: idle.unshared,
+            },
+            None => self.make(gil, python)?,
+        };
+        stream.recipient.lock().exchange = Some(Arc::clone(exchange));
+        Ok(stream)
+    }
+
+    fn make<'g>(&self, gil: Gil<'g>, python: &PythonFunctions) -> Result<ErrorStream<'g>, Raised> {
+        let recipient = Arc::new(Recipient::default());
+        let target = self.class.instance(gil, Target(Arc::clone(&recipient)))?;
+        let target = target.as_object().clone_ref();
+        let text = python.open_errors.bind(gil).call(&[&target])?;
+        let buffer = text.attr_named(c"buffer")?;
+        let mut stream = ErrorStream {
+            recipient,
+            parts: [text, buffer, target],
+            unshared: [0; 3],
+        };
+        stream.unshared = stream.references();
+        Ok(stream)
+    }
+
+    /// Takes a stream back at the end of its request, when the environ is gone.
+    pub fn take_back<'g>(&self, gil: Gil<'g>, stream: ErrorStream<'g>) {
+        let kept = stream.references() != stream.unshared;
+        let altered = stream.recipient.lock().altered;
+        if kept || altered {
+            return;
+        }
+        stream.recipient.lock().exchange = None;
+        self.idle().push(Idle {
+            recipient: stream.recipient,
+            parts: stream.parts.map(|part| Stored::new(gil, part)),
+            unshared: stream.unshared,
+        });
+    }
+}
+
+fn write<'g>(
     gil: Gil<'g>,
-    errors: &Instance<'g, Errors>,
+    target: &Instance<'g, Target>,
     arguments: Arguments<'_, 'g>,
 ) -> PyResult<'g> {
     arguments.expect(gil, "write", 1..=1)?;
-    write(gil, &errors.exchange, &arguments.get_or_none(gil, 0))
-}
-
-fn writelines_method<'g>(
-    gil: Gil<'g>,
-    errors: &Instance<'g, Errors>,
-    arguments: Arguments<'_, 'g>,
-) -> PyResult<'g> {
-    arguments.expect(gil, "writelines", 1..=1)?;
-    let lines = arguments.get_or_none(gil, 0).iterator()?;
-    while let Some(line) = lines.next()? {
-        write(gil, &errors.exchange, &line)?;
-    }
+    let bytes = arguments.get(0).and_then(Object::as_bytes);
+    let bytes = bytes.ok_or_else(|| gil.raise(Exception::Type, "bytes are expected"))?;
+    print(gil, &*target.0.exchange(gil)?, bytes);
     Ok(gil.none())
 }
 
-fn flush_method<'g>(
+fn flush_target<'g>(
     gil: Gil<'g>,
-    errors: &Instance<'g, Errors>,
+    target: &Instance<'g, Target>,
     arguments: Arguments<'_, 'g>,
 ) -> PyResult<'g> {
     arguments.expect(gil, "flush", 0..=0)?;
-    alive(gil, &errors.exchange)?;
-    flush(gil, &errors.exchange);
+    flush(gil, &*target.0.exchange(gil)?);
     Ok(gil.none())
 }
 
-fn close_method<'g>(
+fn keep<'g>(
     gil: Gil<'g>,
-    errors: &Instance<'g, Errors>,
+    target: &Instance<'g, Target>,
     arguments: Arguments<'_, 'g>,
 ) -> PyResult<'g> {
-    arguments.expect(gil, "close", 0..=0)?;
-    flush(gil, &errors.exchange);
+    arguments.expect(gil, "keep", 0..=0)?;
+    target.0.lock().altered = true;
     Ok(gil.none())
 }
 
-fn no_method<'g>(
-    gil: Gil<'g>,
-    _errors: &Instance<'g, Errors>,
-    arguments: Arguments<'_, 'g>,
-) -> PyResult<'g> {
-    arguments.expect(gil, "isatty", 0..=0)?;
-    Ok(gil.boolean(false))
-}
-
-fn yes_method<'g>(
-    gil: Gil<'g>,
-    _errors: &Instance<'g, Errors>,
-    arguments: Arguments<'_, 'g>,
-) -> PyResult<'g> {
-    arguments.expect(gil, "writable", 0..=0)?;
-    Ok(gil.boolean(true))
-}
-
-fn fileno_method<'g>(
-    gil: Gil<'g>,
-    _errors: &Instance<'g, Errors>,
-    arguments: Arguments<'_, 'g>,
-) -> PyResult<'g> {
-    arguments.expect(gil, "fileno", 0..=0)?;
-    let text = "wsgi.errors goes to the Apache error log and has no descriptor";
-    Err(gil.raise(Exception::Os, text))
-}
-
-static METHODS: [Method<Errors>; 9] = [
-    method(c"write", write_method, c"Writes text to the error log."),
-    method(c"writelines", writelines_method, c"Writes several texts."),
-    method(c"flush", flush_method, c"Logs a partial line."),
-    method(
-        c"close",
-        close_method,
-        c"Logs a partial line; the stream stays usable.",
-    ),
-    method(c"isatty", no_method, c"False."),
-    method(c"readable", no_method, c"False."),
-    method(c"seekable", no_method, c"False."),
-    method(c"writable", yes_method, c"True."),
-    method(c"fileno", fileno_method, c"Raises OSError."),
+static METHODS: [Method<Target>; 3] = [
+    method(c"write", write, c"Prints bytes into the request's log."),
+    method(c"flush", flush_target, c"Makes a record of a partial line."),
+    method(c"keep", keep, c"Leaves the stream to its request."),
 ];
 
-static ATTRIBUTES: [Attribute; 4] = [
-    attribute(c"name", |gil| gil.text("<wsgi.errors>")),
-    attribute(c"encoding", |gil| gil.text("utf-8")),
-    attribute(c"errors", |gil| gil.text("replace")),
-    attribute(c"closed", |gil| Ok(gil.boolean(false))),
-];
-
-/// The type of `wsgi.errors`.
-pub fn class(gil: Gil<'_>) -> Result<Class<Errors>, Raised> {
+fn class(gil: Gil<'_>) -> Result<Class<Target>, Raised> {
     Class::new(
         gil,
         &Description {
-            name: c"mod_wsgi.Errors",
+            name: c"mod_wsgi.RequestLog",
             doc: c"The error log of a request's virtual host.",
             methods: &METHODS,
-            attributes: &ATTRIBUTES,
+            attributes: &[],
             iteration: None,
         },
     )

@@ -11,6 +11,7 @@ use crate::python::object::{Object, Stored};
 /// Functions written in Python that are called from here, of one interpreter.
 pub struct PythonFunctions {
     pub load: Stored,
+    pub open_errors: Stored,
     pub serve: Stored,
     pub prepare_service: Stored,
     pub must_reload: Stored,
@@ -85,6 +86,7 @@ impl PythonFunctions {
         load_sources(gil, native)?.call_method(c"configure", &[configured])?;
         Ok(Self {
             load: find(c"_mod_wsgi.scripts", c"load")?,
+            open_errors: find(c"_mod_wsgi.streams", c"open_errors")?,
             serve: find(c"_mod_wsgi.scripts", c"serve")?,
             prepare_service: find(c"_mod_wsgi.interpreter", c"prepare_service")?,
             must_reload: find(c"_mod_wsgi.scripts", c"must_reload")?,

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use wire::control::WorkerSetup;
 
-use super::errors::{self, Errors};
+use super::errors::ErrorStreams;
 use super::input::{self, Input};
 use super::names::{name, Names};
 use super::native;
@@ -37,7 +37,7 @@ pub struct State {
     /// Entries that are the same in every environ.
     pub template: Stored,
     pub input: Class<Input>,
-    pub errors: Class<Errors>,
+    pub errors: ErrorStreams,
     pub call: Class<Call>,
     pub python: PythonFunctions,
     pub scripts: Scripts,
@@ -70,7 +70,7 @@ pub fn set_up(
         names: Names::new(gil)?,
         template: Stored::new(gil, template(gil, settings.setup, &python)?),
         input: input::class(gil)?,
-        errors: errors::class(gil)?,
+        errors: ErrorStreams::new(gil)?,
         call: start_response::class(gil)?,
         python,
         scripts: Scripts::default(),
