@@ -108,7 +108,9 @@ fn spawn(program: &Path, log: &ErrorLog) -> Result<(Child, OwnedFd), String> {
     command.fds = vec![null.as_fd(), log, log, theirs.as_fd()];
     // Ctrl-C in a terminal is for Apache, which then ends the supervisor in good order.
     command.detached = true;
-    command.cwd = Some(b"/".to_vec());
+    // It stays in Apache's directory, where workers start for which no other is named, as mod_wsgi's
+    // do: the one Apache was started in if it runs in the foreground, else `/`.
+    command.cwd = None;
     // The control socket tells it of our end, too, unless another process holds a copy of it.
     command.parent_death_signal = Some(signal::SIGTERM);
     let mut child = command.spawn().map_err(in_words)?;

@@ -204,8 +204,9 @@ class Server:
                 return number
         raise AssertionError(f"no line with {fragment!r}")
 
-    def serve(self, script="hello.wsgi", *lines, options="threads=2", **configure):
-        """Configure the usual thing and start: one group `app`, one script at `/`."""
+    def serve(self, script="hello.wsgi", *lines, options="threads=2", start=(), **configure):
+        """Configure the usual thing and start: one group `app`, one script at `/`. `start` are further
+        arguments for Apache; with None it is not started."""
         self.configure(
             f"WSGIDaemonProcess app display-name=%{{GROUP}} {options}",
             f"WSGIScriptAlias / {self.apps}/{script}",
@@ -214,7 +215,7 @@ class Server:
             *lines,
             **configure,
         )
-        return self.start()
+        return self.start(*start) if start is not None else self
 
     def own_copy(self):
         """Serves from a copy of the module and its parts, which the test may change: their directory."""

@@ -4,6 +4,9 @@ import grp
 import os
 import pty
 import pwd
+import signal
+import socket
+import subprocess
 
 import pytest
 
@@ -78,6 +81,30 @@ def test_home_user_and_logname_are_right_even_when_apache_had_none(probe, users)
 
 def test_a_user_other_than_apache_s_starts_in_its_home(probe, users):
     assert probe(f"user={users[0].pw_name}")["cwd"] == users[0].pw_dir
+
+
+@pytest.mark.parametrize("way", ["-DFOREGROUND", "-X", "-k start"])
+def test_a_worker_of_apache_s_own_user_starts_in_apache_s_directory(httpd, way):
+    """That is where Apache was started, if it runs in the foreground, and the root directory if not."""
+    httpd.serve("probe.wsgi", start=None)
+    started = subprocess.Popen(httpd.command(*way.split()), env=httpd._environ(), cwd=httpd.root)
+    pid_file = httpd.root / "run" / "apache2.pid"
+    try:
+        until(lambda: is_listened_at(httpd.port), 20, "Apache to be ready")
+        assert httpd.ask("/")["cwd"] == ("/" if way == "-k start" else str(httpd.root))
+    finally:
+        os.kill(int(pid_file.read_text()) if pid_file.exists() else started.pid, signal.SIGTERM)
+        started.wait(15)
+        until(lambda: not httpd.family(), 15, lambda: f"these to end: {httpd.described()}")
+        # With -X Apache leaves its file, and the C module its socket.
+        pid_file.unlink(missing_ok=True)
+        for path in httpd.sockets() if httpd.is_reference else ():
+            path.unlink()
+
+
+def is_listened_at(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_home_is_the_working_directory_and_first_on_the_path(probe, httpd):

@@ -107,8 +107,11 @@ pub fn mpm() -> Mpm {
 
 /// Whether httpd runs as a single process (`-X`): parent and child are one.
 pub fn is_single() -> bool {
-    // SAFETY: reads httpd's table of `-D` names; the name is terminated.
-    unsafe { sys::ap_exists_config_define(c"ONE_PROCESS".as_ptr()) != 0 }
+    // `-X` is `-DDEBUG`, which the MPMs take for both `-DONE_PROCESS` and `-DFOREGROUND`.
+    [c"ONE_PROCESS", c"DEBUG"].iter().any(|name| {
+        // SAFETY: reads httpd's table of `-D` names; the name is terminated.
+        unsafe { sys::ap_exists_config_define(name.as_ptr()) != 0 }
+    })
 }
 
 /// Version of httpd: major, minor, patch.
