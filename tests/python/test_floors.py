@@ -124,3 +124,22 @@ def test_a_circle_of_files_in_the_adapter_is_named(tmp_path):
     code, said = check(tmp_path)
     assert code == 1 and "a circle of imports" in said
     assert all(name in said for name in ("state", "scripts", "names"))
+
+
+@pytest.mark.parametrize("one, other", [
+    (("src/child/status/mod.rs", "use super::supervisor::status_query;\n"),
+     ("src/child/supervisor/worker_death.rs", "use super::super::status::HANDLER;\n")),
+    (("crates/supervisor/src/launch.rs", "use crate::python_check::PythonInterpreter;\n"),
+     ("crates/supervisor/src/python_check.rs", "use crate::launch;\n")),
+])
+def test_a_circle_of_files_or_folders_is_named(tmp_path, one, other):
+    forbids = "#![forbid(unsafe_code)]\n"
+    for name, text in (one, other):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(forbids + text)
+    code, said = check(tmp_path)
+    assert code == 1 and "a circle of imports" in said
+    path = tmp_path / other[0]
+    path.write_text(f"{forbids}#[cfg(test)]\nmod tests {{\n    {other[1]}}}\n")
+    assert check(tmp_path) == (0, "")
