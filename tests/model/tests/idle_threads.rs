@@ -5,7 +5,7 @@
 
 use loom::sync::Arc;
 use loom::thread;
-use model::idle_threads::Roster;
+use model::idle_threads::IdleThreads;
 
 /// Runs `body` in every order that differs by at most this many preemptions.
 fn check(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
@@ -15,17 +15,17 @@ fn check(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
 }
 
 /// One request of a thread: it waits for its turn, takes the request up, and serves it.
-fn serve_once(roster: &Roster, number: u32) {
-    roster.stand_by();
-    roster.step_forward();
-    drop(roster.serve(number, 1));
+fn serve_once(idle: &IdleThreads, number: u32) {
+    idle.become_ready();
+    idle.leave_ready();
+    drop(idle.serve(number, 1));
 }
 
-fn spawn_all(roster: &Arc<Roster>, count: u32, body: fn(&Roster, u32)) -> Vec<thread::JoinHandle<()>> {
+fn spawn_all(idle: &Arc<IdleThreads>, count: u32, body: fn(&IdleThreads, u32)) -> Vec<thread::JoinHandle<()>> {
     (1..=count)
         .map(|number| {
-            let roster = Arc::clone(roster);
-            thread::spawn(move || body(&roster, number))
+            let idle = Arc::clone(idle);
+            thread::spawn(move || body(&idle, number))
         })
         .collect()
 }
@@ -33,41 +33,41 @@ fn spawn_all(roster: &Arc<Roster>, count: u32, body: fn(&Roster, u32)) -> Vec<th
 #[test]
 fn whoever_sits_by_is_called_when_all_ready_threads_are_at_work() {
     check(3, || {
-        let roster = Arc::new(Roster::new(3));
-        for thread in spawn_all(&roster, 3, serve_once) {
+        let idle = Arc::new(IdleThreads::new(3));
+        for thread in spawn_all(&idle, 3, serve_once) {
             thread.join().unwrap();
         }
-        assert!(!roster.is_busy());
+        assert!(!idle.is_busy());
     });
 }
 
 #[test]
 fn each_call_wakes_one_thread_more() {
     check(2, || {
-        let roster = Arc::new(Roster::new(4));
+        let idle = Arc::new(IdleThreads::new(4));
         // This thread stands for the two that are ready first.
-        roster.stand_by();
-        roster.stand_by();
-        let threads = spawn_all(&roster, 2, serve_once);
-        roster.step_forward();
-        roster.step_forward();
+        idle.become_ready();
+        idle.become_ready();
+        let threads = spawn_all(&idle, 2, serve_once);
+        idle.leave_ready();
+        idle.leave_ready();
         for thread in threads {
             thread.join().unwrap();
         }
         // Nobody is left who counts as ready without being it: two may be ready at once.
-        roster.stand_by();
-        roster.stand_by();
+        idle.become_ready();
+        idle.become_ready();
     });
 }
 
 #[test]
 fn nobody_sits_by_after_a_dismissal() {
     check(3, || {
-        let roster = Arc::new(Roster::new(3));
-        roster.stand_by();
-        roster.stand_by();
-        let threads = spawn_all(&roster, 2, |roster, _| roster.stand_by());
-        roster.dismiss();
+        let idle = Arc::new(IdleThreads::new(3));
+        idle.become_ready();
+        idle.become_ready();
+        let threads = spawn_all(&idle, 2, |idle, _| idle.become_ready());
+        idle.close();
         for thread in threads {
             thread.join().unwrap();
         }
@@ -77,16 +77,16 @@ fn nobody_sits_by_after_a_dismissal() {
 #[test]
 fn a_call_and_a_dismissal_at_once_leave_nobody_sitting() {
     check(3, || {
-        let roster = Arc::new(Roster::new(3));
-        roster.stand_by();
-        roster.stand_by();
-        let threads = spawn_all(&roster, 1, serve_once);
-        let busy = Arc::clone(&roster);
+        let idle = Arc::new(IdleThreads::new(3));
+        idle.become_ready();
+        idle.become_ready();
+        let threads = spawn_all(&idle, 1, serve_once);
+        let busy = Arc::clone(&idle);
         let others = thread::spawn(move || {
-            busy.step_forward();
-            busy.step_forward();
+            busy.leave_ready();
+            busy.leave_ready();
         });
-        roster.dismiss();
+        idle.close();
         others.join().unwrap();
         for thread in threads {
             thread.join().unwrap();
@@ -97,15 +97,15 @@ fn a_call_and_a_dismissal_at_once_leave_nobody_sitting() {
 #[test]
 fn one_at_a_time_contends_at_the_front_and_is_counted_until_it_has_left() {
     check(3, || {
-        let roster = Arc::new(Roster::new(3));
-        let threads = spawn_all(&roster, 2, |roster, _| {
-            let mut contending = roster.contend();
-            contending.come_to_the_front();
-            assert!(roster.is_contended());
+        let idle = Arc::new(IdleThreads::new(3));
+        let threads = spawn_all(&idle, 2, |idle, _| {
+            let mut waiting = idle.wait_for_gil();
+            waiting.enter_turnstile();
+            assert!(idle.gil_is_waited_for());
         });
         for thread in threads {
             thread.join().unwrap();
         }
-        assert!(!roster.is_contended());
+        assert!(!idle.gil_is_waited_for());
     });
 }

@@ -1,7 +1,7 @@
-//! Where the answer goes: frames on a connection, or, later, calls into the Apache child.
+//! Where the response goes: frames on the connection to the Apache child.
 //!
-//! Runs in: request threads. Nothing here waits but [`Outlet::flush`] and [`Outlet::data_now`],
-//! which are called with the GIL released.
+//! Runs in: request threads. Nothing here waits except [`ResponseSink::flush`] and
+//! [`ResponseSink::data_now`], which are called with the GIL released.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,17 +12,17 @@ use wire::frame::{self, Kind};
 use wire::response::{End, Fail, File, Level, Log};
 use wire::Malformed;
 
-use super::response_head::Head;
+use super::response_head::ResponseHead;
 
-/// Most bytes that are sent while a thread may hold Python's global lock: to copy them takes
-/// microseconds.
+/// Most bytes that are sent while a thread may hold the GIL: copying them takes microseconds.
 const AT_ONCE: usize = 64 * 1024;
 
-/// Takes the parts of an answer, in their order. All but the two that say so only collect.
-pub trait Outlet: Send {
+/// Takes the parts of a response, in their order. Except where a method says that it sends, it only
+/// collects.
+pub trait ResponseSink: Send {
     fn pull(&mut self);
-    fn interim(&mut self, head: &Head);
-    fn head(&mut self, head: &Head);
+    fn interim(&mut self, head: &ResponseHead);
+    fn head(&mut self, head: &ResponseHead);
     fn data(&mut self, bytes: &[u8]);
     fn file(&mut self, file: OwnedFd, part: File);
     fn log(&mut self, level: Level, text: &[u8]);
@@ -30,18 +30,18 @@ pub trait Outlet: Send {
     fn end(&mut self, end: End);
     /// Bytes that were collected and not sent.
     fn waiting(&self) -> usize;
-    /// Sends what was collected, as far as that can be done without waiting and in no time; false
-    /// where something is left.
+    /// Sends what was collected, as far as that takes no waiting and no time; false if something is
+    /// left.
     fn flush_at_once(&mut self) -> io::Result<bool>;
     /// Sends what was collected. Waits.
     fn flush(&mut self) -> io::Result<()>;
     /// Sends what was collected and these bytes, without copying them. Waits.
     fn data_now(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// Gives back the memory it collected in, for the next request.
-    fn into_memory(self: Box<Self>) -> Vec<u8>;
+    /// Gives back the buffer it collected in, for the next request.
+    fn into_buffer(self: Box<Self>) -> Vec<u8>;
 }
 
-/// A connection to whoever carries the request.
+/// The connection to the Apache child that relays the request.
 pub trait Stream: Send + Sync {
     /// Sends some of the two slices, first things first, with the descriptor beside the first
     /// byte. Waits up to the connection's limit.
@@ -52,28 +52,28 @@ pub trait Stream: Send + Sync {
     fn receive(&self, into: &mut [u8]) -> io::Result<usize>;
     /// [`Stream::receive`] with a limit of its own; an error of kind `TimedOut` past it.
     fn receive_within(&self, into: &mut [u8], limit: Duration) -> io::Result<usize>;
-    /// Whether the other end has told that it sends no more, or is closed. Does not wait.
+    /// Whether the other end has said that it sends no more, or is closed. Does not wait.
     fn is_ending(&self) -> bool;
     /// Whether the other end is closed altogether, after waiting up to `limit` for that.
     fn is_closed_within(&self, limit: Duration) -> bool;
-    /// From here on what can't be sent at once fails.
+    /// From here on a write that would wait fails.
     fn hurry(&self);
-    /// Wakes whoever waits on it; nothing is received any more.
+    /// Wakes threads that wait on it; nothing is received any more.
     fn shutdown(&self);
-    /// The answer is out as a whole and has said that the connection is kept.
+    /// The response was sent completely and has said that the connection is kept.
     fn keep(&self);
 }
 
-/// Frames on a stream.
-pub struct Frames<S: Stream + ?Sized> {
+/// Writes frames to a stream.
+pub struct FrameWriter<S: Stream + ?Sized> {
     stream: Arc<S>,
     out: Vec<u8>,
     /// Descriptors to send, each with the place in `out` where its frame begins.
     files: Vec<(usize, OwnedFd)>,
 }
 
-impl<S: Stream + ?Sized> Frames<S> {
-    /// `out` is memory to collect in; its contents are forgotten.
+impl<S: Stream + ?Sized> FrameWriter<S> {
+    /// `out` is the buffer to collect in; its contents are forgotten.
     pub fn new(stream: Arc<S>, mut out: Vec<u8>) -> Self {
         out.clear();
         Self {
@@ -129,18 +129,18 @@ impl<S: Stream + ?Sized> Frames<S> {
     }
 }
 
-impl<S: Stream + ?Sized> Outlet for Frames<S> {
+impl<S: Stream + ?Sized> ResponseSink for FrameWriter<S> {
     fn pull(&mut self) {
         self.frame(Kind::Pull, b"");
     }
 
-    fn interim(&mut self, head: &Head) {
+    fn interim(&mut self, head: &ResponseHead) {
         let done = head.append(&mut self.out, Kind::Interim);
         debug_assert!(done.is_ok());
     }
 
-    fn head(&mut self, head: &Head) {
-        // `Head` keeps the bounds of the wire itself.
+    fn head(&mut self, head: &ResponseHead) {
+        // `ResponseHead` keeps the bounds of the wire itself.
         let done = head.append(&mut self.out, Kind::Head);
         debug_assert!(done.is_ok());
     }
@@ -214,7 +214,7 @@ impl<S: Stream + ?Sized> Outlet for Frames<S> {
         Ok(())
     }
 
-    fn into_memory(self: Box<Self>) -> Vec<u8> {
+    fn into_buffer(self: Box<Self>) -> Vec<u8> {
         self.out
     }
 }
@@ -231,7 +231,7 @@ pub(crate) mod tests {
 
     /// A stream that takes `step` bytes at a time and remembers where descriptors went.
     #[derive(Default)]
-    pub(crate) struct Sink {
+    pub(crate) struct FakeStream {
         pub(crate) step: usize,
         pub(crate) taken: Mutex<Taken>,
         /// What `receive` hands out, a piece each time.
@@ -239,11 +239,11 @@ pub(crate) mod tests {
         pub(crate) kept: std::sync::atomic::AtomicBool,
         /// Nothing is taken at once.
         pub(crate) full: std::sync::atomic::AtomicBool,
-        /// Nobody is at the other end.
+        /// The other end is closed.
         pub(crate) gone: std::sync::atomic::AtomicBool,
     }
 
-    impl Stream for Sink {
+    impl Stream for FakeStream {
         fn send(
             &self,
             first: &[u8],
@@ -321,20 +321,20 @@ pub(crate) mod tests {
     #[test]
     fn descriptors_travel_no_later_than_their_frames_at_every_cut() {
         for step in 1..60 {
-            let sink = Arc::new(Sink {
+            let fake = Arc::new(FakeStream {
                 step,
-                ..Sink::default()
+                ..FakeStream::default()
             });
-            let mut outlet = Frames::new(Arc::clone(&sink), vec![9]);
+            let mut sink = FrameWriter::new(Arc::clone(&fake), vec![9]);
             let mut opened = Vec::new();
             for _ in 0..2 {
                 let file: OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
                 opened.push(file.as_raw_fd());
-                outlet.data(b"abc");
-                outlet.file(file, File { offset: 1, len: 2 });
+                sink.data(b"abc");
+                sink.file(file, File { offset: 1, len: 2 });
             }
-            outlet.data_now(b"tail").unwrap();
-            let taken = sink.taken.lock().unwrap();
+            sink.data_now(b"tail").unwrap();
+            let taken = fake.taken.lock().unwrap();
             let (data, file) = (frame::HEAD_LEN + 3, frame::HEAD_LEN + 16);
             assert_eq!(taken.1, [(0, opened[0]), (data + file + data, opened[1])]);
             let kinds: Vec<_> = frames(&taken.0).into_iter().map(|(kind, _)| kind).collect();

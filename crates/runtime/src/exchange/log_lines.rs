@@ -8,11 +8,11 @@ use wire::response::MAX_LOG_TEXT;
 
 /// Text that has not yet made a record. Holds at most [`MAX_LOG_TEXT`] bytes.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub struct LogLines {
     pending: Vec<u8>,
 }
 
-impl Lines {
+impl LogLines {
     pub const fn new() -> Self {
         Self {
             pending: Vec::new(),
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     fn records(writes: &[&[u8]]) -> Vec<Vec<u8>> {
-        let mut lines = Lines::new();
+        let mut lines = LogLines::new();
         let mut out = Vec::new();
         for text in writes {
             lines.write(text, |record| out.push(record.to_vec()));

@@ -1,15 +1,15 @@
-//! One request and its answer without any Python in it: what may be said to the server, in which
-//! order and how much of it. So it can be tested without an interpreter.
+//! One request and its response without any Python: what may be sent to the Apache child, in which
+//! order and how much. So it can be tested without an interpreter.
 //!
 //! [`Exchange`] is what all Python objects of the request share.
 //!
-//! Runs in: request threads, and whatever threads the application hands `wsgi.input`,
-//! `wsgi.errors` or `write` to, also after the request's end.
+//! Runs in: request threads, and all threads to which the application gives `wsgi.input`,
+//! `wsgi.errors` or `write`, also after the end of the request.
 //!
-//! Two locks, one for each direction, so that an application may read its input on one thread
-//! while another writes. **No thread waits for a lock while it holds the GIL**: [`try_lock`] comes
-//! first, and where that fails the GIL is released before waiting. So a thread that holds a lock
-//! can always get the GIL, and nobody runs Python code while holding a lock.
+//! There are two locks, one for each direction, so that an application may read its input on one
+//! thread while another writes. **No thread waits for a lock while it holds the GIL**: it calls
+//! [`try_lock`] first, and if that fails releases the GIL before it waits. So a thread that holds a
+//! lock can always get the GIL, and no thread runs Python code while it holds a lock.
 //!
 //! [`try_lock`]: Mutex::try_lock
 
@@ -27,14 +27,14 @@ use std::time::{Duration, Instant};
 
 use wire::response::{End, Level, Sent};
 
-use frame_writer::{Outlet, Stream};
-use request_body::Body;
-use response::{Last, Output};
+use frame_writer::{ResponseSink, Stream};
+use request_body::RequestBody;
+use response::{Conclusion, Response};
 
-/// One request and its answer.
+/// One request and its response.
 pub struct Exchange {
-    output: Mutex<Output>,
-    input: Mutex<Option<Body>>,
+    response: Mutex<Response>,
+    input: Mutex<Option<RequestBody>>,
     /// Weak: an application that keeps `wsgi.input` must not keep the connection open.
     stream: Weak<dyn Stream>,
     /// Facts that don't change.
@@ -62,21 +62,21 @@ pub enum Delivery {
     Unknown,
 }
 
-/// What became of a request that its thread was not waited for with.
+/// What became of a request that the main thread tried to end in place of its thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Abandoned {
     Answered,
     /// It was over already.
     Over,
-    /// The thread is in the midst of sending.
+    /// Its thread is sending.
     Sending,
 }
 
 impl Exchange {
     /// An exchange whose body is yet to be given.
-    pub fn new(outlet: Box<dyn Outlet>, stream: &Arc<dyn Stream>, facts: Facts) -> Self {
+    pub fn new(sink: Box<dyn ResponseSink>, stream: &Arc<dyn Stream>, facts: Facts) -> Self {
         Self {
-            output: Mutex::new(Output::new(outlet)),
+            response: Mutex::new(Response::new(sink)),
             input: Mutex::new(None),
             stream: Arc::downgrade(stream),
             facts,
@@ -84,67 +84,67 @@ impl Exchange {
     }
 
     /// Gives the request its body. Before the application is called.
-    pub fn set_body(&self, body: Body) {
+    pub fn set_body(&self, body: RequestBody) {
         *self.wait_input() = Some(body);
     }
 
-    /// The answer, if no other thread is at it. See the module's rule.
-    pub fn try_output(&self) -> Option<MutexGuard<'_, Output>> {
-        unblocked(self.output.try_lock())
+    /// The response, if no other thread holds its lock. See the module's rule.
+    pub fn try_response(&self) -> Option<MutexGuard<'_, Response>> {
+        unblocked(self.response.try_lock())
     }
 
-    /// The answer. Only with the GIL released.
-    pub fn wait_output(&self) -> MutexGuard<'_, Output> {
-        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The response. Only with the GIL released.
+    pub fn wait_response(&self) -> MutexGuard<'_, Response> {
+        self.response.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The body, if no other thread is at it; `None` inside when the request is over.
-    pub fn try_input(&self) -> Option<MutexGuard<'_, Option<Body>>> {
+    /// The body, if no other thread holds its lock; `None` inside if the request is over.
+    pub fn try_input(&self) -> Option<MutexGuard<'_, Option<RequestBody>>> {
         unblocked(self.input.try_lock())
     }
 
     /// The body; `None` when the request is over. Only with the GIL released.
-    pub fn wait_input(&self) -> MutexGuard<'_, Option<Body>> {
+    pub fn wait_input(&self) -> MutexGuard<'_, Option<RequestBody>> {
         self.input.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the server to send the rest of the body, after the interim response that the
     /// application prepared for this moment. Only with the GIL released.
     pub fn pull(&self) {
-        let mut output = self.wait_output();
+        let mut response = self.wait_response();
         if self.facts.expects_continue {
-            output.send_prepared_continue();
+            response.send_prepared_continue();
         }
-        if let Some(outlet) = output.outlet.as_mut() {
-            outlet.pull();
+        if let Some(sink) = response.sink.as_mut() {
+            sink.pull();
         }
-        output.flush();
+        response.flush();
     }
 
-    /// Sends what is left and ends the request: whatever Python objects still refer to it raise
-    /// from now on. Returns the memory used, for the next request. Only with the GIL released.
-    pub fn finish(&self, last: Option<Last>) -> Memories {
-        memories(self.finish_both(last))
+    /// Sends what is left and ends the request: Python objects that still refer to it raise from
+    /// now on. Returns the buffers, for the next request. Only with the GIL released.
+    pub fn finish(&self, last: Option<Conclusion>) -> Buffers {
+        buffers(self.finish_both(last))
     }
 
-    /// [`Exchange::finish`] where nothing has to be waited for, with the GIL or without. `None` where
-    /// something has; [`Exchange::finish`] then goes on with what is left in `last`.
-    pub fn finish_at_once(&self, last: &mut Option<Last>) -> Option<Memories> {
+    /// [`Exchange::finish`] if nothing has to be waited for, with the GIL or without. `None`
+    /// otherwise; [`Exchange::finish`] then goes on with what is left in `last`.
+    pub fn finish_at_once(&self, last: &mut Option<Conclusion>) -> Option<Buffers> {
         let mut input = unblocked(self.input.try_lock())?;
-        let mut output = unblocked(self.output.try_lock())?;
+        let mut response = unblocked(self.response.try_lock())?;
         // In this order: see `finish_both`.
         let body = input.take();
-        output.conclude(last.take(), body.as_ref());
-        if !output.flush_at_once() {
+        response.conclude(last.take(), body.as_ref());
+        if !response.flush_at_once() {
             *input = body;
             return None;
         }
-        Some(memories((self.close_output(output), body)))
+        Some(buffers((self.close_response(response), body)))
     }
 
     /// [`Exchange::finish`], and waits until the response is out or the client has left, for `limit`
     /// at most.
-    pub fn finish_and_wait(&self, last: Last, limit: Duration) -> Delivery {
+    pub fn finish_and_wait(&self, last: Conclusion, limit: Duration) -> Delivery {
         let since = Instant::now();
         let (_, Some(mut body)) = self.finish_both(Some(last)) else {
             return Delivery::Unknown;
@@ -152,24 +152,24 @@ impl Exchange {
         if let Some(sent) = body.sent(limit) {
             return Delivery::Told(sent);
         }
-        // A client that has closed its side is told of by the end of what comes in: so the word
-        // itself can't be had. The server closes when it is done.
+        // If the client closed its side, the child's report may not come; but the child closes the
+        // connection when it is done.
         let left = limit.saturating_sub(since.elapsed());
         let closed = self
             .stream
             .upgrade()
             .is_none_or(|stream| stream.is_closed_within(left));
         match last {
-            Last::End(_) if closed => Delivery::ClientClosed,
+            Conclusion::End(_) if closed => Delivery::ClientClosed,
             _ => Delivery::Unknown,
         }
     }
 
-    /// Sends what [`Output::hold`] has left in line. Waits for nothing.
+    /// Sends what [`Response::hold`] has held back. Does not wait.
     pub fn send_held(&self) {
-        // Who is at the answer just now sends it, or looks whether anybody will.
-        if let Some(mut output) = self.try_output().filter(|output| output.held) {
-            output.flush_at_once();
+        // A thread that holds the lock now sends it, or checks whether the main thread will.
+        if let Some(mut response) = self.try_response().filter(|response| response.held) {
+            response.flush_at_once();
         }
     }
 
@@ -181,32 +181,32 @@ impl Exchange {
     }
 
     /// Ends the request in place of the thread that serves it: with `status` and `text`, or with a
-    /// broken `end` where a response had begun. Waits for nothing.
+    /// broken `end` if a response had begun. Does not wait.
     pub fn abandon(&self, status: u16, text: &str, end: End, record: &str) -> Abandoned {
-        let Some(mut output) = self.try_output() else {
+        let Some(mut response) = self.try_response() else {
             return Abandoned::Sending;
         };
-        let head_sent = output.head_sent();
-        let Some(outlet) = output.outlet.as_mut() else {
+        let head_sent = response.head_sent();
+        let Some(sink) = response.sink.as_mut() else {
             return Abandoned::Over;
         };
         if !record.is_empty() {
-            outlet.log(Level::Error, record.as_bytes());
+            sink.log(Level::Error, record.as_bytes());
         }
         if head_sent {
-            outlet.log(Level::Error, text.as_bytes());
-            outlet.end(end);
+            sink.log(Level::Error, text.as_bytes());
+            sink.end(end);
         } else {
-            outlet.fail(status, text);
+            sink.fail(status, text);
         }
         let stream = self.stream.upgrade();
         if let Some(stream) = &stream {
             stream.hurry();
         }
-        output.flush();
-        output.outlet = None;
-        output.lost = Some(io::ErrorKind::ConnectionAborted);
-        drop(output);
+        response.flush();
+        response.sink = None;
+        response.lost = Some(io::ErrorKind::ConnectionAborted);
+        drop(response);
         // A thread that waits for input learns that there is none.
         if let Some(stream) = stream {
             stream.shutdown();
@@ -214,27 +214,33 @@ impl Exchange {
         Abandoned::Answered
     }
 
-    /// The input first where it is free: with the last word the next request may come in, and find
-    /// this one not quite over.
-    fn finish_both(&self, last: Option<Last>) -> (Option<Box<dyn Outlet>>, Option<Body>) {
+    /// Takes the input first if it is free: after the last frame the next request may arrive, and
+    /// must not find this one unfinished.
+    fn finish_both(
+        &self,
+        last: Option<Conclusion>,
+    ) -> (Option<Box<dyn ResponseSink>>, Option<RequestBody>) {
         let early = unblocked(self.input.try_lock()).map(|mut input| input.take());
-        let mut output = self.wait_output();
-        output.conclude(last, early.as_ref().and_then(Option::as_ref));
-        output.flush();
-        let outlet = self.close_output(output);
-        (outlet, early.unwrap_or_else(|| self.finish_input()))
+        let mut response = self.wait_response();
+        response.conclude(last, early.as_ref().and_then(Option::as_ref));
+        response.flush();
+        let sink = self.close_response(response);
+        (sink, early.unwrap_or_else(|| self.finish_input()))
     }
 
-    fn close_output(&self, mut output: MutexGuard<'_, Output>) -> Option<Box<dyn Outlet>> {
-        if output.kept && output.outlet.is_some() && output.lost.is_none() {
+    fn close_response(
+        &self,
+        mut response: MutexGuard<'_, Response>,
+    ) -> Option<Box<dyn ResponseSink>> {
+        if response.kept && response.sink.is_some() && response.lost.is_none() {
             if let Some(stream) = self.stream.upgrade() {
                 stream.keep();
             }
         }
-        output.outlet.take()
+        response.sink.take()
     }
 
-    fn finish_input(&self) -> Option<Body> {
+    fn finish_input(&self) -> Option<RequestBody> {
         match unblocked(self.input.try_lock()) {
             Some(mut input) => input.take(),
             None => {
@@ -248,13 +254,13 @@ impl Exchange {
     }
 }
 
-/// What the answer was collected in and what the body was read into.
-type Memories = (Vec<u8>, Vec<u8>);
+/// The buffers that the response was collected in and the body was read into.
+type Buffers = (Vec<u8>, Vec<u8>);
 
-fn memories((outlet, body): (Option<Box<dyn Outlet>>, Option<Body>)) -> Memories {
+fn buffers((sink, body): (Option<Box<dyn ResponseSink>>, Option<RequestBody>)) -> Buffers {
     (
-        outlet.map_or_else(Vec::new, |outlet| outlet.into_memory()),
-        body.map_or_else(Vec::new, Body::into_memory),
+        sink.map_or_else(Vec::new, |sink| sink.into_buffer()),
+        body.map_or_else(Vec::new, RequestBody::into_buffer),
     )
 }
 

@@ -1,8 +1,8 @@
 //! The request body as the application reads it.
 //!
 //! Runs in: threads of the application, with the GIL released. The first bytes came with the
-//! request; the rest is pulled when the application first reads beyond them, and not before, so
-//! that an application which answers without reading costs its client no upload.
+//! request. The rest is requested from the child when the application first reads beyond them, and
+//! not before: if an application answers without reading, its client need not upload the body.
 
 use std::fmt;
 use std::io;
@@ -18,17 +18,17 @@ use super::frame_writer::Stream;
 /// Bytes asked of the connection at once.
 const WINDOW: usize = 64 * 1024;
 
-/// Why the body can't be read on. Stays: each later read fails alike.
+/// Why the rest of the body cannot be read. Each later read fails in the same way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
+pub enum BodyError {
     Client(BodyFailure),
     /// The connection to the Apache child ended or timed out.
     Server,
-    /// The Apache child sent what is not part of a body.
+    /// The Apache child sent something that is no part of a body.
     Nonsense,
 }
 
-impl fmt::Display for Lost {
+impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Client(BodyFailure::ClientGone) => {
@@ -50,7 +50,7 @@ impl fmt::Display for Lost {
 }
 
 /// The unread part of a request body.
-pub struct Body {
+pub struct RequestBody {
     stream: Arc<dyn Stream>,
     /// Bytes received and not yet consumed: `memory[at..end]`, of which the first `ready` are body.
     memory: Vec<u8>,
@@ -60,9 +60,9 @@ pub struct Body {
     /// Body bytes of the present frame that have yet to be received.
     missing: usize,
     state: State,
-    /// How the response went, once the server has told.
+    /// How the response went, once the child has reported it.
     sent: Option<Sent>,
-    /// Nothing is waited for beyond this moment.
+    /// No read waits beyond this moment.
     until: Option<Instant>,
     /// Bytes given to the application, and in how many reads.
     pub length: u64,
@@ -73,14 +73,14 @@ pub struct Body {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nothing was asked of the server yet.
+    /// The rest was not requested yet.
     Unasked,
     Streaming,
     Ended,
-    Lost(Lost),
+    Lost(BodyError),
 }
 
-impl Body {
+impl RequestBody {
     /// A body of which `memory[came]` came with the request; all of it if `whole`.
     pub fn new(
         stream: Arc<dyn Stream>,
@@ -111,12 +111,12 @@ impl Body {
         self.ready >= n || matches!(self.state, State::Ended | State::Lost(_))
     }
 
-    /// Whether the server must be told to send the rest before [`Body::read`] can wait for it.
+    /// Whether the rest must be requested before [`RequestBody::read`] can wait for it.
     pub fn needs_pull(&self, n: usize) -> bool {
         self.state == State::Unasked && self.ready < n
     }
 
-    /// The server was told.
+    /// The rest was requested.
     pub fn pulled(&mut self) {
         if self.state == State::Unasked {
             self.state = State::Streaming;
@@ -124,7 +124,7 @@ impl Body {
     }
 
     /// Appends up to `n` bytes to `out`: fewer only at the end. Waits.
-    pub fn read(&mut self, n: usize, out: &mut Vec<u8>) -> Result<(), Lost> {
+    pub fn read(&mut self, n: usize, out: &mut Vec<u8>) -> Result<(), BodyError> {
         let start = out.len();
         while out.len() - start < n {
             let chunk = self.chunk()?;
@@ -139,8 +139,8 @@ impl Body {
         Ok(())
     }
 
-    /// Reads up to `n` bytes that are [at hand](Body::at_hand): fewer only at the end.
-    pub fn read_at_hand(&mut self, n: usize) -> Result<&[u8], Lost> {
+    /// Reads up to `n` bytes that are [at hand](RequestBody::at_hand): fewer only at the end.
+    pub fn read_at_hand(&mut self, n: usize) -> Result<&[u8], BodyError> {
         match self.state {
             State::Lost(lost) if self.ready < n => return Err(lost),
             _ => {}
@@ -151,9 +151,9 @@ impl Body {
         Ok(&self.memory[self.at - n..self.at])
     }
 
-    /// Fills `into`, all of it but at the end. What has yet to come is received where it belongs.
-    /// Waits.
-    pub fn read_into(&mut self, into: &mut [u8]) -> Result<usize, Lost> {
+    /// Fills `into`, completely except at the end. What has yet to come is received directly into
+    /// it. Waits.
+    pub fn read_into(&mut self, into: &mut [u8]) -> Result<usize, BodyError> {
         let mut at = 0;
         while at < into.len() {
             let room = &mut into[at..];
@@ -171,7 +171,7 @@ impl Body {
             }
             let got = match self.at == self.end && self.missing > 0 {
                 true => self.receive_body(room),
-                // With the head of a frame alone, its body is received where it belongs.
+                // If only the head of a frame is received here, its body can be received in place.
                 false if room.len() >= WINDOW / 8 => self.advance(HEAD_LEN).map(|()| 0),
                 false => self.advance(WINDOW).map(|()| 0),
             };
@@ -187,7 +187,7 @@ impl Body {
         Ok(at)
     }
 
-    fn receive_body(&mut self, into: &mut [u8]) -> Result<usize, Lost> {
+    fn receive_body(&mut self, into: &mut [u8]) -> Result<usize, BodyError> {
         let room = into.len().min(self.missing);
         let n = self.received(|stream, until| receive(stream, &mut into[..room], until))?;
         self.missing -= n;
@@ -196,7 +196,7 @@ impl Body {
     }
 
     /// Appends a line with its newline, at most `limit` bytes of it. Waits.
-    pub fn read_line(&mut self, limit: usize, out: &mut Vec<u8>) -> Result<(), Lost> {
+    pub fn read_line(&mut self, limit: usize, out: &mut Vec<u8>) -> Result<(), BodyError> {
         let start = out.len();
         loop {
             let room = limit - (out.len() - start);
@@ -233,7 +233,7 @@ impl Body {
     }
 
     /// The body bytes at hand, after waiting for some; empty at the end.
-    fn chunk(&mut self) -> Result<&[u8], Lost> {
+    fn chunk(&mut self) -> Result<&[u8], BodyError> {
         while self.ready == 0 {
             match self.state {
                 State::Ended => break,
@@ -249,8 +249,8 @@ impl Body {
         Ok(&self.memory[self.at..self.at + self.ready])
     }
 
-    /// Gets on by one frame head or one receive of at most `window` bytes.
-    fn advance(&mut self, window: usize) -> Result<(), Lost> {
+    /// Advances by one frame head or one receive of at most `window` bytes.
+    fn advance(&mut self, window: usize) -> Result<(), BodyError> {
         let received = self.end - self.at;
         if self.missing > 0 && received > 0 {
             self.ready = received.min(self.missing);
@@ -259,7 +259,7 @@ impl Body {
         }
         if self.missing == 0 {
             if let Some(head) = self.memory[self.at..self.end].first_chunk::<HEAD_LEN>() {
-                let frame = frame::parse(head).map_err(|_| Lost::Nonsense)?;
+                let frame = frame::parse(head).map_err(|_| BodyError::Nonsense)?;
                 match frame.kind {
                     Kind::Body => self.missing = frame.len,
                     Kind::BodyEnd => self.state = State::Ended,
@@ -271,14 +271,16 @@ impl Body {
                         let payload = &payload[..frame.len];
                         self.at += HEAD_LEN + frame.len;
                         if frame.kind == Kind::BodyFailed {
-                            let why = BodyFailure::decode(payload).map_err(|_| Lost::Nonsense)?;
-                            return Err(Lost::Client(why));
+                            let why =
+                                BodyFailure::decode(payload).map_err(|_| BodyError::Nonsense)?;
+                            return Err(BodyError::Client(why));
                         }
-                        // Before its end: the client has gone without taking the response.
-                        self.sent = Some(Sent::decode(payload).map_err(|_| Lost::Nonsense)?);
-                        return Err(Lost::Client(BodyFailure::ClientGone));
+                        // The report came before the end of the body: the client has left without
+                        // taking the response.
+                        self.sent = Some(Sent::decode(payload).map_err(|_| BodyError::Nonsense)?);
+                        return Err(BodyError::Client(BodyFailure::ClientGone));
                     }
-                    _ => return Err(Lost::Nonsense),
+                    _ => return Err(BodyError::Nonsense),
                 }
                 self.at += HEAD_LEN;
                 return Ok(());
@@ -287,7 +289,7 @@ impl Body {
         self.receive(window)
     }
 
-    fn receive(&mut self, window: usize) -> Result<(), Lost> {
+    fn receive(&mut self, window: usize) -> Result<(), BodyError> {
         self.memory.copy_within(self.at..self.end, 0);
         self.end -= self.at;
         self.at = 0;
@@ -306,41 +308,40 @@ impl Body {
     fn received(
         &mut self,
         receive: impl FnOnce(&dyn Stream, Option<Instant>) -> io::Result<usize>,
-    ) -> Result<usize, Lost> {
+    ) -> Result<usize, BodyError> {
         let began = monotonic_us();
         let result = receive(&*self.stream, self.until);
         self.time += monotonic_us().saturating_sub(began);
         match result {
             Ok(n) if n > 0 => Ok(n),
-            _ => Err(Lost::Server),
+            _ => Err(BodyError::Server),
         }
     }
 
-    /// Whether nothing of it will come any more, so that what comes next on the connection is no part
-    /// of it.
+    /// Whether no more of it will come, so that what comes next on the connection is no part of it.
     pub fn is_over(&self) -> bool {
         let nothing_behind = self.missing == 0 && self.at + self.ready == self.end;
         nothing_behind && matches!(self.state, State::Unasked | State::Ended)
     }
 
-    /// Waits until the server tells how the response went, for `limit` at most. What is left of the
-    /// body is thrown away.
+    /// Waits until the child reports how the response went, for `limit` at most. What is left of
+    /// the body is dropped.
     pub fn sent(&mut self, limit: Duration) -> Option<Sent> {
         self.until = Some(Instant::now() + limit);
         while self.sent.is_none() {
             self.at += self.ready;
             self.ready = 0;
             match self.advance(WINDOW) {
-                // That the body is lost is no news any more.
-                Ok(()) | Err(Lost::Client(_)) => {}
-                Err(Lost::Server | Lost::Nonsense) => break,
+                // A body that is lost does not matter any more.
+                Ok(()) | Err(BodyError::Client(_)) => {}
+                Err(BodyError::Server | BodyError::Nonsense) => break,
             }
         }
         self.sent
     }
 
-    /// Gives back the memory, for the next request.
-    pub fn into_memory(self) -> Vec<u8> {
+    /// Gives back the buffer, for the next request.
+    pub fn into_buffer(self) -> Vec<u8> {
         self.memory
     }
 }
@@ -354,21 +355,21 @@ fn receive(stream: &dyn Stream, into: &mut [u8], until: Option<Instant>) -> io::
 
 #[cfg(test)]
 mod tests {
-    use super::super::frame_writer::tests::Sink;
+    use super::super::frame_writer::tests::FakeStream;
     use super::*;
 
-    fn body(first: &[u8], whole: bool, incoming: &[&[u8]]) -> Body {
-        let sink = Sink::default();
-        *sink.incoming.lock().unwrap() = incoming.iter().map(|piece| piece.to_vec()).collect();
+    fn body(first: &[u8], whole: bool, incoming: &[&[u8]]) -> RequestBody {
+        let fake = FakeStream::default();
+        *fake.incoming.lock().unwrap() = incoming.iter().map(|piece| piece.to_vec()).collect();
         let memory = [b"..", first, b"stale"].concat();
-        Body::new(Arc::new(sink), memory, 2..2 + first.len(), whole)
+        RequestBody::new(Arc::new(fake), memory, 2..2 + first.len(), whole)
     }
 
     fn frame(kind: Kind, payload: &[u8]) -> Vec<u8> {
         [&frame::head(kind, payload.len()).unwrap()[..], payload].concat()
     }
 
-    fn rest_of(body: &mut Body) -> Result<Vec<u8>, Lost> {
+    fn rest_of(body: &mut RequestBody) -> Result<Vec<u8>, BodyError> {
         let mut out = Vec::new();
         body.read(usize::MAX, &mut out).map(|()| out)
     }
@@ -445,7 +446,7 @@ mod tests {
         assert_eq!((b.length, b.reads), (7, 3));
         let mut b = body(b"", false, &[&frame(Kind::BodyFailed, &[1])]);
         b.pulled();
-        let lost = Lost::Client(BodyFailure::ClientGone);
+        let lost = BodyError::Client(BodyFailure::ClientGone);
         assert_eq!(b.read_into(&mut [0; 9]), Err(lost));
         assert_eq!(b.read_at_hand(9), Err(lost));
     }
@@ -485,7 +486,10 @@ mod tests {
         // The application was still reading.
         let mut b = body(b"", false, &[&word]);
         b.pulled();
-        assert_eq!(rest_of(&mut b), Err(Lost::Client(BodyFailure::ClientGone)));
+        assert_eq!(
+            rest_of(&mut b),
+            Err(BodyError::Client(BodyFailure::ClientGone))
+        );
         assert_eq!(b.sent(Duration::ZERO), Some(sent));
     }
 
@@ -515,11 +519,11 @@ mod tests {
         for (incoming, lost) in [
             (
                 vec![&gone[..3], &gone[3..8], &gone[8..]],
-                Lost::Client(BodyFailure::ClientGone),
+                BodyError::Client(BodyFailure::ClientGone),
             ),
-            (vec![], Lost::Server),
-            (vec![&[255u8; 9][..]], Lost::Nonsense),
-            (vec![&[24u8, 1, 0, 0, 0, 0, 0, 0][..]], Lost::Nonsense),
+            (vec![], BodyError::Server),
+            (vec![&[255u8; 9][..]], BodyError::Nonsense),
+            (vec![&[24u8, 1, 0, 0, 0, 0, 0, 0][..]], BodyError::Nonsense),
         ] {
             let mut b = body(b"", false, &incoming);
             b.pulled();

@@ -1,8 +1,8 @@
-//! The answer to one request, as far as the application has made it.
+//! The response to one request, as far as the application has made it.
 //!
-//! Runs in: request threads, and whatever threads of the application print, write or send interim
-//! responses, each with the lock of the [`Exchange`] that the answer belongs to. What waits says so,
-//! and is called with the GIL released.
+//! Runs in: request threads, and all threads of the application that print, write or send interim
+//! responses, each with the lock of the [`Exchange`] that the response belongs to. What waits says
+//! so, and is called with the GIL released.
 //!
 //! [`Exchange`]: super::Exchange
 
@@ -13,76 +13,76 @@ use os::clock::monotonic_us;
 use wire::log_id::LogId;
 use wire::response::{End, File, Level, MAX_INTERIM};
 
-use super::frame_writer::Outlet;
-use super::log_lines::Lines;
-use super::request_body::Body;
-use super::response_head::Head;
+use super::frame_writer::ResponseSink;
+use super::log_lines::LogLines;
+use super::request_body::RequestBody;
+use super::response_head::ResponseHead;
 
-/// Bytes of body that are best copied and sent together with what stands before them; longer ones
-/// are sent from where they are.
+/// Body bytes up to this many are copied and sent together with what was collected before; longer
+/// ones are sent from where they are.
 pub const COPY_LIMIT: usize = 16 * 1024;
 
-/// The answer so far.
-pub struct Output {
-    pub(super) outlet: Option<Box<dyn Outlet>>,
-    head: Option<Head>,
+/// The response so far.
+pub struct Response {
+    pub(super) sink: Option<Box<dyn ResponseSink>>,
+    head: Option<ResponseHead>,
     head_sent: bool,
     /// Body bytes still owed to a declared Content-Length.
     owed: Option<u64>,
     /// The body is dropped: HEAD, 204, 304.
     mute: bool,
-    /// The server is gone; why.
+    /// Why nothing can be sent any more.
     pub(super) lost: Option<io::ErrorKind>,
-    lines: Lines,
+    lines: LogLines,
     interims: u32,
     /// A `100 Continue` has gone out.
     continued: bool,
-    continue_head: Option<Head>,
-    /// The last word says that the connection is kept.
+    continue_head: Option<ResponseHead>,
+    /// The last frame says that the connection is kept.
     pub(super) kept: bool,
-    /// What stands in line waits for more to go with it. See [`Output::hold`].
+    /// What was collected waits for more to be sent with it. See [`Response::hold`].
     pub(super) held: bool,
     pub length: u64,
     pub writes: u64,
-    /// Microseconds it took to hand them over.
+    /// Microseconds that sending took.
     pub time: u64,
 }
 
-/// The last word of an answer. What the application prints while it is put away comes before it.
+/// How a response ends. What the application prints while its objects are freed comes before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Last {
+pub enum Conclusion {
     End(End),
-    /// There is no usable response, and what the virtual host's log is to say of it, if anything;
-    /// only where the head has not left.
+    /// There is no usable response: a status, and what the virtual host's log is to say, if
+    /// anything; only if the head was not sent.
     Fail(u16, Option<(LogId, &'static str)>),
 }
 
-/// Why a part of the answer was not taken.
+/// Why a part of the response was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum SendError {
     /// The request is over.
-    Over,
+    RequestEnded,
     /// `start_response` was not called.
     NoHead,
-    /// The head has left.
+    /// The head was sent.
     HeadSent,
-    /// Client or server are gone.
-    Gone,
+    /// The client or the Apache child is gone.
+    Disconnected,
     /// The client does not take the response, and the time limit has passed.
-    Stuck,
+    TimedOut,
 }
 
-impl Output {
-    /// An answer of which nothing is known yet.
-    pub(super) fn new(outlet: Box<dyn Outlet>) -> Self {
+impl Response {
+    /// A response of which nothing is known yet.
+    pub(super) fn new(sink: Box<dyn ResponseSink>) -> Self {
         Self {
-            outlet: Some(outlet),
+            sink: Some(sink),
             head: None,
             head_sent: false,
             owed: None,
             mute: false,
             lost: None,
-            lines: Lines::new(),
+            lines: LogLines::new(),
             interims: 0,
             continued: false,
             continue_head: None,
@@ -95,10 +95,10 @@ impl Output {
     }
 
     pub fn over(&self) -> bool {
-        self.outlet.is_none()
+        self.sink.is_none()
     }
 
-    /// Whether the head has been handed to the server or stands in line to be.
+    /// Whether the head was sent or collected to be sent.
     pub fn head_sent(&self) -> bool {
         self.head_sent
     }
@@ -112,23 +112,23 @@ impl Output {
         self.head.as_ref().map(|head| head.status)
     }
 
-    /// Nobody listens any more.
+    /// Nothing can be sent any more.
     pub fn gone(&self) -> bool {
         self.lost.is_some()
     }
 
-    /// Bytes that the declared Content-Length still lacks; `None` where that is no matter.
+    /// Bytes that the declared Content-Length still lacks; `None` if that does not matter.
     pub fn shortfall(&self) -> Option<u64> {
         self.owed.filter(|&owed| owed > 0 && !self.mute)
     }
 
     /// Takes or replaces the head.
-    pub fn set_head(&mut self, head: Head) -> Result<(), Refusal> {
+    pub fn set_head(&mut self, head: ResponseHead) -> Result<(), SendError> {
         if self.over() {
-            return Err(Refusal::Over);
+            return Err(SendError::RequestEnded);
         }
         if self.head_sent {
-            return Err(Refusal::HeadSent);
+            return Err(SendError::HeadSent);
         }
         self.head = Some(head);
         Ok(())
@@ -137,26 +137,26 @@ impl Output {
     /// Declares the body's length unless the application did.
     pub fn set_length(&mut self, length: u64) {
         if let Some(head) = self.head.as_mut().filter(|_| !self.head_sent) {
-            // Refused only where the fields are at their bound: the response then goes unmarked.
+            // Invalid only if the fields are at their bound: then the length stays undeclared.
             let _ = head.set_length(length);
         }
     }
 
-    /// Puts the head in line, once.
-    pub fn begin(&mut self, head_request: bool) -> Result<(), Refusal> {
-        let outlet = self.outlet.as_mut().ok_or(Refusal::Over)?;
+    /// Collects the head, once.
+    pub fn begin(&mut self, head_request: bool) -> Result<(), SendError> {
+        let sink = self.sink.as_mut().ok_or(SendError::RequestEnded)?;
         if self.head_sent {
             return Ok(());
         }
-        let head = self.head.as_ref().ok_or(Refusal::NoHead)?;
-        outlet.head(head);
+        let head = self.head.as_ref().ok_or(SendError::NoHead)?;
+        sink.head(head);
         self.owed = head.content_length;
         self.mute = head_request || head.bodiless();
         self.head_sent = true;
         Ok(())
     }
 
-    /// How much of `bytes` belongs into the body: cut at the declared length, none for HEAD.
+    /// How much of `bytes` belongs to the body: cut at the declared length, none for HEAD.
     fn admitted<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         self.writes += 1;
         let bytes = match &mut self.owed {
@@ -176,29 +176,29 @@ impl Output {
         bytes
     }
 
-    /// Collects bytes of the body; [`Output::begin`] came before. Does not wait.
+    /// Collects bytes of the body; [`Response::begin`] came before. Does not wait.
     pub fn data(&mut self, bytes: &[u8]) {
         let bytes = self.admitted(bytes);
-        if let Some(outlet) = self.outlet.as_mut().filter(|_| !bytes.is_empty()) {
-            outlet.data(bytes);
+        if let Some(sink) = self.sink.as_mut().filter(|_| !bytes.is_empty()) {
+            sink.data(bytes);
         }
     }
 
-    /// Collects bytes of the body, [`Output::begin`] came before, and leaves them in line where they
-    /// are few. False where it is time to send them, or to see that nobody takes them.
+    /// Collects bytes of the body after [`Response::begin`], and holds them back if they are few.
+    /// False if it is time to send them, or to notice that nothing can be sent.
     pub fn hold(&mut self, bytes: &[u8]) -> bool {
         self.data(bytes);
-        let waiting = self.outlet.as_ref().map_or(0, |outlet| outlet.waiting());
+        let waiting = self.sink.as_ref().map_or(0, |sink| sink.waiting());
         self.held = waiting <= COPY_LIMIT && self.lost.is_none();
         self.held
     }
 
-    /// Sends bytes of the body with all that stands before them, from where they are. Waits.
-    pub fn data_now(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+    /// Sends bytes of the body and what was collected before them, without copying. Waits.
+    pub fn data_now(&mut self, bytes: &[u8]) -> Result<(), SendError> {
         let bytes = self.admitted(bytes);
-        if let Some(outlet) = self.outlet.as_mut().filter(|_| self.lost.is_none()) {
+        if let Some(sink) = self.sink.as_mut().filter(|_| self.lost.is_none()) {
             let began = monotonic_us();
-            if let Err(error) = outlet.data_now(bytes) {
+            if let Err(error) = sink.data_now(bytes) {
                 self.lost = Some(error.kind());
             }
             self.time += monotonic_us().saturating_sub(began);
@@ -206,16 +206,16 @@ impl Output {
         self.sent()
     }
 
-    /// How it went with what was sent.
-    pub fn sent(&self) -> Result<(), Refusal> {
+    /// Whether everything so far could be sent.
+    pub fn sent(&self) -> Result<(), SendError> {
         match self.lost {
             None => Ok(()),
-            Some(io::ErrorKind::TimedOut) => Err(Refusal::Stuck),
-            Some(_) => Err(Refusal::Gone),
+            Some(io::ErrorKind::TimedOut) => Err(SendError::TimedOut),
+            Some(_) => Err(SendError::Disconnected),
         }
     }
 
-    /// Hands over a stretch of a file as the body.
+    /// Sends part of a file as the body, by its descriptor.
     pub fn file(&mut self, file: OwnedFd, part: File) {
         let len = self.owed.map_or(part.len, |owed| owed.min(part.len));
         if let Some(owed) = &mut self.owed {
@@ -226,8 +226,8 @@ impl Output {
             return;
         }
         self.length += len;
-        if let Some(outlet) = self.outlet.as_mut() {
-            outlet.file(file, File { len, ..part });
+        if let Some(sink) = self.sink.as_mut() {
+            sink.file(file, File { len, ..part });
         }
     }
 
@@ -236,35 +236,35 @@ impl Output {
         self.head.as_ref().and_then(|head| head.content_length)
     }
 
-    /// Puts the last word in line. The connection is kept only where it says so and nothing of the
-    /// request's `body` can still come in.
-    pub(super) fn conclude(&mut self, last: Option<Last>, body: Option<&Body>) {
-        let Some(outlet) = self.outlet.as_mut() else {
+    /// Collects the last frame. The connection is kept only if that says so and no more of the
+    /// request's `body` can come.
+    pub(super) fn conclude(&mut self, last: Option<Conclusion>, body: Option<&RequestBody>) {
+        let Some(sink) = self.sink.as_mut() else {
             return;
         };
         match last {
-            Some(Last::End(end)) => {
-                let is_over = body.is_some_and(Body::is_over);
+            Some(Conclusion::End(end)) => {
+                let is_over = body.is_some_and(RequestBody::is_over);
                 self.kept = end.kept && is_over && !end.broken && !end.awaited;
                 let kept = self.kept;
-                outlet.end(End { kept, ..end });
+                sink.end(End { kept, ..end });
             }
-            Some(Last::Fail(status, None)) => outlet.fail(status, ""),
-            Some(Last::Fail(status, Some((id, text)))) => {
-                outlet.fail(status, &format!("{id}: {text}"));
+            Some(Conclusion::Fail(status, None)) => sink.fail(status, ""),
+            Some(Conclusion::Fail(status, Some((id, text)))) => {
+                sink.fail(status, &format!("{id}: {text}"));
             }
             None => {}
         }
     }
 
-    /// Sends what was collected, if that can be done without waiting; false where something is left.
+    /// Sends what was collected, if that takes no waiting; false if something is left.
     pub fn flush_at_once(&mut self) -> bool {
-        let Some(outlet) = self.outlet.as_mut().filter(|_| self.lost.is_none()) else {
+        let Some(sink) = self.sink.as_mut().filter(|_| self.lost.is_none()) else {
             self.held = false;
             return true;
         };
         let began = monotonic_us();
-        let done = outlet.flush_at_once().unwrap_or_else(|error| {
+        let done = sink.flush_at_once().unwrap_or_else(|error| {
             self.lost = Some(error.kind());
             true
         });
@@ -276,27 +276,27 @@ impl Output {
     /// Sends what was collected. Waits.
     pub fn flush(&mut self) {
         self.held = false;
-        if let Some(outlet) = self.outlet.as_mut().filter(|_| self.lost.is_none()) {
+        if let Some(sink) = self.sink.as_mut().filter(|_| self.lost.is_none()) {
             let began = monotonic_us();
-            if let Err(error) = outlet.flush() {
+            if let Err(error) = sink.flush() {
                 self.lost = Some(error.kind());
             }
             self.time += monotonic_us().saturating_sub(began);
         }
     }
 
-    /// Collects a record for the log; gives it back where nobody would get it.
-    pub fn log(&mut self, level: Level, text: &[u8]) -> Result<(), Refusal> {
-        let outlet = self.outlet.as_mut().ok_or(Refusal::Over)?;
+    /// Collects a record for the log; an error if it would not arrive.
+    pub fn log(&mut self, level: Level, text: &[u8]) -> Result<(), SendError> {
+        let sink = self.sink.as_mut().ok_or(SendError::RequestEnded)?;
         if self.lost.is_some() {
-            return Err(Refusal::Gone);
+            return Err(SendError::Disconnected);
         }
-        outlet.log(level, text);
+        sink.log(level, text);
         Ok(())
     }
 
-    /// Collects what the application prints; complete records go in line. Gives those back that
-    /// nobody would get.
+    /// Collects what the application prints; makes records of complete lines. Returns those that
+    /// would not arrive.
     pub fn print(&mut self, text: &[u8]) -> Result<(), Vec<Vec<u8>>> {
         let mut lines = std::mem::take(&mut self.lines);
         let mut lost = Vec::new();
@@ -326,26 +326,26 @@ impl Output {
         lost
     }
 
-    /// Collects an interim response. Those past their bound are left out: they are of no use by
-    /// then, and no fault either.
-    pub fn interim(&mut self, head: &Head) -> Result<(), Refusal> {
-        let outlet = self.outlet.as_mut().ok_or(Refusal::Over)?;
+    /// Collects an interim response. Those past their bound are dropped: by then they are of no
+    /// use, and no error either.
+    pub fn interim(&mut self, head: &ResponseHead) -> Result<(), SendError> {
+        let sink = self.sink.as_mut().ok_or(SendError::RequestEnded)?;
         if self.head_sent || self.interims == MAX_INTERIM {
-            return Err(Refusal::HeadSent);
+            return Err(SendError::HeadSent);
         }
         self.interims += 1;
-        outlet.interim(head);
+        sink.interim(head);
         Ok(())
     }
 
     /// Keeps the fields for the `100 Continue` that goes out with the first read, and for those the
     /// application sends itself.
-    pub fn prepare_continue(&mut self, head: Head) {
+    pub fn prepare_continue(&mut self, head: ResponseHead) {
         self.continue_head = Some(head);
     }
 
     /// Collects a `100 Continue`; false after the head.
-    pub fn send_continue(&mut self, head: &Head) -> bool {
+    pub fn send_continue(&mut self, head: &ResponseHead) -> bool {
         let sent = self.interim(head).is_ok();
         self.continued |= sent;
         sent
@@ -359,9 +359,9 @@ impl Output {
     }
 
     /// The fields prepared for `100 Continue`.
-    pub fn continue_head(&self) -> Head {
+    pub fn continue_head(&self) -> ResponseHead {
         self.continue_head
             .clone()
-            .unwrap_or_else(|| Head::interim(100, "Continue"))
+            .unwrap_or_else(|| ResponseHead::interim(100, "Continue"))
     }
 }

@@ -1,7 +1,7 @@
 //! Status and header fields as an application gives them, checked at the call.
 //!
-//! Runs in: request threads, inside `start_response`. What is refused here becomes an exception in
-//! the application; the Apache child checks the same again, because it can't trust a worker.
+//! Runs in: request threads, inside `start_response`. What is invalid here becomes an exception in
+//! the application. The Apache child checks the same again, because it cannot trust a worker.
 
 use wire::frame::Kind;
 use wire::response::{self, MAX_HEADERS, MAX_HEADER_BYTES, MAX_HEADER_LINE};
@@ -9,10 +9,10 @@ use wire::Malformed;
 
 /// Why `start_response` raises `ValueError`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused(pub String);
+pub struct InvalidHeader(pub String);
 
-fn refused<T>(why: impl Into<String>) -> Result<T, Refused> {
-    Err(Refused(why.into()))
+fn invalid<T>(why: impl Into<String>) -> Result<T, InvalidHeader> {
+    Err(InvalidHeader(why.into()))
 }
 
 /// Fields that belong to one connection and not to the response (RFC 9110 §7.6.1). An application
@@ -33,7 +33,7 @@ const HOP_BY_HOP: [&str; 9] = [
 
 /// The status line and header fields of a response, ready to be sent.
 #[derive(Debug, Clone, Default)]
-pub struct Head {
+pub struct ResponseHead {
     pub status: u16,
     /// Reason phrase at the front, then names and values of the fields.
     text: Vec<u8>,
@@ -46,29 +46,29 @@ pub struct Head {
     pub dropped: Option<&'static str>,
 }
 
-impl Head {
+impl ResponseHead {
     /// Reads a status such as `200 OK`.
-    pub fn new(status: &[u8]) -> Result<Self, Refused> {
+    pub fn new(status: &[u8]) -> Result<Self, InvalidHeader> {
         let (digits, rest) = status.split_at(status.len().min(3));
         if digits.len() != 3 || !digits.iter().all(u8::is_ascii_digit) {
-            return refused("the status must begin with three digits, as in '200 OK'");
+            return invalid("the status must begin with three digits, as in '200 OK'");
         }
         let reason = match rest {
             [] => rest,
             [b' ', reason @ ..] => reason,
-            _ => return refused("the status code must be three digits followed by a blank"),
+            _ => return invalid("the status code must be three digits followed by a blank"),
         };
         if !response::valid_reason(reason) {
-            return refused("the reason phrase of the status contains a control character");
+            return invalid("the reason phrase of the status contains a control character");
         }
         if reason.len() > MAX_HEADER_LINE {
-            return refused("the reason phrase of the status is too long");
+            return invalid("the reason phrase of the status is too long");
         }
         let code = digits
             .iter()
             .fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
         if code < 200 {
-            return refused(format!(
+            return invalid(format!(
                 "{code} is an interim status and can't end a response; \
                  environ['wsgi.early_hints'] sends 103"
             ));
@@ -92,21 +92,21 @@ impl Head {
     }
 
     /// Adds a field after checking it; drops one that is hop-by-hop.
-    pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+    pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidHeader> {
         if !response::valid_name(name) {
-            return refused(format!(
+            return invalid(format!(
                 "header name '{}' is not a token",
                 name.escape_ascii()
             ));
         }
         if !response::valid_value(value) {
-            return refused(format!(
+            return invalid(format!(
                 "the value of header '{}' contains a control character",
                 name.escape_ascii()
             ));
         }
         if name.len() + value.len() > MAX_HEADER_LINE {
-            return refused(format!(
+            return invalid(format!(
                 "header '{}' is longer than {MAX_HEADER_LINE} bytes",
                 name[..name.len().min(80)].escape_ascii()
             ));
@@ -143,13 +143,13 @@ impl Head {
         }
     }
 
-    fn declare_length(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+    fn declare_length(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidHeader> {
         let digits = value.trim_ascii();
         let length = match std::str::from_utf8(digits).ok().map(str::parse::<u64>) {
             // `parse` takes a sign; the grammar does not.
             Some(Ok(length)) if digits[0].is_ascii_digit() && length <= i64::MAX as u64 => length,
             _ => {
-                return refused(format!(
+                return invalid(format!(
                     "Content-Length must be a number of bytes and not '{}'",
                     value[..value.len().min(80)].escape_ascii()
                 ))
@@ -161,20 +161,20 @@ impl Head {
                 self.push(name, digits)
             }
             Some(earlier) if earlier == length => Ok(()),
-            Some(earlier) => refused(format!(
+            Some(earlier) => invalid(format!(
                 "Content-Length is given twice, as {earlier} and as {length}"
             )),
         }
     }
 
-    fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+    fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidHeader> {
         if self.ends.len() == usize::from(MAX_HEADERS) {
-            return refused(format!("more than {MAX_HEADERS} header fields"));
+            return invalid(format!("more than {MAX_HEADERS} header fields"));
         }
         // Each field costs six bytes of lengths on the wire.
         let total = self.text.len() + name.len() + value.len() + 6 * (self.ends.len() + 2);
         if total > MAX_HEADER_BYTES {
-            return refused(format!(
+            return invalid(format!(
                 "header fields of more than {MAX_HEADER_BYTES} bytes"
             ));
         }
@@ -186,7 +186,7 @@ impl Head {
     }
 
     /// Declares the length of the body where the application did not.
-    pub fn set_length(&mut self, length: u64) -> Result<(), Refused> {
+    pub fn set_length(&mut self, length: u64) -> Result<(), InvalidHeader> {
         if self.content_length.is_some() {
             return Ok(());
         }
@@ -231,14 +231,14 @@ fn closes(value: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn why(result: Result<impl Sized, Refused>) -> String {
-        result.err().expect("refused").0
+    fn why(result: Result<impl Sized, InvalidHeader>) -> String {
+        result.err().expect("invalid").0
     }
 
     #[test]
     fn statuses_are_three_digits_and_a_reason() {
-        assert_eq!(Head::new(b"200 OK").unwrap().reason(), b"OK");
-        assert_eq!(Head::new(b"404").unwrap().status, 404);
+        assert_eq!(ResponseHead::new(b"200 OK").unwrap().reason(), b"OK");
+        assert_eq!(ResponseHead::new(b"404").unwrap().status, 404);
         for bad in [
             &b""[..],
             b"20",
@@ -247,15 +247,15 @@ mod tests {
             b"abc x",
             b"200 a\r\nb",
         ] {
-            assert!(Head::new(bad).is_err(), "{}", bad.escape_ascii());
+            assert!(ResponseHead::new(bad).is_err(), "{}", bad.escape_ascii());
         }
-        assert!(why(Head::new(b"101 Switching Protocols")).contains("interim"));
-        assert!(why(Head::new(b"103 Early Hints")).contains("early_hints"));
+        assert!(why(ResponseHead::new(b"101 Switching Protocols")).contains("interim"));
+        assert!(why(ResponseHead::new(b"103 Early Hints")).contains("early_hints"));
     }
 
     #[test]
     fn fields_keep_their_order_and_duplicates() {
-        let mut head = Head::new(b"200 OK").unwrap();
+        let mut head = ResponseHead::new(b"200 OK").unwrap();
         head.field(b"Set-Cookie", b"a=1").unwrap();
         head.field(b"Set-Cookie", b"b=2").unwrap();
         head.field(b"X-Empty", b"").unwrap();
@@ -272,13 +272,13 @@ mod tests {
 
     #[test]
     fn hop_by_hop_fields_never_leave() {
-        let mut head = Head::new(b"200 OK").unwrap();
+        let mut head = ResponseHead::new(b"200 OK").unwrap();
         for name in ["Transfer-Encoding", "Connection", "TE", "Proxy-Connection"] {
             head.field(name.as_bytes(), b"x").unwrap();
         }
         assert_eq!(head.fields().len(), 0);
         assert_eq!(head.dropped, Some("transfer-encoding"));
-        let mut head = Head::new(b"200 OK").unwrap();
+        let mut head = ResponseHead::new(b"200 OK").unwrap();
         head.field(b"connection", b"foo, Close").unwrap();
         let fields: Vec<_> = head.fields().collect();
         assert_eq!(fields, [(&b"Connection"[..], &b"close"[..])]);
@@ -288,13 +288,13 @@ mod tests {
     #[test]
     fn a_content_length_is_digits_and_duplicates_agree() {
         for bad in ["-5", "+3", "1,1", "", "0x10", "9223372036854775808", "1 2"] {
-            let mut head = Head::new(b"200 OK").unwrap();
+            let mut head = ResponseHead::new(b"200 OK").unwrap();
             assert!(
                 head.field(b"Content-Length", bad.as_bytes()).is_err(),
                 "{bad}"
             );
         }
-        let mut head = Head::new(b"200 OK").unwrap();
+        let mut head = ResponseHead::new(b"200 OK").unwrap();
         head.field(b"Content-Length", b"5").unwrap();
         head.field(b"content-length", b"5").unwrap();
         assert_eq!((head.content_length, head.fields().len()), (Some(5), 1));
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn controls_and_too_many_or_too_long_fields_are_refused() {
-        let mut head = Head::new(b"200 OK").unwrap();
+        let mut head = ResponseHead::new(b"200 OK").unwrap();
         assert!(head.field(b"X", b"a\0b").is_err());
         assert!(head.field(b"X Y", b"").is_err());
         assert!(head.field(b"X", &vec![b'a'; MAX_HEADER_LINE]).is_err());
@@ -311,7 +311,7 @@ mod tests {
             head.field(b"X", b"").unwrap();
         }
         assert!(head.field(b"X", b"").is_err());
-        let mut head = Head::new(b"200 OK").unwrap();
+        let mut head = ResponseHead::new(b"200 OK").unwrap();
         let long = vec![b'a'; 60_000];
         let taken = (0..100)
             .take_while(|_| head.field(b"X", &long).is_ok())

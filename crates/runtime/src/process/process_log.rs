@@ -86,18 +86,18 @@ pub fn record_at(level: Level, text: &[u8]) {
     }
 }
 
-/// Writes a sentence of ours.
-pub fn say(text: &str) {
+/// Logs an error of this adapter, and shows its number on the scoreboard.
+pub fn error(text: &str) {
     scoreboard::error(text);
     record(text.as_bytes());
 }
 
-/// [`say`] for what a peer can bring about: once a second at most, the others are left out.
-pub fn occasionally(text: &str) {
+/// [`error`] for what a peer can cause: once a second at most, the others are dropped.
+pub fn error_at_times(text: &str) {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let now = os::clock::monotonic_ms() / 1000 + 1;
     if LAST.swap(now, Ordering::Relaxed) != now {
-        say(text);
+        error(text);
     }
 }
 
@@ -113,6 +113,6 @@ pub fn report_panics() {
             .copied()
             .or_else(|| panic.payload().downcast_ref::<String>().map(String::as_str))
             .unwrap_or("no message");
-        say(&format!("{WORKER_DEFECT}: internal error{place}: {words}"));
+        error(&format!("{WORKER_DEFECT}: internal error{place}: {words}"));
     }));
 }

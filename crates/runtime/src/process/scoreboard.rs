@@ -34,7 +34,7 @@ pub fn open(generation: u32) {
     }
 }
 
-/// A thread has the global lock now.
+/// A thread has the GIL now.
 pub fn beat() {
     if let Some(board) = board() {
         board.beat(clock::monotonic_us());
@@ -53,12 +53,12 @@ pub fn error(text: &str) {
 
 /// A request that is shown as long as this lives.
 #[derive(Debug)]
-pub struct Shown {
+pub struct ScoreboardEntry {
     thread: u32,
     counts: bool,
 }
 
-impl Shown {
+impl ScoreboardEntry {
     /// Thread `thread`, counted from 1, has taken up a request; when, is microseconds of the
     /// monotonic clock.
     pub fn begin(thread: u32, request: &Request<'_>, taken_up: u64) -> Self {
@@ -87,7 +87,7 @@ impl Shown {
     }
 }
 
-impl Drop for Shown {
+impl Drop for ScoreboardEntry {
     fn drop(&mut self) {
         if let Some(board) = board() {
             board.end(self.thread, clock::monotonic_us(), self.counts);

@@ -1,4 +1,4 @@
-//! How long threads wait for Python's global lock, for whoever subscribed to events.
+//! How long threads wait for the GIL, for whoever subscribed to events.
 //!
 //! Runs in: request threads. Counted are the waits at the places where this crate takes the lock;
 //! those between, where Python passes it on by itself, nobody sees, and what a request waits before

@@ -1,18 +1,20 @@
-//! Where requests come in: the group's listener, and connections that are kept between requests.
+//! Where requests come from: the group's listener, and connections that are kept between requests.
 //!
-//! Runs in: request threads, which wait here for whatever comes first, and the main thread, which
-//! looks after those that nobody serves. Idle threads wait on one set, as many of them as the
-//! [`Roster`] lets, and the kernel gives each event to one of them, the one that waits since the
-//! shortest time: under light load few threads stay warm. What a thread was woken for it leaves here
-//! until it has Python's lock; meanwhile the thread that has it may take it up.
+//! Runs in: request threads, which wait here for the next request, and the main thread, which looks
+//! after connections that no thread serves.
 //!
-//! An Apache child keeps a connection over which a request was answered and sends the next one over
-//! it. That binds the request to this process before anybody knows whether a thread here is idle.
-//! So a connection on which a request waits while all threads are busy or wait for Python's lock, and
-//! none has taken anything up for a moment, is closed with the request unread: the child sees the
-//! reset, and asks at the listener, where any process of the group takes the oldest first. The same
-//! happens where threads do come free, but always find older ones at the listener. Closing a kept
-//! connection is safe at any time for the same reason.
+//! Idle threads wait on one epoll set; [`IdleThreads`] limits how many. The kernel gives each event
+//! to one of them, the one that has waited for the shortest time, so that under light load few
+//! threads run. A woken thread leaves the connection here until it has the GIL; meanwhile the
+//! thread that holds the GIL may serve it.
+//!
+//! An Apache child keeps a connection on which a request was answered, and sends the next request
+//! on it. The request is then bound to this process before it is known whether a thread is idle. If
+//! all threads are busy or wait for the GIL, and none has started a request for a moment, the
+//! worker closes such a connection with the request unread: the child sees the reset and connects
+//! to the listener, where any process of the group accepts the oldest connection first. The same
+//! happens if threads do become free but always find older connections at the listener. For the
+//! same reason a kept connection may be closed at any time.
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,54 +28,54 @@ use os::poll::{poll, Wanted};
 use os::{clock, descriptor, socket};
 use wire::log_id::CONNECTION_DROPPED;
 
-use super::idle_threads::{Busy, Contending, Roster};
+use super::idle_threads::{Busy, GilWaiter, IdleThreads};
 use crate::process::fork::Moment;
 use crate::process::process_log;
 
-/// How long a peer may take to begin its first request, in microseconds: a child sends in the
-/// moment it has connected.
-const PATIENCE: u64 = 1_000_000;
-/// How often it is looked for requests that wait while all threads are busy. They are sent elsewhere
-/// when none has taken anything up from one look to the next: on a machine with too much to do
-/// nothing may run for some milliseconds, and then elsewhere is no better.
-const GLANCE: Duration = Duration::from_millis(5);
-/// For how long nothing may be taken up while threads wait for Python's lock, in microseconds. In
-/// Python the lock is passed on every 5 ms, to one of those that wait for it.
-const LOCKED_OUT: u64 = 20_000;
-/// How long it is looked often after a moment in which all threads were busy or one waited for
-/// Python's lock, in microseconds: to begin it takes waking the main thread.
-const VIGIL: u64 = 100_000;
-/// How often it is looked for connections whose event another process has got and does not attend
-/// to, because it is stopped, has died, or something in it keeps Python's lock: where several share
-/// the listener and there is something to do now and then, and otherwise.
-const ROUND: Duration = Duration::from_millis(100);
-const LONG_ROUND: Duration = Duration::from_secs(1);
-/// How long it is looked often after something was taken up, in microseconds.
-const NOW_AND_THEN: u64 = 10_000_000;
-/// For how long requests on kept connections may be passed over for those at the listener, in
+/// How long a peer may take to begin its first request, in microseconds. A child sends as soon as
+/// it has connected.
+const FIRST_REQUEST_LIMIT: u64 = 1_000_000;
+/// How often the main thread checks for requests that wait while all threads are busy. Their
+/// connections are closed if no thread has started a request between two checks: on a machine with
+/// too much to do nothing may run for some milliseconds, and then another process is no better.
+const CHECK_INTERVAL: Duration = Duration::from_millis(5);
+/// How long no thread may start a request while threads wait for the GIL, in microseconds. Python
+/// passes the GIL on every 5 ms, to one of the threads that wait for it.
+const GIL_STALL: u64 = 20_000;
+/// How long the main thread checks often after all threads were busy or one waited for the GIL, in
+/// microseconds: starting to check costs a wake-up of the main thread.
+const CHECK_OFTEN_FOR: u64 = 100_000;
+/// How often the main thread checks for connections whose event went to another process that does
+/// not handle it (because it is stopped, has died, or cannot get its GIL): if several processes
+/// share the listener and there was a request lately, and otherwise.
+const SHARED_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long ago a request counts as lately, in microseconds.
+const RECENTLY: u64 = 10_000_000;
+/// How long requests on kept connections may be passed over for connections at the listener, in
 /// microseconds.
-const PASSED_OVER: u64 = 50_000;
-/// Most connections without a request. More children than that are not kept up with; a worker must
-/// keep descriptors for its application.
-const MOST_VISITORS: usize = 256;
+const PASSED_OVER_LIMIT: u64 = 50_000;
+/// Most connections without a request. If there are more children than this, further connections
+/// are closed after each request: a worker must leave descriptors to its application.
+const MAX_IDLE_CONNECTIONS: usize = 256;
 
-/// Tokens of the set; those of visitors are their descriptors.
+/// Tokens of the epoll set; those of connections are their descriptors.
 const LISTENER: u64 = u64::MAX;
 const CLOSING: u64 = u64::MAX - 1;
 
 /// A connection of an Apache child, whether or not it carries a request just now.
-pub struct Visitor {
+pub struct ChildConnection {
     fd: OwnedFd,
-    /// For one that has not had a request served: when it came, in microseconds of the monotonic
-    /// clock.
+    /// When it was accepted, in microseconds of the monotonic clock, if no request was served on
+    /// it.
     new_since: Option<u64>,
-    /// It is in the set, where it has to be asked for anew.
+    /// It is in the epoll set, and only has to be armed again.
     in_set: bool,
-    /// [`Reception::forks`] when it was handed out.
+    /// [`RequestSource::forks`] when a thread took the connection.
     forks: usize,
 }
 
-impl Visitor {
+impl ChildConnection {
     pub fn new(fd: OwnedFd, forks: usize) -> Self {
         Self {
             fd,
@@ -83,7 +85,7 @@ impl Visitor {
         }
     }
 
-    /// No request of it has been served.
+    /// No request was served on it.
     pub fn is_new(&self) -> bool {
         self.new_since.is_some()
     }
@@ -93,101 +95,100 @@ impl Visitor {
     }
 }
 
-/// Visitors without a request, by descriptor.
+/// Connections without a request, by descriptor.
 #[derive(Default)]
-struct Room {
-    visitors: Vec<Option<Visitor>>,
+struct IdleConnections {
+    connections: Vec<Option<ChildConnection>>,
     count: usize,
-    /// Those of them that are new.
+    /// How many of them are new.
     new: usize,
-    /// Tokens of those whose event was told to a thread that then waits for Python's lock: oldest
-    /// first. Some may have left.
+    /// Tokens of connections whose event a thread got that now waits for the GIL, oldest first.
+    /// Some may have been taken meanwhile.
     found: VecDeque<u64>,
     closed: bool,
 }
 
-impl Room {
-    fn take(&mut self, token: u64) -> Option<Visitor> {
-        let place = self.visitors.get_mut(usize::try_from(token).ok()?)?;
-        let visitor = place.take()?;
+impl IdleConnections {
+    fn take(&mut self, token: u64) -> Option<ChildConnection> {
+        let place = self.connections.get_mut(usize::try_from(token).ok()?)?;
+        let connection = place.take()?;
         self.count -= 1;
-        self.new -= usize::from(visitor.is_new());
-        Some(visitor)
+        self.new -= usize::from(connection.is_new());
+        Some(connection)
     }
 
-    fn put(&mut self, visitor: Visitor) -> &Visitor {
-        let at = visitor.fd.as_raw_fd() as usize;
-        if self.visitors.len() <= at {
-            self.visitors.resize_with(at + 1, || None);
+    fn put(&mut self, connection: ChildConnection) -> &ChildConnection {
+        let at = connection.fd.as_raw_fd() as usize;
+        if self.connections.len() <= at {
+            self.connections.resize_with(at + 1, || None);
         }
         self.count += 1;
-        self.new += usize::from(visitor.is_new());
-        self.visitors[at].insert(visitor)
+        self.new += usize::from(connection.is_new());
+        self.connections[at].insert(connection)
     }
 }
 
-/// Who has been picked.
-pub enum Next {
-    /// One that was here before, and most likely brings a request.
-    Known(Visitor),
-    /// One that has just come.
-    New(Visitor),
-    /// Nobody is here.
+/// What a thread is to serve next.
+pub enum Picked {
+    /// A kept connection, most likely with a request.
+    Known(ChildConnection),
+    /// A connection that was just accepted.
+    New(ChildConnection),
+    /// There is none.
     Nothing,
-    /// No connection can be taken now; the reason.
+    /// No connection can be accepted now; the reason.
     Failed(io::Error),
 }
 
-/// The reception of one process.
-pub struct Reception {
+/// Where the threads of one process get their requests.
+pub struct RequestSource {
     set: Epoll,
     listener: OwnedFd,
-    /// Readable from the moment the reception is closed, and in the set as long as it is open here.
+    /// Readable once the source is closed; it must stay open to remain in the epoll set.
     _closing: OwnedFd,
     closer: Mutex<Option<OwnedFd>>,
-    room: Mutex<Room>,
-    /// Connections that wait at the listener come before requests on kept ones, which may have been
-    /// sent later. Where none waits it is not asked.
-    others_wait: AtomicBool,
+    idle: Mutex<IdleConnections>,
+    /// A connection may wait at the listener. It comes before requests on kept connections, which
+    /// may have been sent later.
+    more_at_listener: AtomicBool,
     /// Several processes share the listener.
     is_shared: bool,
-    /// Which threads wait here.
-    pub roster: Roster,
-    /// Counts what was taken up, and of it what came over kept connections.
-    taken: AtomicUsize,
-    taken_kept: AtomicUsize,
-    /// The main thread looks every [`GLANCE`], for requests that wait among others.
+    /// Which of the threads wait here.
+    pub threads: IdleThreads,
+    /// Requests that were started, and how many of them came on kept connections.
+    served: AtomicUsize,
+    served_kept: AtomicUsize,
+    /// The main thread checks every [`CHECK_INTERVAL`].
     attended: AtomicBool,
-    /// Changes when the application forks: the new process has a copy of what was handed out by then,
-    /// and nobody would see its end when this process closes it.
+    /// Changes when the application forks: the new process has copies of the connections that
+    /// threads served then, so their peer would not see it if this process closed one.
     forks: AtomicUsize,
 }
 
-/// What the main thread remembers from one look to the next. The first two only while no thread is
-/// free.
+/// What the main thread remembers between two checks. The first two only while no thread is free.
 #[derive(Default)]
-pub struct Lookout {
-    /// Of [`Reception::taken`].
-    taken: Still,
-    /// Of [`Reception::taken_kept`].
-    kept: Still,
-    /// Of [`Reception::taken`], also while threads are free.
-    ever: Still,
-    /// Something was taken up lately.
+pub struct StallWatch {
+    /// Of [`RequestSource::served`].
+    served: Unchanged,
+    /// Of [`RequestSource::served_kept`].
+    kept: Unchanged,
+    /// Of [`RequestSource::served`], also while threads are free.
+    ever: Unchanged,
+    /// A request was started lately.
     lately: bool,
-    /// Until when to go on looking often.
+    /// Until when to check often.
     until: u64,
-    /// The last time it was said that this goes on.
+    /// What [`RequestSource::is_attending`] returned last.
     attended: bool,
 }
 
-/// A counter, and since when it has stood still.
+/// The last value of a counter, and since when it has not changed.
 #[derive(Default)]
-struct Still(Option<(usize, u64)>);
+struct Unchanged(Option<(usize, u64)>);
 
-impl Still {
-    /// For how long it has been `count`, in microseconds, as far as that was seen.
-    fn stands(&mut self, count: usize, now: u64) -> u64 {
+impl Unchanged {
+    /// How long it has been `count`, in microseconds, as far as was seen.
+    fn unchanged_for(&mut self, count: usize, now: u64) -> u64 {
         match self.0 {
             Some((before, since)) if before == count => now - since,
             _ => {
@@ -198,9 +199,8 @@ impl Still {
     }
 }
 
-impl Reception {
-    /// Opens the reception for `threads` threads at the group's listener, which one process holds or
-    /// several.
+impl RequestSource {
+    /// A source for `threads` threads at the group's listener, which one process holds or several.
     pub fn open(listener: OwnedFd, threads: u32, is_shared: bool) -> io::Result<Self> {
         let set = Epoll::new()?;
         let (closing, closer) = descriptor::pipe()?;
@@ -211,143 +211,142 @@ impl Reception {
             listener,
             _closing: closing,
             closer: Mutex::new(Some(closer)),
-            room: Mutex::default(),
-            others_wait: AtomicBool::new(false),
+            idle: Mutex::default(),
+            more_at_listener: AtomicBool::new(false),
             is_shared,
-            roster: Roster::new(threads as usize),
-            taken: AtomicUsize::new(0),
-            taken_kept: AtomicUsize::new(0),
+            threads: IdleThreads::new(threads as usize),
+            served: AtomicUsize::new(0),
+            served_kept: AtomicUsize::new(0),
             attended: AtomicBool::new(false),
             forks: AtomicUsize::new(0),
         })
     }
 
-    /// Where connections wait that no process has taken.
+    /// The group's listener.
     pub fn listener(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
 
-    fn room(&self) -> MutexGuard<'_, Room> {
-        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    fn idle(&self) -> MutexGuard<'_, IdleConnections> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until somebody comes in, who is then to be had from [`Reception::pick`]: by the calling
-    /// thread or by another. False where it is only to be looked whether to go on.
+    /// Waits until there is a connection to serve; [`RequestSource::pick`] then returns it, to this
+    /// thread or to another. False if the thread is only to check whether to go on.
     ///
     /// # Errors
-    /// The set can't be waited on.
+    /// If the epoll set cannot be waited on.
     pub fn wait(&self) -> io::Result<bool> {
-        if self.others_wait.load(Ordering::Relaxed) {
+        if self.more_at_listener.load(Ordering::Relaxed) {
             if is_readable(self.listener.as_fd()) {
                 return Ok(true);
             }
-            self.others_wait.store(false, Ordering::Relaxed);
+            self.more_at_listener.store(false, Ordering::Relaxed);
         }
         match self.set.wait(None) {
-            Ok(Some(LISTENER)) => self.others_wait.store(true, Ordering::Relaxed),
-            // It is to be closed: then it stays so.
+            Ok(Some(LISTENER)) => self.more_at_listener.store(true, Ordering::Relaxed),
+            // The source is closed, and stays readable.
             Ok(Some(CLOSING) | None) => return Ok(false),
-            Ok(Some(token)) => self.room().found.push_back(token),
+            Ok(Some(token)) => self.idle().found.push_back(token),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
             Err(error) => return Err(error),
         }
         Ok(true)
     }
 
-    /// Takes somebody who has come in. Does not wait.
+    /// Takes a connection that is to be served. Does not wait.
     ///
-    /// Those found come first: so whoever has found one takes one, and none is left whose finder has
-    /// gone to serve somebody else.
-    pub fn pick(&self) -> Next {
-        let mut room = self.room();
-        while let Some(token) = room.found.pop_front() {
-            if let Some(visitor) = room.take(token) {
-                return self.known(visitor);
+    /// Connections that were found come first: so each thread that found one takes one, and none is
+    /// left behind when the thread that found it serves another.
+    pub fn pick(&self) -> Picked {
+        let mut idle = self.idle();
+        while let Some(token) = idle.found.pop_front() {
+            if let Some(connection) = idle.take(token) {
+                return self.known(connection);
             }
         }
-        drop(room);
-        if self.others_wait.load(Ordering::Relaxed) {
+        drop(idle);
+        if self.more_at_listener.load(Ordering::Relaxed) {
             match self.accept() {
-                Next::Nothing => {}
+                Picked::Nothing => {}
                 next => return next,
             }
         }
         match self.set.wait(Some(Duration::ZERO)) {
             Ok(Some(LISTENER)) => self.accept(),
-            Ok(Some(CLOSING) | None) => Next::Nothing,
-            Ok(Some(token)) => match self.room().take(token) {
-                Some(visitor) => self.known(visitor),
-                None => Next::Nothing,
+            Ok(Some(CLOSING) | None) => Picked::Nothing,
+            Ok(Some(token)) => match self.idle().take(token) {
+                Some(connection) => self.known(connection),
+                None => Picked::Nothing,
             },
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Next::Nothing,
-            Err(error) => Next::Failed(error),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Picked::Nothing,
+            Err(error) => Picked::Failed(error),
         }
     }
 
-    fn known(&self, mut visitor: Visitor) -> Next {
-        self.taken_kept.fetch_add(1, Ordering::Relaxed);
-        visitor.forks = self.forks();
-        Next::Known(visitor)
+    fn known(&self, mut connection: ChildConnection) -> Picked {
+        self.served_kept.fetch_add(1, Ordering::Relaxed);
+        connection.forks = self.forks();
+        Picked::Known(connection)
     }
 
-    fn accept(&self) -> Next {
+    fn accept(&self) -> Picked {
         match socket::accept(self.listener.as_fd()) {
             Ok(fd) => {
-                self.others_wait.store(true, Ordering::Relaxed);
+                self.more_at_listener.store(true, Ordering::Relaxed);
                 self.step_back();
-                Next::New(Visitor::new(fd, self.forks()))
+                Picked::New(ChildConnection::new(fd, self.forks()))
             }
             Err(error) => {
-                self.others_wait.store(false, Ordering::Relaxed);
+                self.more_at_listener.store(false, Ordering::Relaxed);
                 match error.kind() {
                     io::ErrorKind::WouldBlock
                     | io::ErrorKind::Interrupted
-                    | io::ErrorKind::ConnectionAborted => Next::Nothing,
-                    _ => Next::Failed(error),
+                    | io::ErrorKind::ConnectionAborted => Picked::Nothing,
+                    _ => Picked::Failed(error),
                 }
             }
         }
     }
 
-    /// Lets the other processes of the group go first next time: the kernel asks those that wait at
-    /// a listener in the order in which they came to it.
+    /// Lets the other processes of the group go first next time: the kernel wakes waiters of a
+    /// listener in the order in which they were added.
     fn step_back(&self) {
         if self.is_shared {
             self.listen_anew();
         }
     }
 
-    /// Has the threads told of whoever waits at the listener, as if it had just come.
+    /// Adds the listener to the epoll set again, so that connections that wait there are reported
+    /// as if they had just arrived.
     fn listen_anew(&self) {
-        // One at a time, and never after the reception was closed.
-        let room = self.room();
-        if !room.closed {
+        // One thread at a time, and never after the source was closed.
+        let idle = self.idle();
+        if !idle.closed {
             let _ = self.set.remove(self.listener.as_fd());
             let _ = self.set.add_shared(self.listener.as_fd(), LISTENER);
         }
     }
 
-    /// Thread `number` serves something since `now`, in microseconds of the monotonic clock. True
-    /// where the main thread has to be woken, to look after those who come meanwhile.
+    /// Thread `number` serves a request since `now`, in microseconds of the monotonic clock. True
+    /// if the main thread must be woken, to look after connections that arrive meanwhile.
     #[must_use]
     pub fn serve(&self, number: u32, now: u64) -> (Busy<'_>, bool) {
-        self.taken.fetch_add(1, Ordering::Relaxed);
-        let busy = self.roster.serve(number, now);
-        let wake = self.roster.all_busy() && self.room().count > 0 && self.is_to_be_attended();
+        self.served.fetch_add(1, Ordering::Relaxed);
+        let busy = self.threads.serve(number, now);
+        let wake = self.threads.all_busy() && self.idle().count > 0 && self.is_to_be_attended();
         (busy, wake)
     }
 
-    /// The calling thread waits for Python's lock, to pick somebody. True likewise.
+    /// The calling thread waits for the GIL before it picks a connection. True as for
+    /// [`RequestSource::serve`].
     #[must_use]
-    pub fn contend(&self) -> (Contending<'_>, bool) {
-        let contending = self.roster.contend();
-        (
-            contending,
-            self.roster.is_busy() && self.is_to_be_attended(),
-        )
+    pub fn wait_for_gil(&self) -> (GilWaiter<'_>, bool) {
+        let waiting = self.threads.wait_for_gil();
+        (waiting, self.threads.is_busy() && self.is_to_be_attended())
     }
 
-    /// True for as long as the main thread looks around every few milliseconds.
+    /// True while the main thread checks every few milliseconds.
     pub fn attended(&self) -> &AtomicBool {
         &self.attended
     }
@@ -358,58 +357,60 @@ impl Reception {
 
     /// Whether a connection would be kept now.
     pub fn has_room(&self) -> bool {
-        let room = self.room();
-        !room.closed && room.count < MOST_VISITORS
+        let idle = self.idle();
+        !idle.closed && idle.count < MAX_IDLE_CONNECTIONS
     }
 
-    /// Keeps one whose request has been served, for the next one. Where it can't be kept it is closed.
-    pub fn keep(&self, mut visitor: Visitor) {
-        visitor.new_since = None;
-        if visitor.forks == self.forks() {
-            self.put_back(visitor);
+    /// Keeps a connection whose request has been served, for the next one; closes it if it cannot
+    /// be kept.
+    pub fn keep(&self, mut connection: ChildConnection) {
+        connection.new_since = None;
+        if connection.forks == self.forks() {
+            self.put_back(connection);
         }
     }
 
-    /// Keeps one over which nothing has come yet. Where it is new the main thread is to be woken.
-    pub fn put_back(&self, visitor: Visitor) {
-        let mut room = self.room();
-        if room.closed || room.count >= MOST_VISITORS {
+    /// Keeps a connection on which nothing has come yet. If it is new, wake the main thread.
+    pub fn put_back(&self, connection: ChildConnection) {
+        let mut idle = self.idle();
+        if idle.closed || idle.count >= MAX_IDLE_CONNECTIONS {
             return;
         }
-        let token = visitor.fd.as_raw_fd() as u64;
-        let was_in_set = visitor.in_set;
-        // In the room before it is in the set: a thread may be told of it at once.
-        let visitor = room.put(Visitor {
+        let token = connection.fd.as_raw_fd() as u64;
+        let was_in_set = connection.in_set;
+        // Stored before it is armed: a thread may get its event at once.
+        let connection = idle.put(ChildConnection {
             in_set: true,
-            ..visitor
+            ..connection
         });
         let done = match was_in_set {
-            true => self.set.once_more(visitor.as_fd(), token),
-            false => self.set.add_once(visitor.as_fd(), token),
+            true => self.set.once_more(connection.as_fd(), token),
+            false => self.set.add_once(connection.as_fd(), token),
         };
         if done.is_err() {
-            room.take(token);
+            idle.take(token);
         }
     }
 
-    /// Nobody comes in any more: wakes all threads that wait here, now and later, and closes what was
-    /// kept, so that what waits there goes elsewhere.
+    /// Takes no more requests: wakes all threads that wait here, now and later, and closes kept
+    /// connections, so that requests on them go to another process.
     pub fn close(&self) {
-        let mut room = self.room();
-        if std::mem::replace(&mut room.closed, true) {
+        let mut idle = self.idle();
+        if std::mem::replace(&mut idle.closed, true) {
             return;
         }
-        let visitors = std::mem::take(&mut room.visitors);
-        (room.count, room.new) = (0, 0);
-        drop(room);
-        drop(visitors);
+        let connections = std::mem::take(&mut idle.connections);
+        (idle.count, idle.new) = (0, 0);
+        drop(idle);
+        drop(connections);
         let mut closer = self.closer.lock().unwrap_or_else(PoisonError::into_inner);
         drop(closer.take());
-        self.roster.dismiss();
-        // A thread may have been told of a connection at the listener that it takes no more, and no
-        // other process is told of it. One that is closed unread comes again, and that is told.
+        self.threads.close();
+        // A thread may have got the event of a connection at the listener that it no longer
+        // accepts; other processes do not get that event. If the connection is closed unread, the
+        // child connects again, and that is a new event.
         let _ = self.set.remove(self.listener.as_fd());
-        self.others_wait.store(false, Ordering::Relaxed);
+        self.more_at_listener.store(false, Ordering::Relaxed);
         drop(socket::accept(self.listener.as_fd()));
     }
 
@@ -417,126 +418,131 @@ impl Reception {
         self.forks.load(Ordering::SeqCst)
     }
 
-    /// The application forks. The new process gives up its copies of those in the room.
+    /// The application forks. The new process closes its copies of idle connections.
     pub fn note_fork(&self, moment: Moment) {
         self.forks.fetch_add(1, Ordering::SeqCst);
         if moment == Moment::Inside {
-            // Another thread may have held the lock at that moment, and is not in this process.
-            if let Ok(mut room) = self.room.try_lock() {
-                room.closed = true;
-                room.visitors.clear();
+            // Another thread may have held the lock at the fork, and does not exist in this
+            // process.
+            if let Ok(mut idle) = self.idle.try_lock() {
+                idle.closed = true;
+                idle.connections.clear();
             }
         }
     }
 
-    /// Looks after the visitors in the room. Called by the main thread between its waits.
-    pub fn look(&self, lookout: &mut Lookout, now: u64) {
+    /// Looks after idle connections. Called by the main thread between its waits.
+    pub fn look(&self, stalls: &mut StallWatch, now: u64) {
         self.drop_silent(now);
-        let ever = lookout.ever.stands(self.taken.load(Ordering::Relaxed), now);
-        lookout.lately = ever < NOW_AND_THEN;
-        if now >= lookout.until {
-            // Before the threads are counted: one that sees it set afterwards has been counted.
+        let ever = stalls
+            .ever
+            .unchanged_for(self.served.load(Ordering::Relaxed), now);
+        stalls.lately = ever < RECENTLY;
+        if now >= stalls.until {
+            // Before the threads are counted: a thread that still sees it set has been counted.
             self.attended.store(false, Ordering::SeqCst);
         }
-        let all_busy = self.roster.all_busy();
-        if !all_busy && !self.roster.is_contended() {
-            (lookout.taken, lookout.kept) = Default::default();
-            // The event of a connection may have gone to a process that does not attend to it.
+        let all_busy = self.threads.all_busy();
+        if !all_busy && !self.threads.gil_is_waited_for() {
+            (stalls.served, stalls.kept) = Default::default();
+            // The event of a connection may have gone to a process that does not handle it.
             if is_readable(self.listener.as_fd()) {
                 self.listen_anew();
             }
-        } else if self.room().count > 0 {
-            lookout.until = now + VIGIL;
+        } else if self.idle().count > 0 {
+            stalls.until = now + CHECK_OFTEN_FOR;
             self.attended.store(true, Ordering::SeqCst);
-            let taken = self.taken.load(Ordering::Relaxed);
-            let kept = self.taken_kept.load(Ordering::Relaxed);
+            let served = self.served.load(Ordering::Relaxed);
+            let kept = self.served_kept.load(Ordering::Relaxed);
             let limit = match all_busy {
-                true => GLANCE.as_micros() as u64,
-                false => LOCKED_OUT,
+                true => CHECK_INTERVAL.as_micros() as u64,
+                false => GIL_STALL,
             };
-            // No thread has taken anything up for a moment, or those at the listener always go first.
-            let stuck = lookout.taken.stands(taken, now) >= limit && (all_busy || self.is_shared);
-            let passed_over = lookout.kept.stands(kept, now) >= PASSED_OVER
-                && self.others_wait.load(Ordering::Relaxed);
+            // No thread has started a request for a moment, or connections at the listener always
+            // go first.
+            let stuck =
+                stalls.served.unchanged_for(served, now) >= limit && (all_busy || self.is_shared);
+            let passed_over = stalls.kept.unchanged_for(kept, now) >= PASSED_OVER_LIMIT
+                && self.more_at_listener.load(Ordering::Relaxed);
             if stuck || passed_over {
-                self.send_away();
+                self.close_waiting();
             }
         }
     }
 
-    /// Whether the main thread has to look after what else is attended to by it: as long as it says
-    /// so, and once more afterwards.
-    pub fn is_attending(&self, lookout: &mut Lookout) -> bool {
+    /// Whether the main thread must send what request threads hold back: while it checks often, and
+    /// once more afterwards.
+    pub fn is_attending(&self, stalls: &mut StallWatch) -> bool {
         let attended = self.attended.load(Ordering::SeqCst);
-        std::mem::replace(&mut lookout.attended, attended) || attended
+        std::mem::replace(&mut stalls.attended, attended) || attended
     }
 
-    /// How soon to look again.
-    pub fn next_look(&self, lookout: &Lookout, now: u64) -> Duration {
-        if now < lookout.until {
-            return GLANCE;
+    /// How soon to check again.
+    pub fn next_look(&self, stalls: &StallWatch, now: u64) -> Duration {
+        if now < stalls.until {
+            return CHECK_INTERVAL;
         }
-        if self.room().new > 0 {
-            return Duration::from_micros(PATIENCE / 10);
+        if self.idle().new > 0 {
+            return Duration::from_micros(FIRST_REQUEST_LIMIT / 10);
         }
-        match self.is_shared && lookout.lately {
-            true => ROUND,
-            false => LONG_ROUND,
+        match self.is_shared && stalls.lately {
+            true => SHARED_CHECK_INTERVAL,
+            false => IDLE_CHECK_INTERVAL,
         }
     }
 
-    /// Closes the connections on which requests wait. New ones stay where nobody else could take them:
-    /// their children have asked at the listener already. A thread may have taken one there before its
-    /// request came, and have found something else to do by then.
-    fn send_away(&self) {
-        let stays = |visitor: &Visitor| visitor.is_new() && !self.is_shared;
-        let mut room = self.room();
-        let found = std::mem::take(&mut room.found);
+    /// Closes the connections on which requests wait. New ones stay if no other process could take
+    /// them: their children have connected to the listener already. A thread may have accepted one
+    /// before its request came, and have found another request by then.
+    fn close_waiting(&self) {
+        let stays = |connection: &ChildConnection| connection.is_new() && !self.is_shared;
+        let mut idle = self.idle();
+        let found = std::mem::take(&mut idle.found);
         let found: Vec<_> = found
             .into_iter()
-            .filter_map(|token| room.take(token))
+            .filter_map(|token| idle.take(token))
             .collect();
-        drop(room);
+        drop(idle);
         let mut staying: Vec<_> = found.into_iter().filter(stays).collect();
-        // The listener is told of again and again, behind all others.
+        // The listener is reported again and again, after all others.
         let mut others = 0;
-        for _ in 0..2 * MOST_VISITORS {
+        for _ in 0..2 * MAX_IDLE_CONNECTIONS {
             match self.set.wait(Some(Duration::ZERO)) {
                 Ok(Some(LISTENER | CLOSING)) if others < 2 => others += 1,
                 Ok(Some(LISTENER | CLOSING) | None) | Err(_) => break,
                 Ok(Some(token)) => {
                     others = 0;
-                    staying.extend(self.room().take(token).filter(stays));
+                    staying.extend(self.idle().take(token).filter(stays));
                 }
             }
         }
-        for visitor in staying {
-            self.put_back(visitor);
+        for connection in staying {
+            self.put_back(connection);
         }
     }
 
     /// Closes new connections over which nothing has come for too long.
     fn drop_silent(&self, now: u64) {
-        let mut room = self.room();
-        if room.new == 0 {
+        let mut idle = self.idle();
+        if idle.new == 0 {
             return;
         }
-        let is_late = |visitor: &Visitor| {
-            let late = visitor
+        let is_late = |connection: &ChildConnection| {
+            let late = connection
                 .new_since
-                .is_some_and(|since| now >= since + PATIENCE);
-            // A request that waits for a thread is nobody's silence.
-            late && !is_readable(visitor.as_fd())
+                .is_some_and(|since| now >= since + FIRST_REQUEST_LIMIT);
+            // A connection on which a request waits is not silent.
+            late && !is_readable(connection.as_fd())
         };
         let late: Vec<u64> = (0..)
-            .zip(&room.visitors)
-            .filter(|(_, visitor)| visitor.as_ref().is_some_and(is_late))
+            .zip(&idle.connections)
+            .filter(|(_, connection)| connection.as_ref().is_some_and(is_late))
             .map(|(token, _)| token)
             .collect();
-        let dropped: Vec<_> = late.iter().filter_map(|&token| room.take(token)).collect();
-        drop(room);
+        let dropped: Vec<_> = late.iter().filter_map(|&token| idle.take(token)).collect();
+        drop(idle);
         if !dropped.is_empty() {
-            process_log::occasionally(&format!(
+            process_log::error_at_times(&format!(
                 "{CONNECTION_DROPPED}: a connection to the process group was dropped: it sent nothing \
                  for a second"
             ));

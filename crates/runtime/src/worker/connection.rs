@@ -1,8 +1,8 @@
 //! The connection that carries a request.
 //!
-//! Runs in: request threads, without the GIL but for what says that it never waits. The request is
-//! read without being taken from the socket, where it stays until the application is about to run:
-//! should this process end before that, the Apache child sees the connection reset and knows that
+//! Runs in: request threads, without the GIL except for what says that it never waits. The request
+//! is read without removing it from the socket, where it stays until the application is about to
+//! run: if this process ends before that, the Apache child sees the connection reset and knows that
 //! the request may go to another worker.
 
 use std::io::{self, IoSlice};
@@ -15,17 +15,17 @@ use os::poll::{poll_uninterrupted, Wanted};
 use os::socket::{self, Direction, Wait};
 use wire::frame::{self, Kind, HEAD_LEN};
 
-use super::accept::Visitor;
+use super::accept::ChildConnection;
 use crate::exchange::frame_writer::Stream;
 use crate::process::fork;
 
 /// How much longer than the limit a part of the request body is waited for. Apache keeps the same
-/// limit towards the client and says how it ended, which is to come first.
+/// limit towards the client and reports how it ended; that report is to come first.
 const BEHIND: Duration = Duration::from_secs(5);
 
 /// Requests up to this long, frame head included, are left in the socket until they run.
 pub const PEEK: usize = 128 * 1024;
-/// How often it is looked for the rest of one that is here in part, with ever longer pauses: 5 ms
+/// How often to check for the rest of a request that is here in part, with ever longer pauses: 5 ms
 /// in all.
 const MOST_PAUSES: u32 = 10;
 /// How long a peer may take for each further piece of a request that it has begun.
@@ -37,154 +37,155 @@ const MOST_PIECES: u32 = 1 << 12;
 
 /// One connection, while it carries one request.
 pub struct Connection {
-    visitor: Visitor,
+    inner: ChildConnection,
     /// Longest wait for one read or write.
     limit: Duration,
     /// Writes don't wait.
     hurried: AtomicBool,
-    /// Nothing is left of the request: another may follow.
+    /// Nothing of the request is left to come: another request may follow.
     over: AtomicBool,
 }
 
-/// What a look at the socket has seen.
-pub enum Look {
+/// What is in the socket.
+pub enum Peek {
     /// A request of so many bytes.
     Whole(usize),
     /// Part of a request: how long it will be, if that is known.
     Begun(Option<usize>),
-    /// Nothing is here yet.
+    /// Nothing has come yet.
     NotYet,
     /// Nothing will come, or what came is no request; a reason for the log, if it is worth one.
     Nothing(Option<&'static str>),
 }
 
-/// A request that is there as a whole.
-pub enum Taken {
+/// A request that has come completely.
+pub enum Received {
     /// Still in the socket: so many bytes.
     Peeked(usize),
     /// Out of the socket.
-    Received(usize),
-    /// As [`Look::Nothing`].
+    Whole(usize),
+    /// As [`Peek::Nothing`].
     Nothing(Option<&'static str>),
 }
 
 impl Connection {
-    pub fn new(visitor: Visitor, limit: Duration) -> Self {
+    pub fn new(inner: ChildConnection, limit: Duration) -> Self {
         Self {
-            visitor,
+            inner,
             limit,
             hurried: AtomicBool::new(false),
             over: AtomicBool::new(false),
         }
     }
 
-    /// The visitor, for its next request, where the answer of this one said that it is kept.
-    pub fn into_kept(self) -> Option<Visitor> {
-        self.over.into_inner().then_some(self.visitor)
+    /// The connection, for its next request, if the response said that it is kept.
+    pub fn into_kept(self) -> Option<ChildConnection> {
+        self.over.into_inner().then_some(self.inner)
     }
 
-    /// The visitor, of whom nothing has come yet.
-    pub fn into_visitor(self) -> Visitor {
-        self.visitor
+    /// The connection, on which nothing has come yet.
+    pub fn into_idle(self) -> ChildConnection {
+        self.inner
     }
 
     /// It has carried a request before.
     pub fn is_kept(&self) -> bool {
-        !self.visitor.is_new()
+        !self.inner.is_new()
     }
 
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.visitor.as_fd()
+        self.inner.as_fd()
     }
 
     fn readable_within(&self, limit: Duration) -> bool {
-        let mut wanted = [Wanted::readable(self.visitor.as_fd())];
+        let mut wanted = [Wanted::readable(self.inner.as_fd())];
         matches!(poll_uninterrupted(&mut wanted, Some(limit)), Ok(n) if n > 0)
     }
 
-    /// Looks at the request without taking it: into `memory`, of at least [`PEEK`] bytes. Never waits.
-    pub fn look(&self, memory: &mut [u8]) -> Look {
-        let peeked = match socket::peek(self.visitor.as_fd(), &mut memory[..PEEK], Wait::Never) {
-            Ok(0) => return Look::Nothing(None),
+    /// Copies the request without removing it from the socket: into `memory`, of at least [`PEEK`]
+    /// bytes. Never waits.
+    pub fn peek(&self, memory: &mut [u8]) -> Peek {
+        let peeked = match socket::peek(self.inner.as_fd(), &mut memory[..PEEK], Wait::Never) {
+            Ok(0) => return Peek::Nothing(None),
             Ok(n) => n,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Look::NotYet,
-            Err(_) => return Look::Nothing(None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Peek::NotYet,
+            Err(_) => return Peek::Nothing(None),
         };
         let Some(head) = memory[..peeked].first_chunk::<HEAD_LEN>() else {
-            return Look::Begun(None);
+            return Peek::Begun(None);
         };
         let total = match frame::parse(head) {
             Ok(frame) if frame.kind == Kind::Request => HEAD_LEN + frame.len,
-            // The client of the request before left while its response was on its way.
-            Ok(frame) if frame.kind == Kind::Sent => return Look::Nothing(None),
-            _ => return Look::Nothing(Some("it sent no request of this version")),
+            // The client of the previous request left while its response was sent.
+            Ok(frame) if frame.kind == Kind::Sent => return Peek::Nothing(None),
+            _ => return Peek::Nothing(Some("it sent no request of this version")),
         };
         if total <= peeked {
-            Look::Whole(total)
+            Peek::Whole(total)
         } else {
-            Look::Begun(Some(total))
+            Peek::Begun(Some(total))
         }
     }
 
     /// Waits for the rest of a request that has begun, and reads it into `memory`, which grows for
     /// one that is longer than [`PEEK`].
-    pub fn take_request(&self, memory: &mut Vec<u8>) -> Taken {
+    pub fn take_request(&self, memory: &mut Vec<u8>) -> Received {
         let mut pauses = 0;
         loop {
             let is_last = pauses == MOST_PAUSES;
-            match self.look(memory) {
-                Look::Whole(total) => return Taken::Peeked(total),
-                Look::Begun(Some(total)) if total > PEEK || is_last => {
+            match self.peek(memory) {
+                Peek::Whole(total) => return Received::Peeked(total),
+                Peek::Begun(Some(total)) if total > PEEK || is_last => {
                     return self.take_out(memory, total);
                 }
-                Look::Begun(None) if is_last => {
-                    return Taken::Nothing(Some("it sent part of a request"));
+                Peek::Begun(None) if is_last => {
+                    return Received::Nothing(Some("it sent part of a request"));
                 }
-                Look::Begun(_) => {}
-                Look::NotYet => return Taken::Nothing(None),
-                Look::Nothing(why) => return Taken::Nothing(why),
+                Peek::Begun(_) => {}
+                Peek::NotYet => return Received::Nothing(None),
+                Peek::Nothing(why) => return Received::Nothing(why),
             }
-            // The sender's call is cut into pieces by the kernel; the rest is a moment away. A
-            // socket that holds something is readable, so that can't be waited for.
+            // The kernel cuts the sender's call into pieces; the rest comes in a moment. A socket
+            // that holds something is readable, so poll cannot wait for the rest.
             pauses += 1;
             std::thread::sleep(Duration::from_micros(50 << (pauses / 2)));
         }
     }
 
     /// Takes a request of `total` bytes out of the socket as it comes.
-    fn take_out(&self, memory: &mut Vec<u8>, total: usize) -> Taken {
+    fn take_out(&self, memory: &mut Vec<u8>, total: usize) -> Received {
         if memory.len() < total {
             memory.resize(total, 0);
         }
         let mut at = 0;
         let end = clock::monotonic() + MOST_PATIENCE;
         for _ in 0..MOST_PIECES {
-            match socket::recv(self.visitor.as_fd(), &mut memory[at..total], Wait::Never) {
-                Ok(0) => return Taken::Nothing(None),
+            match socket::recv(self.inner.as_fd(), &mut memory[at..total], Wait::Never) {
+                Ok(0) => return Received::Nothing(None),
                 Ok(n) => at += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let late = clock::monotonic() >= end;
                     if late || !self.readable_within(PATIENCE) {
-                        return Taken::Nothing(Some("it stopped within its request"));
+                        return Received::Nothing(Some("it stopped within its request"));
                     }
                 }
-                Err(_) => return Taken::Nothing(None),
+                Err(_) => return Received::Nothing(None),
             }
             if at == total {
-                return Taken::Received(total);
+                return Received::Whole(total);
             }
         }
-        Taken::Nothing(Some("it sent its request in too many pieces"))
+        Received::Nothing(Some("it sent its request in too many pieces"))
     }
 
-    /// Takes what was peeked out of the socket: from here on the request has begun. Never waits.
-    /// False where the connection is no longer whole.
+    /// Removes what was peeked from the socket: from here on the request has begun. Never waits.
+    /// False if the connection is broken.
     pub fn consume(&self, mut len: usize) -> bool {
-        // Twice as long as most, and so short that clearing it costs nothing.
+        // Twice as long as most requests, and so short that clearing it costs nothing.
         let mut scratch = [0; 4 * 1024];
         while len > 0 {
             let part = len.min(scratch.len());
-            match socket::recv(self.visitor.as_fd(), &mut scratch[..part], Wait::Never) {
+            match socket::recv(self.inner.as_fd(), &mut scratch[..part], Wait::Never) {
                 Ok(n) if n > 0 => len -= n,
                 _ => return false,
             }
@@ -192,7 +193,7 @@ impl Connection {
         true
     }
 
-    /// Sends a whole message; nobody minds if it does not arrive.
+    /// Sends a whole message; it does not matter if it does not arrive.
     pub fn say(&self, message: &[u8]) {
         let mut at = 0;
         while at < message.len() {
@@ -212,13 +213,13 @@ impl Stream for Connection {
         let both = [IoSlice::new(first), IoSlice::new(second)];
         let bufs = if second.is_empty() { &both[..1] } else { &both };
         loop {
-            match socket::send(self.visitor.as_fd(), bufs, file, Wait::Never) {
+            match socket::send(self.inner.as_fd(), bufs, file, Wait::Never) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let limit = match self.hurried.load(Ordering::SeqCst) {
                         true => Duration::ZERO,
                         false => self.limit,
                     };
-                    let mut wanted = [Wanted::writable(self.visitor.as_fd())];
+                    let mut wanted = [Wanted::writable(self.inner.as_fd())];
                     if poll_uninterrupted(&mut wanted, Some(limit))? == 0 {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
@@ -233,7 +234,7 @@ impl Stream for Connection {
             return Err(io::ErrorKind::NotConnected.into());
         }
         let bytes = [IoSlice::new(bytes)];
-        socket::send(self.visitor.as_fd(), &bytes, None, Wait::Never)
+        socket::send(self.inner.as_fd(), &bytes, None, Wait::Never)
     }
 
     fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
@@ -245,7 +246,7 @@ impl Stream for Connection {
             return Err(io::ErrorKind::NotConnected.into());
         }
         loop {
-            match socket::recv(self.visitor.as_fd(), into, Wait::Never) {
+            match socket::recv(self.inner.as_fd(), into, Wait::Never) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if !self.readable_within(limit) {
                         return Err(io::ErrorKind::TimedOut.into());
@@ -257,14 +258,14 @@ impl Stream for Connection {
     }
 
     fn is_ending(&self) -> bool {
-        let mut wanted = [Wanted::gone(self.visitor.as_fd())];
+        let mut wanted = [Wanted::gone(self.inner.as_fd())];
         // A poll that fails has seen nothing.
         let _ = poll_uninterrupted(&mut wanted, Some(Duration::ZERO));
         wanted[0].has_hung_up()
     }
 
     fn is_closed_within(&self, limit: Duration) -> bool {
-        let mut wanted = [Wanted::failed(self.visitor.as_fd())];
+        let mut wanted = [Wanted::failed(self.inner.as_fd())];
         let _ = poll_uninterrupted(&mut wanted, Some(limit));
         wanted[0].has_failed()
     }
@@ -279,7 +280,7 @@ impl Stream for Connection {
 
     fn shutdown(&self) {
         // Fails only where the other end is gone already.
-        let _ = socket::shutdown(self.visitor.as_fd(), Direction::Both);
+        let _ = socket::shutdown(self.inner.as_fd(), Direction::Both);
     }
 }
 
@@ -292,7 +293,7 @@ mod tests {
         let (a, b) = socket::stream_pair().unwrap();
         let limit = Duration::from_millis(200);
         [a, b]
-            .map(|fd| Connection::new(Visitor::new(fd, 0), limit))
+            .map(|fd| Connection::new(ChildConnection::new(fd, 0), limit))
             .into()
     }
 
@@ -322,7 +323,7 @@ mod tests {
         child.say(b"more");
         let mut memory = vec![0; PEEK];
         for _ in 0..2 {
-            assert!(matches!(worker.look(&mut memory), Look::Whole(n) if n == message.len()));
+            assert!(matches!(worker.peek(&mut memory), Peek::Whole(n) if n == message.len()));
             assert_eq!(&memory[..message.len()], message);
         }
         assert!(worker.consume(message.len()));
@@ -338,7 +339,7 @@ mod tests {
             let message = request(10);
             child.say(&message);
             let mut memory = vec![0; PEEK];
-            worker.look(&mut memory);
+            worker.peek(&mut memory);
             if consume {
                 worker.consume(message.len());
             }
@@ -357,7 +358,7 @@ mod tests {
             let mut memory = vec![0; PEEK];
             assert!(worker.readable_within(Duration::from_secs(10)));
             assert!(
-                matches!(worker.take_request(&mut memory), Taken::Received(n) if n == message.len())
+                matches!(worker.take_request(&mut memory), Received::Whole(n) if n == message.len())
             );
             assert_eq!(memory, message);
         });
@@ -367,26 +368,26 @@ mod tests {
     fn silence_garbage_and_pieces_are_told_apart() {
         let mut memory = vec![0; PEEK];
         let (child, worker) = pair();
-        assert!(matches!(worker.look(&mut memory), Look::NotYet));
+        assert!(matches!(worker.peek(&mut memory), Peek::NotYet));
         child.say(&[0xff; 20]);
-        assert!(matches!(worker.look(&mut memory), Look::Nothing(Some(_))));
+        assert!(matches!(worker.peek(&mut memory), Peek::Nothing(Some(_))));
         let (child, worker) = pair();
         let message = request(10);
         child.say(&message[..3]);
-        assert!(matches!(worker.look(&mut memory), Look::Begun(None)));
+        assert!(matches!(worker.peek(&mut memory), Peek::Begun(None)));
         assert!(matches!(
             worker.take_request(&mut memory),
-            Taken::Nothing(Some(_))
+            Received::Nothing(Some(_))
         ));
         child.say(&message[3..12]);
-        assert!(matches!(worker.look(&mut memory), Look::Begun(Some(n)) if n == message.len()));
+        assert!(matches!(worker.peek(&mut memory), Peek::Begun(Some(n)) if n == message.len()));
         assert!(matches!(
             worker.take_request(&mut memory),
-            Taken::Nothing(Some(_))
+            Received::Nothing(Some(_))
         ));
         let (child, worker) = pair();
         drop(child);
-        assert!(matches!(worker.look(&mut memory), Look::Nothing(None)));
+        assert!(matches!(worker.peek(&mut memory), Peek::Nothing(None)));
     }
 
     #[test]

@@ -17,17 +17,17 @@ use wire::control::{FromWorker, ReplacementReason, ToWorker, WorkerSetup, MAX_ME
 use wire::log_id::{CPU_TIME_USED, NOT_COME_UP};
 use wire::response::Level;
 
-use super::accept::Lookout;
-use super::signal_subscribers::Notices;
-use super::time_limits::Watch;
+use super::accept::StallWatch;
+use super::signal_subscribers::SignalSubscribers;
+use super::time_limits::TimeLimits;
 use super::{limit, Worker};
 use crate::process::process_log;
 
-/// How long the supervisor may take to say what this worker is to be.
+/// How long the supervisor may take to send the worker's setup.
 const SETUP_LIMIT: Duration = Duration::from_secs(30);
-/// How often it is looked whether all threads have left.
+/// How often to check whether all threads have finished.
 const TICK: Duration = Duration::from_millis(5);
-/// Time for hooks when supervisor or server are gone: all is to be gone within a second.
+/// Time for hooks if supervisor or Apache are gone: everything is to be gone within a second.
 const ORPHAN_LIMIT: Duration = Duration::from_millis(800);
 /// `shutdown-timeout` and `graceful-timeout` where they are 0.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
@@ -42,12 +42,12 @@ pub struct Control {
 
 /// How the worker is to leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Leave {
-    /// As events tell it.
+pub struct ShutdownPlan {
+    /// As events give it.
     pub reason: &'static str,
-    /// For shutdown hooks, and for requests that still run where they are waited for.
+    /// For shutdown hooks, and for requests that still run if they are waited for.
     pub limit: Duration,
-    /// Requests that still run may finish within the limit. They have had their time after a drain.
+    /// Requests that still run may finish within the limit. After a drain they have had their time.
     pub wait: bool,
 }
 
@@ -63,7 +63,7 @@ impl Control {
         })
     }
 
-    /// Tells the supervisor; where it can't be told it is gone, and the main thread finds out.
+    /// Sends a message to the supervisor. If that fails it is gone, and the main thread finds out.
     pub fn send(&self, message: &FromWorker) {
         if let Ok(packet) = message.encode() {
             let packet = [IoSlice::new(&packet)];
@@ -71,18 +71,18 @@ impl Control {
         }
     }
 
-    /// Makes the main thread look around. A full pipe does as well.
+    /// Wakes the main thread. A full pipe wakes it as well.
     pub fn wake(&self) {
         let _ = (&self.ring).write(&[0]);
     }
 
-    /// Readable when the supervisor has something to say.
+    /// Readable when there is a message from the supervisor.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// What the supervisor says; `None` when it is gone. An error of kind `WouldBlock` where it says
-    /// nothing.
+    /// The next message of the supervisor; `None` if it is gone. An error of kind `WouldBlock` if
+    /// there is none.
     pub fn receive(&self) -> io::Result<Option<ToWorker>> {
         let mut packet = vec![0; MAX_MESSAGE];
         match socket::recv(self.socket.as_fd(), &mut packet, Wait::Never)? {
@@ -101,7 +101,7 @@ impl Control {
             Ok(Some(ToWorker::Setup(setup))) => Some(setup),
             Ok(Some(_) | None) => None,
             Err(error) => {
-                process_log::say(&format!(
+                process_log::error(&format!(
                     "{NOT_COME_UP}: the instructions can't be read: {error}"
                 ));
                 None
@@ -111,16 +111,20 @@ impl Control {
 }
 
 /// Waits until the worker is to leave, and for its threads as far as that is asked for.
-pub fn watch(worker: &Arc<Worker>, signals: &mut signal::Arrivals, mut limits: Watch<'_>) -> Leave {
+pub fn watch(
+    worker: &Arc<Worker>,
+    signals: &mut signal::Arrivals,
+    mut limits: TimeLimits<'_>,
+) -> ShutdownPlan {
     let timeouts = &worker.setup.group.timeouts;
     let shutdown = limit(timeouts.shutdown, SHUTDOWN_LIMIT);
     // When to go although requests still run, once draining.
     let mut deadline: Option<Duration> = None;
-    let mut notices = Notices::default();
-    let mut lookout = Lookout::default();
+    let mut subscribers = SignalSubscribers::default();
+    let mut stalls = StallWatch::default();
     loop {
         if limits.look(clock::monotonic_us()) {
-            return Leave {
+            return ShutdownPlan {
                 reason: worker.reason().unwrap_or("deadlock_timeout"),
                 limit: Duration::ZERO,
                 wait: false,
@@ -129,11 +133,11 @@ pub fn watch(worker: &Arc<Worker>, signals: &mut signal::Arrivals, mut limits: W
         if worker.draining.load(Ordering::SeqCst) {
             let graceful = limit(timeouts.graceful, GRACEFUL_LIMIT);
             let end = *deadline.get_or_insert_with(|| clock::monotonic() + graceful);
-            worker.reception.close();
-            // Threads that hang are not waited for, nor those that have taken nothing up.
-            let working = worker.running.load(Ordering::SeqCst);
+            worker.request_source.close();
+            // Threads that hang are not waited for, nor threads that have taken no request.
+            let working = worker.unfinished.load(Ordering::SeqCst);
             if working <= limits.given_up() || clock::monotonic() >= end {
-                return Leave {
+                return ShutdownPlan {
                     reason: worker.reason().unwrap_or("graceful_signal"),
                     limit: shutdown,
                     wait: false,
@@ -148,16 +152,19 @@ pub fn watch(worker: &Arc<Worker>, signals: &mut signal::Arrivals, mut limits: W
         // A signal interrupts the wait and is in the pipe by then; other errors can't be had here,
         // and the pause keeps them from becoming a busy loop.
         let now = clock::monotonic_us();
-        worker.reception.look(&mut lookout, now);
-        if worker.reception.is_attending(&mut lookout) {
+        worker.request_source.look(&mut stalls, now);
+        if worker.request_source.is_attending(&mut stalls) {
             worker.send_held();
         }
         let tick = deadline.map(|_| TICK);
         let look = limits
             .next(now)
             .map(|at| Duration::from_micros(at.saturating_sub(now)));
-        let reception = worker.reception.next_look(&lookout, now);
-        let tick = [tick, look, Some(reception)].into_iter().flatten().min();
+        let request_source = worker.request_source.next_look(&stalls, now);
+        let tick = [tick, look, Some(request_source)]
+            .into_iter()
+            .flatten()
+            .min();
         if poll(&mut wanted, tick).is_err() {
             std::thread::sleep(Duration::from_millis(1));
             continue;
@@ -169,20 +176,23 @@ pub fn watch(worker: &Arc<Worker>, signals: &mut signal::Arrivals, mut limits: W
         if signalled {
             for number in signals.drain() {
                 match number {
-                    signal::SIGUSR1 => worker.ask(ReplacementReason::Signal),
+                    signal::SIGUSR1 => worker.request_replacement(ReplacementReason::Signal),
                     // Once a second from here on, until the limit at which the kernel kills.
                     signal::SIGXCPU => {
-                        if !worker.has_asked() {
+                        if !worker.has_requested_replacement() {
                             process_log::record_at(Level::Info, format!(
                                 "{CPU_TIME_USED}: the process has used cpu-time-limit={} and is replaced",
                                 worker.setup.group.limits.cpu_time / 1000
                             ).as_bytes());
                         }
-                        worker.ask_because(ReplacementReason::TimeLimit, "cpu_time_limit");
+                        worker.request_replacement_because(
+                            ReplacementReason::TimeLimit,
+                            "cpu_time_limit",
+                        );
                     }
-                    signal::SIGHUP | signal::SIGUSR2 => notices.tell(worker, number),
+                    signal::SIGHUP | signal::SIGUSR2 => subscribers.tell(worker, number),
                     _ => {
-                        return Leave {
+                        return ShutdownPlan {
                             reason: "shutdown_signal",
                             limit: shutdown,
                             wait: true,
@@ -198,17 +208,17 @@ pub fn watch(worker: &Arc<Worker>, signals: &mut signal::Arrivals, mut limits: W
                     deadline = Some(clock::monotonic() + Duration::from_millis(milliseconds));
                 }
                 Ok(Some(ToWorker::Stop(milliseconds))) => {
-                    return Leave {
+                    return ShutdownPlan {
                         reason: "shutdown_signal",
                         limit: Duration::from_millis(milliseconds),
                         wait: true,
                     }
                 }
-                Ok(Some(ToWorker::Setup(newer))) => worker.secrets.replace(&newer),
+                Ok(Some(ToWorker::Setup(newer))) => worker.group_keys.replace(&newer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // The end, or a supervisor that makes no sense: there is nobody to work for.
+                // The end, or a message that makes no sense: there is no supervisor to work for.
                 Ok(None) | Err(_) => {
-                    return Leave {
+                    return ShutdownPlan {
                         reason: "shutdown_signal",
                         limit: ORPHAN_LIMIT,
                         wait: true,

@@ -1,8 +1,8 @@
-//! Whether Python's global lock can be had.
+//! Whether the GIL can be had.
 //!
-//! Runs in: a thread of its own, which takes the lock of the main interpreter, and with it that of
-//! all others, again and again. The main thread looks at how long it has been trying, and so never
-//! waits for the lock itself.
+//! Runs in: a thread of its own, which takes the GIL of the main interpreter, which all
+//! interpreters share, again and again. The main thread looks at how long it has been trying, and
+//! so never waits for the GIL itself.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::wsgi::state::Interpreter;
 /// Between two attempts. With the time for a second look it stays below a second.
 const PAUSE: Duration = Duration::from_millis(700);
 
-/// What the thread shows.
+/// Since when the thread has been trying, for the main thread.
 #[derive(Clone, Default)]
 pub struct Heartbeat(Arc<AtomicU64>);
 
@@ -44,7 +44,7 @@ impl Heartbeat {
         Ok(shown)
     }
 
-    /// Since when the lock could not be had, in microseconds of the monotonic clock.
+    /// Since when the GIL could not be had, in microseconds of the monotonic clock.
     pub fn waiting_since(&self) -> Option<u64> {
         Some(self.0.load(Ordering::SeqCst)).filter(|&since| since != 0)
     }

@@ -1,8 +1,8 @@
 //! The worker process.
 //!
-//! Runs in: a process that the supervisor started, of which the main thread comes up, watches the
-//! control socket and the signals, and leaves; it touches Python only at both ends of its life.
-//! Request threads are in [`request_threads`].
+//! Runs in: a process that the supervisor started. The main thread starts the worker, watches the
+//! control socket and the signals, and ends the process; it uses Python only at the beginning and
+//! the end. Request threads are in [`request_threads`].
 
 #![forbid(unsafe_code)]
 
@@ -50,7 +50,7 @@ const LISTENER: i32 = 3;
 /// The conversation with the supervisor.
 const CONTROL: i32 = 4;
 
-/// Signals that are attended to.
+/// Signals that the main thread handles.
 const SIGNALS: [i32; 6] = [
     signal::SIGTERM,
     signal::SIGINT,
@@ -63,27 +63,27 @@ const SIGNALS: [i32; 6] = [
 /// What all threads of the process share.
 pub struct Worker {
     pub setup: Box<WorkerSetup>,
-    pub reception: accept::Reception,
+    pub request_source: accept::RequestSource,
     pub control: control::Control,
-    pub groups: interpreters::Groups,
-    pub secrets: group_keys::Secrets,
+    pub interpreters: interpreters::Interpreters,
+    pub group_keys: group_keys::GroupKeys,
     /// No more requests are taken.
     pub draining: AtomicBool,
-    /// Requests taken up and not yet finished.
-    pub running: AtomicUsize,
+    /// Requests that threads have taken and not finished.
+    pub unfinished: AtomicUsize,
     pub finished: AtomicU64,
     /// Requests after which the worker asks to be replaced; 0 is never.
     pub maximum_requests: u64,
-    /// Scripts the supervisor has been told of.
-    told: AtomicUsize,
-    /// Why it has asked to be replaced, as a [`ReplacementReason`]; 0 before it has.
-    asked: AtomicU32,
+    /// How many loaded scripts were reported to the supervisor.
+    scripts_reported: AtomicUsize,
+    /// Why it has asked to be replaced, as a [`Leaving`]; 0 if it has not.
+    replacement_requested: AtomicU32,
     /// The same, as events tell it.
     reason: OnceLock<&'static str>,
-    pub posts: running_requests::Posts,
+    pub running_requests: running_requests::RunningRequests,
     /// What is being loaded before the worker is ready.
-    pub preloading: startup::Loading,
-    /// Where the global lock is watched.
+    pub preloading: startup::Preloading,
+    /// Measures how long the GIL cannot be had.
     pub heartbeat: Option<heartbeat::Heartbeat>,
     /// When there last was a request, in microseconds of the monotonic clock; 0 before the first.
     pub activity: AtomicU64,
@@ -99,7 +99,7 @@ const LOADED: u64 = u64::MAX;
 
 impl Worker {
     /// Asks the supervisor for a successor, once.
-    pub fn ask(&self, why: ReplacementReason) {
+    pub fn request_replacement(&self, why: ReplacementReason) {
         let reason = match why {
             ReplacementReason::Stale => "script_reload",
             ReplacementReason::MaximumRequests => "maximum_requests",
@@ -111,16 +111,19 @@ impl Worker {
             | ReplacementReason::TimeLimit
             | ReplacementReason::Inactive => "graceful_signal",
         };
-        self.ask_because(why, reason);
+        self.request_replacement_because(why, reason);
     }
 
-    /// [`Worker::ask`] with the word for events.
-    pub fn ask_because(&self, why: ReplacementReason, reason: &'static str) {
-        let first =
-            self.asked
-                .compare_exchange(0, why as u32, Ordering::Relaxed, Ordering::Relaxed);
+    /// [`Worker::request_replacement`] with the reason that events give.
+    pub fn request_replacement_because(&self, why: ReplacementReason, reason: &'static str) {
+        let first = self.replacement_requested.compare_exchange(
+            0,
+            why as u32,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
         if first.is_ok() {
-            // Once only, as is said here.
+            // Only the first request sets it.
             let _ = self.reason.set(reason);
             self.control.send(&FromWorker::AskReplacement(why));
         }
@@ -128,35 +131,35 @@ impl Worker {
 
     /// Whether a connection is kept when its request is over.
     pub fn keeps_connections(&self) -> bool {
-        !self.draining.load(Ordering::SeqCst) && self.reception.has_room()
+        !self.draining.load(Ordering::SeqCst) && self.request_source.has_room()
     }
 
     /// It has asked to be replaced.
-    pub fn has_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) != 0
+    pub fn has_requested_replacement(&self) -> bool {
+        self.replacement_requested.load(Ordering::Relaxed) != 0
     }
 
-    /// Why it leaves, as events tell it, where it has asked to.
+    /// Why it leaves, as events give it, if it has asked to be replaced.
     pub fn reason(&self) -> Option<&'static str> {
         self.reason.get().copied()
     }
 
-    /// Sends what request threads have left in line, each for its next piece. To be called by the main
-    /// thread after it has looked whether it goes on with that.
+    /// Sends what request threads hold back to send it together with their next piece. To be called
+    /// by the main thread after it has decided whether it keeps checking.
     pub fn send_held(&self) {
         fence(Ordering::SeqCst);
-        for watched in self.posts.busy() {
-            watched.exchange.send_held();
+        for running in self.running_requests.all() {
+            running.exchange.send_held();
         }
     }
 
-    /// There is a request.
+    /// Notes that there is a request.
     pub fn note_activity(&self) {
         self.activity
             .store(clock::monotonic_us().max(1), Ordering::Relaxed);
     }
 
-    /// A script is about to be loaded, if none was before.
+    /// Notes that a script is about to be loaded, if none was before.
     pub fn note_load(&self) {
         if self.loading.load(Ordering::Relaxed) == 0 {
             let now = clock::monotonic_us().max(1);
@@ -166,7 +169,7 @@ impl Worker {
         }
     }
 
-    /// A script is loaded.
+    /// Notes that a script is loaded.
     pub fn note_loaded(&self) {
         if self.loading.load(Ordering::Relaxed) != LOADED {
             self.loading.store(LOADED, Ordering::Relaxed);
@@ -178,19 +181,20 @@ impl Worker {
         Some(self.loading.load(Ordering::Relaxed)).filter(|&since| since != 0 && since != LOADED)
     }
 
-    /// Tells the supervisor of a script that is in use, so that successors come up with it.
-    pub fn tell_loaded(&self, prologue: &Prologue<'_>) {
-        if self.told.fetch_add(1, Ordering::Relaxed) < MAX_LOADED_SCRIPTS {
+    /// Reports a script that is in use to the supervisor, so that successors load it before they
+    /// are ready.
+    pub fn report_loaded(&self, prologue: &Prologue<'_>) {
+        if self.scripts_reported.fetch_add(1, Ordering::Relaxed) < MAX_LOADED_SCRIPTS {
             let (script, group) = (prologue.script.into(), prologue.application_group.into());
             self.control.send(&FromWorker::Loaded((script, group)));
         }
     }
 
     /// The script has changed: takes no more requests in this process, and asks for a successor
-    /// even if another reason was given before, since now there is nobody to serve.
-    pub fn stale(&self) {
+    /// even if another reason was given before, since no process serves the group now.
+    pub fn script_changed(&self) {
         if !self.draining.swap(true, Ordering::SeqCst) {
-            self.asked
+            self.replacement_requested
                 .store(ReplacementReason::Stale as u32, Ordering::Relaxed);
             let _ = self.reason.set("script_reload");
             self.control
@@ -199,7 +203,7 @@ impl Worker {
         }
     }
 
-    /// For reports: where a request of this interpreter runs.
+    /// Where a request of this interpreter runs, for reports.
     pub fn place(&self, sub: Option<&[u8]>) -> String {
         place(&self.setup, sub)
     }
@@ -217,33 +221,33 @@ fn place(setup: &WorkerSetup, sub: Option<&[u8]>) -> String {
     }
 }
 
-/// The life of the process, from its main thread. Called without the GIL; `thread_state` is the thread's.
-/// Returns where Python is to end as it usually does: in a service process.
+/// Runs the process, on its main thread. Called without the GIL. Returns if Python is to end in its
+/// usual way: in a service process.
 pub fn run(mut thread_state: ThreadState) -> ThreadState {
     process_log::report_panics();
-    // Unwinding must not get into Python, which is not entered here.
+    // A panic must not unwind into Python's frames.
     let ended = catch_unwind(AssertUnwindSafe(|| live(&mut thread_state)));
     if let Ok(true) = ended {
         return thread_state;
     }
     if let Err(panic) = ended {
         let words = panic_text(&*panic);
-        process_log::say(&format!(
+        process_log::error(&format!(
             "{ENDED_BY_DEFECT}: the worker ends after an internal error: {words}"
         ));
     }
     process::exit_now(1)
 }
 
-/// Why the worker can't come up; a sentence.
+/// Why the worker cannot start; a sentence.
 type Unusable = String;
 
-/// True where it was a service process, whose scripts are through.
+/// True if it was a service process whose scripts have returned.
 fn live(thread_state: &mut ThreadState) -> bool {
     let control = match descriptor::take_inherited(CONTROL) {
         Ok(fd) => control::Control::new(fd),
         Err(error) => {
-            process_log::say(&format!(
+            process_log::error(&format!(
                 "{NOT_STARTED_BY_HAND}: this program is started by mod_wsgi and not by hand (descriptor \
                  {CONTROL}: {error})"
             ));
@@ -253,12 +257,12 @@ fn live(thread_state: &mut ThreadState) -> bool {
     let control = match control {
         Ok(control) => control,
         Err(error) => {
-            process_log::say(&format!("{NOT_COME_UP}: the worker can't come up: {error}"));
+            process_log::error(&format!("{NOT_COME_UP}: the worker can't come up: {error}"));
             return false;
         }
     };
     let Some(setup) = control.receive_setup() else {
-        process_log::say(&format!(
+        process_log::error(&format!(
             "{NOT_COME_UP}: the worker got no instructions from the supervisor"
         ));
         return false;
@@ -266,7 +270,7 @@ fn live(thread_state: &mut ThreadState) -> bool {
     match come_up(thread_state, control, setup) {
         Ok(()) => true,
         Err(why) => {
-            process_log::say(&format!("{NOT_COME_UP}: the worker can't come up: {why}"));
+            process_log::error(&format!("{NOT_COME_UP}: the worker can't come up: {why}"));
             false
         }
     }
@@ -296,21 +300,21 @@ fn come_up(
     let main = set_up_main(thread_state, &setup).map_err(unusable)?;
     let mut dumps = show_stacks(thread_state);
     let group = &setup.group;
-    let reception = accept::Reception::open(listener, group.threads, group.processes > 1)
+    let request_source = accept::RequestSource::open(listener, group.threads, group.processes > 1)
         .map_err(|error| unusable(format!("requests can't be waited for: {error}")))?;
     let worker = Arc::new(Worker {
-        reception,
-        groups: interpreters::Groups::new(main, setup.group.global_reachable),
-        secrets: group_keys::Secrets::of(&setup),
+        request_source,
+        interpreters: interpreters::Interpreters::new(main, setup.group.global_reachable),
+        group_keys: group_keys::GroupKeys::of(&setup),
         draining: AtomicBool::new(false),
-        running: AtomicUsize::new(0),
+        unfinished: AtomicUsize::new(0),
         finished: AtomicU64::new(0),
         maximum_requests: maximum_requests(&setup),
-        told: AtomicUsize::new(0),
-        asked: AtomicU32::new(0),
+        scripts_reported: AtomicUsize::new(0),
+        replacement_requested: AtomicU32::new(0),
         reason: OnceLock::new(),
-        posts: running_requests::Posts::new(setup.group.threads),
-        preloading: startup::Loading::default(),
+        running_requests: running_requests::RunningRequests::new(setup.group.threads),
+        preloading: startup::Preloading::default(),
         heartbeat: heartbeat(main, &setup).map_err(unusable)?,
         activity: AtomicU64::new(0),
         loading: AtomicU64::new(0),
@@ -320,7 +324,7 @@ fn come_up(
         control,
     });
     let own = Arc::clone(&worker);
-    fork::watch(move |moment| own.reception.note_fork(moment));
+    fork::watch(move |moment| own.request_source.note_fork(moment));
     match load(&worker, thread_state, &mut signals, &mut dumps).map_err(unusable_of(&worker))? {
         Ok(()) => {}
         Err(report) if worker.setup.has_peers => {
@@ -328,12 +332,12 @@ fn come_up(
             worker
                 .control
                 .send(&FromWorker::CannotLoad(report.as_str().into()));
-            // Nothing but scripts has run, and what they have begun is half done.
+            // Only scripts have run, and what they began is half done.
             process::exit_now(0);
         }
         Err(report) => {
-            process_log::say(&report);
-            worker.ask(ReplacementReason::LoadFailed);
+            process_log::error(&report);
+            worker.request_replacement(ReplacementReason::LoadFailed);
         }
     }
     let threads = request_threads::start(&worker)
@@ -341,12 +345,12 @@ fn come_up(
         .map_err(unusable_of(&worker))?;
     worker.control.send(&FromWorker::Ready(()));
     threads.open();
-    let watch = time_limits::Watch::new(&worker, dumps);
-    let leaving = control::watch(&worker, &mut signals, watch);
-    shutdown::run(&worker, thread_state, leaving)
+    let limits = time_limits::TimeLimits::new(&worker, dumps);
+    let plan = control::watch(&worker, &mut signals, limits);
+    shutdown::run(&worker, thread_state, plan)
 }
 
-/// Tells the supervisor why the worker can't come up.
+/// Tells the supervisor why the worker cannot start.
 fn unusable_of(worker: &Worker) -> impl Fn(String) -> Unusable + '_ {
     |why| {
         let told = FromWorker::Unusable(why.as_str().into());
@@ -393,7 +397,7 @@ fn set_up_main(
     })
 }
 
-/// Where stacks of threads can be had from; `None` where this Python can't show them.
+/// The means to have threads write their stacks; `None` if this Python has none.
 fn show_stacks(thread_state: &mut ThreadState) -> Option<Dumps> {
     let dumps = Dumps::install().ok()?;
     thread_state.attach(|gil| match threads_of_python::show_stacks(gil, &dumps) {
@@ -405,7 +409,7 @@ fn show_stacks(thread_state: &mut ThreadState) -> Option<Dumps> {
     })
 }
 
-/// The watch on the global lock, where there is to be one.
+/// Starts measuring whether the GIL can be had, if the group has a `deadlock-timeout`.
 fn heartbeat(
     main: &'static Interpreter,
     setup: &WorkerSetup,
@@ -418,8 +422,8 @@ fn heartbeat(
         .map_err(|error| format!("the watch on deadlocks can't be started: {error}"))
 }
 
-/// The worker's own limit: the group's, and a random part so that workers started together don't
-/// leave together.
+/// The worker's own limit: the group's, and a random part so that workers that started together do
+/// not leave together.
 fn maximum_requests(setup: &WorkerSetup) -> u64 {
     let limits = &setup.group.limits;
     let random = os::random::bytes16().map_or(0, u128::from_le_bytes);
@@ -433,7 +437,7 @@ fn maximum_requests(setup: &WorkerSetup) -> u64 {
     }
 }
 
-/// A group's time limit; `default` where it has none.
+/// A group's time limit; `default` if it has none.
 fn limit(milliseconds: u64, default: Duration) -> Duration {
     match milliseconds {
         0 => default,

@@ -1,6 +1,6 @@
 //! Loads scripts before the worker is ready.
 //!
-//! Runs in: the main thread; for sub-interpreters on threads made for it.
+//! Runs in: the main thread; for sub-interpreters on threads that are started for it.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -10,10 +10,10 @@ use crate::python::gil::Gil;
 use crate::python::interpreter::ThreadState;
 use crate::wsgi::state::Interpreter;
 
-use super::interpreters::Seating;
+use super::interpreters::Placement;
 use super::{request, Worker};
 
-/// Longest report that is told to the supervisor, in bytes.
+/// Longest report that is sent to the supervisor, in bytes.
 const MAX_REPORT: usize = 32 * 1024;
 
 /// Loads what the group's `preload` lists, and what predecessors were asked for, in that order.
@@ -28,15 +28,15 @@ pub fn run(worker: &Worker, thread_state: &mut ThreadState) -> Result<(), String
         .iter()
         .filter(|(script, _)| is_there(script));
     for (script, group) in setup.group.preload.iter().chain(remembered) {
-        let main = worker.groups.main();
+        let main = worker.interpreters.main();
         worker.preloading.begin(script);
-        let done = match worker.groups.find(group) {
-            Seating::Main => thread_state.attach(|gil| load(gil, worker, main, None, script)),
-            Seating::MainFrom(name) => thread_state.attach(|gil| {
-                request::assign(gil, &worker.groups, &name);
+        let done = match worker.interpreters.find(group) {
+            Placement::Main => thread_state.attach(|gil| load(gil, worker, main, None, script)),
+            Placement::MainFrom(name) => thread_state.attach(|gil| {
+                request::assign(gil, &worker.interpreters, &name);
                 load(gil, worker, main, None, script)
             }),
-            Seating::Sub(sub) => std::thread::scope(|scope| {
+            Placement::Sub(sub) => std::thread::scope(|scope| {
                 let loaded = scope.spawn(|| {
                     worker.preloading.begin(script);
                     let interpreter = sub.interpreter(main, &worker.setup)?;
@@ -49,7 +49,7 @@ pub fn run(worker: &Worker, thread_state: &mut ThreadState) -> Result<(), String
                     .join()
                     .unwrap_or_else(|_| Err("internal error".to_owned()))
             }),
-            Seating::Full => Err("too many application groups in one process".to_owned()),
+            Placement::Full => Err("too many application groups in one process".to_owned()),
         };
         if let Err(report) = done {
             reports.push(report);
@@ -64,7 +64,7 @@ pub fn run(worker: &Worker, thread_state: &mut ThreadState) -> Result<(), String
     }
 }
 
-/// Of the scripts of predecessors some may be gone, and rightly so.
+/// Scripts of predecessors may have been deleted since.
 fn is_there(script: &[u8]) -> bool {
     Path::new(OsStr::from_bytes(script)).exists()
 }

@@ -1,7 +1,7 @@
-//! One request, from the socket to the end of its answer.
+//! One request, from the socket to the end of its response.
 //!
-//! Runs in: a request thread that has a thread state of the interpreter of the request's group, with the GIL
-//! or without: what waits is run without it.
+//! Runs in: a request thread that has a thread state of the interpreter of the request's
+//! application group, with the GIL or without: what waits runs without it.
 
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -15,61 +15,61 @@ use wire::request::{self, Flags, Prologue, Request};
 use wire::response::{End, Fail, Level, Retry};
 
 use super::connection::{self, Connection};
-use super::interpreters::{Groups, Seating, Sub};
-use super::running_requests::Watched;
+use super::interpreters::{Interpreters, Placement, SubInterpreter};
+use super::running_requests::RunningRequest;
 use super::Worker;
-use crate::exchange::frame_writer::{Frames, Stream};
-use crate::exchange::request_body::Body;
-use crate::exchange::response::Last;
+use crate::exchange::frame_writer::{FrameWriter, Stream};
+use crate::exchange::request_body::RequestBody;
+use crate::exchange::response::Conclusion;
 use crate::exchange::{Exchange, Facts};
 use crate::process::process_log;
-use crate::process::scoreboard::Shown;
+use crate::process::scoreboard::ScoreboardEntry;
 use crate::python::gil::Gil;
 use crate::python::gil_wait;
 use crate::python::interpreter::{describe, Access};
 use crate::wsgi::application::{self, Task};
-use crate::wsgi::scripts::{Resolution, Version, Wanted};
+use crate::wsgi::scripts::{Resolution, Version, WantedScript};
 use crate::wsgi::send::log;
 use crate::wsgi::state::Interpreter;
 
-/// Memory of a thread that serves one request after the other.
-pub struct Memory {
+/// Buffers of a thread, used for one request after another.
+pub struct RequestBuffers {
     /// The request; at least [`connection::PEEK`] bytes.
     pub message: Vec<u8>,
-    out: Vec<u8>,
+    output: Vec<u8>,
     input: Vec<u8>,
 }
 
 /// Age of a request, in microseconds, before which no child has withdrawn it.
 const WITHDRAWN: u64 = wire::request::WITHDRAWN_AFTER.as_micros() as u64 / 2;
 
-/// What a thread keeps of its memory between requests.
+/// Most capacity that a thread keeps of a buffer between requests.
 const KEEP: usize = 256 * 1024;
 
-impl Memory {
+impl RequestBuffers {
     pub fn new() -> Self {
         Self {
             message: vec![0; connection::PEEK],
-            out: Vec::new(),
+            output: Vec::new(),
             input: Vec::new(),
         }
     }
 
-    /// Nothing yet, while the memory proper is elsewhere.
+    /// Empty ones, while another thread has the buffers proper.
     pub fn spare() -> Self {
         Self {
             message: Vec::new(),
-            out: Vec::new(),
+            output: Vec::new(),
             input: Vec::new(),
         }
     }
 
-    /// Lets go what an unusual request needed.
+    /// Frees what an unusual request needed.
     fn trim(&mut self) {
         if self.message.len() > KEEP {
             self.message = vec![0; connection::PEEK];
         }
-        for spare in [&mut self.out, &mut self.input] {
+        for spare in [&mut self.output, &mut self.input] {
             if spare.capacity() > KEEP {
                 *spare = Vec::new();
             }
@@ -77,24 +77,24 @@ impl Memory {
     }
 }
 
-/// A request that lies in a thread's memory.
-pub struct Accepted {
+/// A request whose message is in a thread's buffers.
+pub struct AcceptedRequest {
     pub connection: Arc<Connection>,
-    /// Bytes of the message at the front of [`Memory::message`].
+    /// Bytes of the message at the front of [`RequestBuffers::message`].
     pub len: usize,
     /// The message is still in the socket.
     pub peeked: bool,
-    /// When it was taken up: microseconds since the epoch, and of the monotonic clock.
+    /// When the thread took it: microseconds since the epoch, and of the monotonic clock.
     pub taken_up: u64,
     pub taken_up_at: u64,
 }
 
-/// The interpreter a thread is attached to.
+/// Where a thread runs a request.
 #[derive(Clone, Copy)]
-pub struct Desk<'a> {
+pub struct RequestContext<'a> {
     pub interpreter: &'static Interpreter,
     /// `None` is the main one.
-    pub sub: Option<&'a Sub>,
+    pub sub: Option<&'a SubInterpreter>,
     /// From 1.
     pub thread: u32,
     /// As [`Worker::place`] has it.
@@ -105,49 +105,49 @@ pub struct Desk<'a> {
 pub enum Handled {
     /// It is answered or dropped.
     Done,
-    /// It belongs into another interpreter.
-    Elsewhere(Arc<Sub>),
+    /// It belongs to another interpreter.
+    Elsewhere(Arc<SubInterpreter>),
 }
 
 /// How a request ended inside the interpreter.
 enum Served {
     /// The application ran; what is still to be sent.
-    Answered(Option<Last>),
+    Answered(Option<Conclusion>),
     /// The script has changed; nothing ran.
     Stale,
     /// The child closed the connection, or the request was handed back already; nothing ran.
     Gone,
-    /// The child withdrew the request while it was taken out of the socket; nothing ran.
+    /// The child withdrew the request while it was removed from the socket; nothing ran.
     Withdrawn,
 }
 
 /// Tells the main interpreter which group it serves.
-pub fn assign(gil: Gil<'_>, groups: &Groups, name: &[u8]) {
-    let Some(state) = groups.main().state() else {
+pub fn assign(gil: Gil<'_>, interpreters: &Interpreters, name: &[u8]) {
+    let Some(state) = interpreters.main().state() else {
         return;
     };
     let told = gil
         .latin1(name)
         .and_then(|name| state.python.assign.bind(gil).call(&[&name]));
     if let Err(raised) = told {
-        process_log::say(&describe(gil, raised));
+        process_log::error(&describe(gil, raised));
     }
-    groups.told();
+    interpreters.told();
 }
 
 /// Serves one request.
 pub fn handle(
     worker: &Worker,
     access: &mut Access<'_, '_>,
-    desk: Desk<'_>,
-    memory: &mut Memory,
-    accepted: &Accepted,
+    context: RequestContext<'_>,
+    buffers: &mut RequestBuffers,
+    accepted: &AcceptedRequest,
 ) -> Handled {
-    let Memory {
+    let RequestBuffers {
         message,
-        out,
+        output,
         input,
-    } = memory;
+    } = buffers;
     let request = match request::decode(&message[HEAD_LEN..accepted.len]) {
         Ok(request) => request,
         Err(why) => {
@@ -157,20 +157,22 @@ pub fn handle(
         }
     };
     let prologue = &request.prologue;
-    if desk.sub.is_none() {
-        if !worker.secrets.know(&prologue.key) {
+    if context.sub.is_none() {
+        if !worker.group_keys.contain(&prologue.key) {
             access.without_gil(|| {
-                process_log::occasionally(&format!(
+                process_log::error_at_times(&format!(
                     "{KEY_UNKNOWN}: a request without this group's key was dropped"
                 ));
             });
             return Handled::Done;
         }
-        match worker.groups.find(prologue.application_group) {
-            Seating::Main => {}
-            Seating::MainFrom(name) => access.with_gil(|gil| assign(gil, &worker.groups, &name)),
-            Seating::Sub(sub) => return Handled::Elsewhere(sub),
-            Seating::Full => {
+        match worker.interpreters.find(prologue.application_group) {
+            Placement::Main => {}
+            Placement::MainFrom(name) => {
+                access.with_gil(|gil| assign(gil, &worker.interpreters, &name))
+            }
+            Placement::Sub(sub) => return Handled::Elsewhere(sub),
+            Placement::Full => {
                 let text = format!(
                     "{TOO_MANY_INTERPRETERS}: too many application groups in one process: see what \
                      WSGIApplicationGroup expands to"
@@ -186,122 +188,125 @@ pub fn handle(
         access.without_gil(|| refuse(accepted, 504, &text));
         return Handled::Done;
     }
-    let mut shown = Shown::begin(desk.thread, &request, accepted.taken_up_at);
+    let mut entry = ScoreboardEntry::begin(context.thread, &request, accepted.taken_up_at);
     let version = prologue
         .flags
         .has(Flags::RELOAD)
         .then(|| version(prologue.script));
     let stream: Arc<dyn Stream> = Arc::clone(&accepted.connection) as _;
-    let outlet = Box::new(Frames::new(Arc::clone(&stream), std::mem::take(out)));
-    let exchange = Arc::new(Exchange::new(outlet, &stream, facts(prologue)));
+    let sink = Box::new(FrameWriter::new(
+        Arc::clone(&stream),
+        std::mem::take(output),
+    ));
+    let exchange = Arc::new(Exchange::new(sink, &stream, facts(prologue)));
     let mut first = std::mem::take(input);
     first.clear();
     first.extend_from_slice(request.body);
     let came = 0..first.len();
-    exchange.set_body(Body::new(
+    exchange.set_body(RequestBody::new(
         stream,
         first,
         came,
         prologue.flags.has(Flags::BODY_WHOLE),
     ));
-    let watched = Arc::new(Watched::new(
+    let running = Arc::new(RunningRequest::new(
         &request,
-        desk.interpreter,
+        context.interpreter,
         &exchange,
         &accepted.connection,
         accepted.taken_up_at,
     ));
-    let _manned = worker.posts.man(desk.thread, &watched);
+    let _registration = worker.running_requests.register(context.thread, &running);
     let active = !prologue.flags.has(Flags::IGNORE_ACTIVITY);
     if active {
         worker.note_activity();
     }
-    let part = Part {
+    let run = RequestRun {
         worker,
-        desk,
+        context,
         exchange: &exchange,
         request: &request,
         accepted,
         version,
-        watched: &watched,
+        running: &running,
     };
     gil_wait::begin();
-    let served = catch_unwind(AssertUnwindSafe(|| access.with_gil(|gil| part.serve(gil))));
+    let served = catch_unwind(AssertUnwindSafe(|| access.with_gil(|gil| run.serve(gil))));
     let mut last = match served {
         Ok(Served::Answered(last)) => last,
         Ok(Served::Stale) => {
             let mut frame = Vec::new();
             Retry::Stale.append(&mut frame);
             access.without_gil(|| accepted.connection.say(&frame));
-            worker.stale();
-            shown.withdraw();
+            worker.script_changed();
+            entry.withdraw();
             None
         }
         Ok(Served::Gone) => {
-            shown.withdraw();
+            entry.withdraw();
             None
         }
         Ok(Served::Withdrawn) => {
-            // The child may have looked after the request had left the socket: then it waits for
-            // an answer. It reads on although it has closed its own side.
+            // The child may have checked after the request had left the socket: then it waits for a
+            // response. It still reads, although it has closed its own side.
             let mut frame = Vec::new();
             Retry::Withdrawn.append(&mut frame);
             access.without_gil(|| accepted.connection.say(&frame));
-            shown.withdraw();
+            entry.withdraw();
             None
         }
-        Err(_panic) => Some(access.without_gil(|| part.after_panic())),
+        Err(_panic) => Some(access.without_gil(|| run.after_panic())),
     };
-    if let Some(Last::End(end)) = &mut last {
+    if let Some(Conclusion::End(end)) = &mut last {
         end.kept = prologue.flags.has(Flags::KEEP) && worker.keeps_connections();
     }
-    (*out, *input) = match exchange.finish_at_once(&mut last) {
-        Some(memories) => memories,
+    (*output, *input) = match exchange.finish_at_once(&mut last) {
+        Some(buffers) => buffers,
         None => access.without_gil(|| exchange.finish(last)),
     };
     if active {
         worker.note_activity();
     }
-    memory.trim();
+    buffers.trim();
     Handled::Done
 }
 
-/// One request on its way through the interpreter.
-struct Part<'a> {
+/// One request, while the interpreter runs it.
+struct RequestRun<'a> {
     worker: &'a Worker,
-    desk: Desk<'a>,
+    context: RequestContext<'a>,
     exchange: &'a Arc<Exchange>,
     request: &'a Request<'a>,
-    accepted: &'a Accepted,
-    /// As [`Wanted::version`].
+    accepted: &'a AcceptedRequest,
+    /// As [`WantedScript::version`].
     version: Option<Option<Version>>,
-    watched: &'a Watched,
+    running: &'a RunningRequest,
 }
 
-impl Part<'_> {
-    /// Finds the application and runs it. Takes the request out of the socket just before.
+impl RequestRun<'_> {
+    /// Finds the application and runs it. Removes the request from the socket just before.
     fn serve(&self, gil: Gil<'_>) -> Served {
         let prologue = &self.request.prologue;
-        let Some(state) = self.desk.interpreter.state() else {
+        let Some(state) = self.context.interpreter.state() else {
             return self.fail(gil, 500, "the interpreter is not set up");
         };
-        let wanted = Wanted {
+        let wanted = WantedScript {
             path: prologue.script,
             callable: prologue.callable,
             version: self.version,
             sent: prologue.sent,
             loads: &|| {
-                self.watched.progress.note_load();
+                self.running.progress.note_load();
                 self.worker.control.wake();
             },
-            place: self.desk.place,
+            place: self.context.place,
         };
         self.worker.note_load();
         let application = match state.loader().resolve(gil, &wanted) {
             Ok(Resolution::Ready(application, first)) => {
                 self.worker.note_loaded();
                 if first {
-                    self.worker.tell_loaded(prologue);
+                    self.worker.report_loaded(prologue);
                 }
                 application
             }
@@ -312,7 +317,8 @@ impl Part<'_> {
                 report,
             }) => {
                 if now {
-                    self.worker.ask(ReplacementReason::LoadFailed);
+                    self.worker
+                        .request_replacement(ReplacementReason::LoadFailed);
                 }
                 return self.fail(gil, status, &report);
             }
@@ -324,36 +330,37 @@ impl Part<'_> {
             state,
             exchange: self.exchange,
             request: self.request,
-            place: self.desk.place,
+            place: self.context.place,
             daemon_start: queued,
-            queue_time: self.watched.queue_time,
-            thread: self.desk.thread,
+            queue_time: self.running.queue_time,
+            thread: self.context.thread,
             pid: self.worker.pid,
-            progress: &self.watched.progress,
-            attended: self.worker.reception.attended(),
-            overdue: &|| self.worker.overdue(self.watched),
+            progress: &self.running.progress,
+            attended: self.worker.request_source.attended(),
+            overdue: &|| self.worker.overdue(self.running),
         };
-        let made = match application::prepare(gil, &task) {
-            Ok(made) => made,
+        let prepared = match application::prepare(gil, &task) {
+            Ok(prepared) => prepared,
             Err(raised) => return self.fail(gil, 500, &describe(gil, raised)),
         };
         if let Err(not_ours) = self.begin() {
             return not_ours;
         }
-        Served::Answered(application::run(gil, &task, application, made))
+        Served::Answered(application::run(gil, &task, application, prepared))
     }
 
-    /// Takes the request out of the socket. An error where it is not to be run: it is another
-    /// worker's by now, or nobody's.
+    /// Removes the request from the socket. An error if it is not to be run: another worker has it,
+    /// or nobody wants it.
     ///
     /// A child withdraws a request that has stayed in the socket for long: it closes its side, and
-    /// where the request is still there afterwards sends it to another worker. So it is taken out
-    /// first and looked for that afterwards; a child does not do it before [`WITHDRAWN`].
+    /// if the request is still there afterwards, sends it to another worker. So the request is
+    /// removed first, and whether it was withdrawn is checked afterwards; a child does not withdraw
+    /// it before [`WITHDRAWN`].
     fn begin(&self) -> Result<(), Served> {
-        let Accepted {
+        let AcceptedRequest {
             connection, len, ..
         } = self.accepted;
-        if !self.watched.progress.begin() || (self.accepted.peeked && !connection.consume(*len)) {
+        if !self.running.progress.begin() || (self.accepted.peeked && !connection.consume(*len)) {
             return Err(Served::Gone);
         }
         let age = clock::monotonic_us().saturating_sub(self.request.prologue.sent);
@@ -366,25 +373,25 @@ impl Part<'_> {
     /// Answers with a status and a record for the log.
     fn fail(&self, gil: Gil<'_>, status: u16, report: &str) -> Served {
         if let Err(not_ours) = self.begin() {
-            process_log::say(report);
+            process_log::error(report);
             return not_ours;
         }
         log(gil, self.exchange, Level::Error, report);
-        Served::Answered(Some(Last::Fail(status, None)))
+        Served::Answered(Some(Conclusion::Fail(status, None)))
     }
 
-    /// The hook for panics has put the reason into the process's log.
-    fn after_panic(&self) -> Last {
-        if self.exchange.wait_output().head_sent() {
-            return Last::End(End {
+    /// The panic hook has put the reason into the process's log.
+    fn after_panic(&self) -> Conclusion {
+        if self.exchange.wait_response().head_sent() {
+            return Conclusion::End(End {
                 broken: true,
                 pid: self.worker.pid,
-                thread: self.desk.thread,
+                thread: self.context.thread,
                 ..End::default()
             });
         }
         let text = "internal error in mod_wsgi, see the log of its process group";
-        Last::Fail(500, Some((REQUEST_MET_DEFECT, text)))
+        Conclusion::Fail(500, Some((REQUEST_MET_DEFECT, text)))
     }
 }
 
@@ -396,8 +403,8 @@ fn facts(prologue: &Prologue<'_>) -> Facts {
     }
 }
 
-/// Answers what is not to be run.
-fn refuse(accepted: &Accepted, status: u16, text: &str) {
+/// Answers a request that is not to be run.
+fn refuse(accepted: &AcceptedRequest, status: u16, text: &str) {
     if accepted.peeked {
         accepted.connection.consume(accepted.len);
     }
@@ -410,7 +417,7 @@ fn refuse(accepted: &Accepted, status: u16, text: &str) {
     accepted.connection.say(&frame);
 }
 
-/// What the script is now; `None` where there is no such file.
+/// The script's file as it is now; `None` if there is no such file.
 fn version(path: &[u8]) -> Option<Version> {
     let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
     Version::of(&std::fs::metadata(path).ok()?)

@@ -1,13 +1,14 @@
 //! The request threads.
 //!
-//! Runs in: request threads. They wait at the [`Reception`] of the process, and where all requests
-//! are for the main interpreter take Python's global lock before they take one up: see [`Roster`].
-//! A thread has its thread state in the main interpreter for life; for each other interpreter it makes a
-//! twin, a thread with a thread state there, passes the request on and waits. So there are as many threads
-//! at work as configured, and each sees the same `threading.local` as the one before it.
+//! Runs in: request threads. They wait at the [`RequestSource`] of the process. While all requests
+//! are for the main interpreter, a thread takes the GIL before it takes a request: see
+//! [`IdleThreads`]. Each thread has a thread state of the main interpreter for life. For each other
+//! interpreter it starts a second thread that has a thread state there, passes the request on and
+//! waits. So as many threads work as are configured, and each thread keeps its `threading.local`
+//! from one request to the next.
 //!
-//! [`Reception`]: super::accept::Reception
-//! [`Roster`]: super::idle_threads::Roster
+//! [`RequestSource`]: super::accept::RequestSource
+//! [`IdleThreads`]: super::idle_threads::IdleThreads
 
 use std::collections::HashMap;
 use std::io;
@@ -21,10 +22,10 @@ use wire::control::ReplacementReason;
 use wire::log_id::{CONNECTION_DROPPED, NOT_ACCEPTED, NO_INTERPRETER, NO_THREAD, STRANGER};
 use wire::response::{Fail, Retry};
 
-use super::accept::{Next, Visitor};
-use super::connection::{Connection, Look, Taken};
-use super::interpreters::Sub;
-use super::request::{handle, Accepted, Desk, Handled, Memory};
+use super::accept::{ChildConnection, Picked};
+use super::connection::{Connection, Peek, Received};
+use super::interpreters::SubInterpreter;
+use super::request::{handle, AcceptedRequest, Handled, RequestBuffers, RequestContext};
 use super::{limit, Worker};
 use crate::process::{fork, process_log};
 use crate::python::interpreter::{Access, ThreadState};
@@ -37,14 +38,15 @@ const SOCKET_LIMIT: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// All request threads.
-pub struct Threads {
-    /// Where all of them wait at first, and the main thread comes last.
+pub struct RequestThreads {
+    /// Where all of them wait at first; the main thread comes last.
     gate: Arc<Barrier>,
 }
 
-impl Threads {
-    /// Lets them take requests. To be called once, when the supervisor has been told that the worker
-    /// is ready: a request that ends the process would else make it look like one that never came up.
+impl RequestThreads {
+    /// Lets them take requests. To be called once, after the supervisor was told that the worker is
+    /// ready: otherwise a request that ends the process would make it look like one that failed to
+    /// start.
     pub fn open(self) {
         self.gate.wait();
     }
@@ -66,92 +68,92 @@ fn spawn(
 }
 
 /// Starts as many threads as the group has.
-pub fn start(worker: &Arc<Worker>) -> io::Result<Threads> {
+pub fn start(worker: &Arc<Worker>) -> io::Result<RequestThreads> {
     let gate = Arc::new(Barrier::new(worker.setup.group.threads as usize + 1));
     for number in 1..=worker.setup.group.threads {
         let (own, entrance) = (Arc::clone(worker), Arc::clone(&gate));
         spawn(worker, format!("wsgi-{number}"), move || {
-            let _whole = Whole(&own);
+            let _replace_on_panic = ReplaceOnPanic(&own);
             entrance.wait();
-            Server::new(&own, number).serve();
+            RequestThread::new(&own, number).serve();
         })?;
     }
-    Ok(Threads { gate })
+    Ok(RequestThreads { gate })
 }
 
-/// Has the process replaced when a thread unwinds. Requests have a wall of their own; what comes here
-/// is ours, and the process is not to be trusted.
-struct Whole<'a>(&'a Worker);
+/// Has the process replaced if a thread panics outside a request, for which there is a wall of its
+/// own: the defect is ours, and the process cannot be trusted.
+struct ReplaceOnPanic<'a>(&'a Worker);
 
-impl Drop for Whole<'_> {
+impl Drop for ReplaceOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.ask(ReplacementReason::TimeLimit);
+            self.0.request_replacement(ReplacementReason::TimeLimit);
             self.0.draining.store(true, Ordering::SeqCst);
             self.0.control.wake();
         }
     }
 }
 
-/// Counts a request out, also when unwinding.
-struct Running<'a>(&'a Worker);
+/// A request that counts as unfinished, as long as this lives.
+struct UnfinishedRequest<'a>(&'a Worker);
 
-impl<'a> Running<'a> {
+impl<'a> UnfinishedRequest<'a> {
     fn begin(worker: &'a Worker) -> Self {
-        worker.running.fetch_add(1, Ordering::SeqCst);
+        worker.unfinished.fetch_add(1, Ordering::SeqCst);
         Self(worker)
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for UnfinishedRequest<'_> {
     fn drop(&mut self) {
         let worker = self.0;
         let finished = worker.finished.fetch_add(1, Ordering::Relaxed) + 1;
-        worker.running.fetch_sub(1, Ordering::SeqCst);
+        worker.unfinished.fetch_sub(1, Ordering::SeqCst);
         if worker.draining.load(Ordering::SeqCst) {
             // The main thread waits for the last one.
             worker.control.wake();
         }
         if finished == worker.maximum_requests {
-            worker.ask(ReplacementReason::MaximumRequests);
+            worker.request_replacement(ReplacementReason::MaximumRequests);
         }
     }
 }
 
 /// One request thread.
-struct Server {
+struct RequestThread {
     worker: Arc<Worker>,
     number: u32,
     limit: Duration,
     place: String,
-    memory: Memory,
-    twins: HashMap<Vec<u8>, Twin>,
+    buffers: RequestBuffers,
+    sub_threads: HashMap<Vec<u8>, SubInterpreterThread>,
 }
 
-impl Server {
+impl RequestThread {
     fn new(worker: &Arc<Worker>, number: u32) -> Self {
         Self {
             worker: Arc::clone(worker),
             number,
             limit: limit(worker.setup.group.timeouts.socket, SOCKET_LIMIT),
             place: worker.place(None),
-            memory: Memory::new(),
-            twins: HashMap::new(),
+            buffers: RequestBuffers::new(),
+            sub_threads: HashMap::new(),
         }
     }
 
     fn serve(mut self) {
         let worker = Arc::clone(&self.worker);
-        let Some(mut thread_state) = ThreadState::new(worker.groups.main()) else {
-            process_log::say(&format!("{NO_THREAD}: Python can't make a thread state"));
+        let Some(mut thread_state) = ThreadState::new(worker.interpreters.main()) else {
+            process_log::error(&format!("{NO_THREAD}: Python can't make a thread state"));
             return;
         };
-        let roster = &worker.reception.roster;
+        let roster = &worker.request_source.threads;
         while !worker.draining.load(Ordering::SeqCst) {
-            roster.stand_by();
+            roster.become_ready();
             loop {
-                let served = match worker.reception.wait() {
-                    Ok(true) if worker.groups.are_several() => {
+                let served = match worker.request_source.wait() {
+                    Ok(true) if worker.interpreters.has_subs() => {
                         self.serve_one(&worker, &mut thread_state)
                     }
                     Ok(true) => self.serve_some(&worker, &mut thread_state),
@@ -161,54 +163,54 @@ impl Server {
                         false
                     }
                 };
-                // Whoever has found nothing is ready still.
+                // A thread that found nothing is still ready.
                 if served || worker.draining.load(Ordering::SeqCst) {
                     break;
                 }
             }
         }
-        // The process leaves now. To delete the thread state would mean waiting for the GIL, which a
-        // request that hangs may hold.
+        // The process ends now. Deleting the thread state would need the GIL, which a request that
+        // hangs may hold.
         std::mem::forget(thread_state);
     }
 
-    /// Serves whoever is here, and takes Python's lock only when the request is known to need it.
-    /// False where nobody was.
+    /// Serves one request, and takes the GIL only once the request is known to need it. False if
+    /// there was none.
     fn serve_one(&mut self, worker: &Worker, thread_state: &mut ThreadState) -> bool {
         let mut access = Access::From(thread_state);
-        let Some(visitor) = self.pick(&mut access) else {
+        let Some(arrived) = self.pick(&mut access) else {
             return false;
         };
-        worker.reception.roster.step_forward();
-        self.receive(worker, &mut access, visitor);
+        worker.request_source.threads.leave_ready();
+        self.receive(worker, &mut access, arrived);
         true
     }
 
-    /// Serves whoever is here once the thread has Python's lock, and then others as long as it is to
-    /// go on.
+    /// Takes the GIL and serves a request, and then others as long as the thread is to keep the
+    /// GIL. False if there was none.
     fn serve_some(&mut self, worker: &Worker, thread_state: &mut ThreadState) -> bool {
-        let reception = &worker.reception;
-        let (mut contending, wake) = reception.contend();
+        let request_source = &worker.request_source;
+        let (mut waiting, wake) = request_source.wait_for_gil();
         if wake {
             worker.control.wake();
         }
-        contending.come_to_the_front();
+        waiting.enter_turnstile();
         thread_state.attach(|gil| {
-            drop(contending);
+            drop(waiting);
             let since = clock::monotonic_us();
             let mut access = Access::Held(gil);
             let mut served = false;
             while !worker.draining.load(Ordering::SeqCst) {
-                let Some(visitor) = self.pick(&mut access) else {
+                let Some(arrived) = self.pick(&mut access) else {
                     break;
                 };
                 if !served {
                     served = true;
-                    reception.roster.step_forward();
+                    request_source.threads.leave_ready();
                 }
-                self.receive(worker, &mut access, visitor);
-                if !reception.roster.goes_on(since, clock::monotonic_us)
-                    || worker.groups.are_several()
+                self.receive(worker, &mut access, arrived);
+                if !request_source.threads.keeps_gil(since, clock::monotonic_us)
+                    || worker.interpreters.has_subs()
                 {
                     break;
                 }
@@ -217,31 +219,33 @@ impl Server {
         })
     }
 
-    /// Somebody to serve, if there is anybody.
-    fn pick(&self, access: &mut Access<'_, '_>) -> Option<Visitor> {
-        match self.worker.reception.pick() {
-            Next::Known(visitor) => Some(visitor),
-            Next::New(visitor) => match self.is_welcome(&visitor) {
-                Ok(()) => Some(visitor),
+    /// The next connection to serve, if there is one.
+    fn pick(&self, access: &mut Access<'_, '_>) -> Option<ChildConnection> {
+        match self.worker.request_source.pick() {
+            Picked::Known(arrived) => Some(arrived),
+            Picked::New(arrived) => match self.is_welcome(&arrived) {
+                Ok(()) => Some(arrived),
                 Err(why) => {
-                    access.without_gil(|| process_log::occasionally(&why));
+                    access.without_gil(|| process_log::error_at_times(&why));
                     None
                 }
             },
-            Next::Nothing => None,
-            Next::Failed(error) => {
+            Picked::Nothing => None,
+            Picked::Failed(error) => {
                 access.without_gil(|| has_failed(&error));
                 None
             }
         }
     }
 
-    fn receive(&mut self, worker: &Worker, access: &mut Access<'_, '_>, visitor: Visitor) {
-        let (busy, wake) = worker.reception.serve(self.number, clock::monotonic_us());
+    fn receive(&mut self, worker: &Worker, access: &mut Access<'_, '_>, arrived: ChildConnection) {
+        let (busy, wake) = worker
+            .request_source
+            .serve(self.number, clock::monotonic_us());
         if wake {
             worker.control.wake();
         }
-        self.take_up(worker, access, visitor);
+        self.take_up(worker, access, arrived);
         if fork::happened() {
             // The application returned in a process it had forked.
             os::process::exit_now(0);
@@ -249,10 +253,10 @@ impl Server {
         drop(busy);
     }
 
-    /// Whether it comes from the Apache that this group belongs to; a sentence for the log otherwise.
-    fn is_welcome(&self, visitor: &Visitor) -> Result<(), String> {
+    /// Whether it comes from the Apache that this group belongs to; if not, a sentence for the log.
+    fn is_welcome(&self, arrived: &ChildConnection) -> Result<(), String> {
         let group = &self.worker.setup.group;
-        let peer = socket::peer_credentials(visitor.as_fd()).map_err(|error| {
+        let peer = socket::peer_credentials(arrived.as_fd()).map_err(|error| {
             format!("{STRANGER}: a connection of an unknown user was dropped: {error}")
         })?;
         let welcome = peer.uid == group.socket_uid
@@ -267,38 +271,38 @@ impl Server {
         }
     }
 
-    fn take_up(&mut self, worker: &Worker, access: &mut Access<'_, '_>, visitor: Visitor) {
-        let connection = Connection::new(visitor, self.limit);
-        let message = &mut self.memory.message;
-        let taken = match connection.look(message) {
-            Look::Whole(len) => Taken::Peeked(len),
-            Look::Begun(_) => access.without_gil(|| connection.take_request(message)),
-            Look::NotYet => {
+    fn take_up(&mut self, worker: &Worker, access: &mut Access<'_, '_>, arrived: ChildConnection) {
+        let connection = Connection::new(arrived, self.limit);
+        let message = &mut self.buffers.message;
+        let received = match connection.peek(message) {
+            Peek::Whole(len) => Received::Peeked(len),
+            Peek::Begun(_) => access.without_gil(|| connection.take_request(message)),
+            Peek::NotYet => {
                 let wake = !connection.is_kept();
-                worker.reception.put_back(connection.into_visitor());
+                worker.request_source.put_back(connection.into_idle());
                 if wake {
                     worker.control.wake();
                 }
                 return;
             }
-            Look::Nothing(why) => Taken::Nothing(why),
+            Peek::Nothing(why) => Received::Nothing(why),
         };
-        let (len, peeked) = match taken {
-            Taken::Peeked(len) => (len, true),
-            Taken::Received(len) => (len, false),
-            Taken::Nothing(None) => return,
-            Taken::Nothing(Some(why)) => {
+        let (len, peeked) = match received {
+            Received::Peeked(len) => (len, true),
+            Received::Whole(len) => (len, false),
+            Received::Nothing(None) => return,
+            Received::Nothing(Some(why)) => {
                 access.without_gil(|| {
-                    process_log::occasionally(&format!(
+                    process_log::error_at_times(&format!(
                         "{CONNECTION_DROPPED}: a connection to the process group was dropped: {why}"
                     ));
                 });
                 return;
             }
         };
-        let running = Running::begin(worker);
+        let unfinished = UnfinishedRequest::begin(worker);
         if worker.draining.load(Ordering::SeqCst) {
-            // Unread, it is reset by closing, and goes elsewhere.
+            // Closing it unread resets it, and the child sends the request to another worker.
             if !peeked {
                 let mut frame = Vec::new();
                 Retry::Draining.append(&mut frame);
@@ -307,54 +311,59 @@ impl Server {
             return;
         }
         let connection = Arc::new(connection);
-        let accepted = Accepted {
+        let accepted = AcceptedRequest {
             connection: Arc::clone(&connection),
             len,
             peeked,
             taken_up: clock::epoch_us(),
             taken_up_at: clock::monotonic_us(),
         };
-        let desk = Desk {
-            interpreter: worker.groups.main(),
+        let context = RequestContext {
+            interpreter: worker.interpreters.main(),
             sub: None,
             thread: self.number,
             place: &self.place,
         };
-        match handle(worker, access, desk, &mut self.memory, &accepted) {
+        match handle(worker, access, context, &mut self.buffers, &accepted) {
             Handled::Elsewhere(sub) => access.without_gil(|| self.pass_on(sub, accepted)),
             Handled::Done => drop(accepted),
         }
-        drop(running);
-        // Whoever else still looks at it, as the watch may, keeps it from being used again.
-        if let Some(visitor) = Arc::into_inner(connection).and_then(Connection::into_kept) {
-            worker.reception.keep(visitor);
+        drop(unfinished);
+        // If another thread still has it, as the main thread may, it is not used again.
+        if let Some(arrived) = Arc::into_inner(connection).and_then(Connection::into_kept) {
+            worker.request_source.keep(arrived);
         }
     }
 
-    /// Has the twin of this thread serve the request, and waits for it.
-    fn pass_on(&mut self, sub: Arc<Sub>, accepted: Accepted) {
+    /// Has this thread's thread in the sub-interpreter serve the request, and waits for it.
+    fn pass_on(&mut self, sub: Arc<SubInterpreter>, accepted: AcceptedRequest) {
         let connection = Arc::clone(&accepted.connection);
-        let twin = match self.twins.get(&sub.name) {
-            Some(twin) => twin,
-            None => match Twin::start(&self.worker, Arc::clone(&sub), self.number) {
-                Ok(twin) => self.twins.entry(sub.name.clone()).or_insert(twin),
-                Err(error) => {
-                    let why = format!("{NO_THREAD}: a thread can't be started: {error}");
-                    return fail(&connection, &why);
+        let sub_thread = match self.sub_threads.get(&sub.name) {
+            Some(sub_thread) => sub_thread,
+            None => {
+                match SubInterpreterThread::start(&self.worker, Arc::clone(&sub), self.number) {
+                    Ok(sub_thread) => self
+                        .sub_threads
+                        .entry(sub.name.clone())
+                        .or_insert(sub_thread),
+                    Err(error) => {
+                        let why = format!("{NO_THREAD}: a thread can't be started: {error}");
+                        return fail(&connection, &why);
+                    }
                 }
-            },
+            }
         };
-        let memory = std::mem::replace(&mut self.memory, Memory::spare());
-        let done = match twin.jobs.send((memory, accepted)) {
-            Ok(()) => twin.done.recv().ok(),
+        let buffers = std::mem::replace(&mut self.buffers, RequestBuffers::spare());
+        let done = match sub_thread.jobs.send((buffers, accepted)) {
+            Ok(()) => sub_thread.done.recv().ok(),
             Err(_) => None,
         };
         match done {
-            Some(memory) => self.memory = memory,
+            Some(buffers) => self.buffers = buffers,
             None => {
-                // It ended: the interpreter can't be made, which it has told.
-                self.memory = Memory::new();
-                self.twins.remove(&sub.name);
+                // It ended because the interpreter cannot be made, which it has logged.
+                self.buffers = RequestBuffers::new();
+                self.sub_threads.remove(&sub.name);
                 let why = format!(
                     "{NO_INTERPRETER}: the interpreter of the application group can't be made, see \
                      the log of the process group"
@@ -365,9 +374,9 @@ impl Server {
     }
 }
 
-/// Tells that no connection can be taken, and lets a moment pass.
+/// Logs that no connection can be accepted, and waits a moment.
 fn has_failed(error: &io::Error) {
-    process_log::occasionally(&format!(
+    process_log::error_at_times(&format!(
         "{NOT_ACCEPTED}: a request thread can't take a connection, and tries again: {error}"
     ));
     std::thread::sleep(PAUSE);
@@ -383,56 +392,56 @@ fn fail(connection: &Connection, text: &str) {
     connection.say(&frame);
 }
 
-/// A request thread's thread in another interpreter.
-struct Twin {
-    jobs: SyncSender<(Memory, Accepted)>,
-    done: Receiver<Memory>,
+/// A request thread's thread in a sub-interpreter.
+struct SubInterpreterThread {
+    jobs: SyncSender<(RequestBuffers, AcceptedRequest)>,
+    done: Receiver<RequestBuffers>,
 }
 
-impl Twin {
-    fn start(worker: &Arc<Worker>, sub: Arc<Sub>, number: u32) -> io::Result<Self> {
-        let (jobs, inbox) = sync_channel::<(Memory, Accepted)>(1);
+impl SubInterpreterThread {
+    fn start(worker: &Arc<Worker>, sub: Arc<SubInterpreter>, number: u32) -> io::Result<Self> {
+        let (jobs, inbox) = sync_channel::<(RequestBuffers, AcceptedRequest)>(1);
         let (outbox, done) = sync_channel(1);
         let own = Arc::clone(worker);
         spawn(worker, format!("wsgi-{number}-sub"), move || {
-            let interpreter = match sub.interpreter(own.groups.main(), &own.setup) {
+            let interpreter = match sub.interpreter(own.interpreters.main(), &own.setup) {
                 Ok(interpreter) => interpreter,
                 Err(why) => {
                     let place = own.place(Some(&sub.name));
-                    process_log::say(&format!(
+                    process_log::error(&format!(
                         "{NO_INTERPRETER}: no requests are served {place}: {why}"
                     ));
                     return;
                 }
             };
             let Some(mut thread_state) = ThreadState::new(interpreter) else {
-                process_log::say(&format!("{NO_THREAD}: Python can't make a thread state"));
+                process_log::error(&format!("{NO_THREAD}: Python can't make a thread state"));
                 return;
             };
             let place = own.place(Some(&sub.name));
-            let desk = Desk {
+            let context = RequestContext {
                 interpreter,
                 sub: Some(&sub),
                 thread: number,
                 place: &place,
             };
-            while let Ok((mut memory, accepted)) = inbox.recv() {
+            while let Ok((mut buffers, accepted)) = inbox.recv() {
                 handle(
                     &own,
                     &mut Access::From(&mut thread_state),
-                    desk,
-                    &mut memory,
+                    context,
+                    &mut buffers,
                     &accepted,
                 );
                 if fork::happened() {
                     os::process::exit_now(0);
                 }
                 drop(accepted);
-                if outbox.send(memory).is_err() {
+                if outbox.send(buffers).is_err() {
                     break;
                 }
             }
-            // The process leaves; see `Server::serve`.
+            // The process ends; see `RequestThread::serve`.
             std::mem::forget(thread_state);
         })?;
         Ok(Self { jobs, done })

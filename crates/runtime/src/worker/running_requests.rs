@@ -1,8 +1,8 @@
-//! What each request thread is at, for the watch.
+//! The request that each request thread serves.
 //!
 //! Written by: request threads, at the beginning and the end of a request. Read by the main thread
-//! and by threads that interrupt a request. Nothing here is held while waiting for anything, so
-//! that the watch can look at a thread whatever that thread waits for.
+//! and by threads that interrupt a request. No lock here is held while waiting for anything, so
+//! that the main thread can always look at a request thread.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,11 +15,11 @@ use crate::process::scoreboard;
 use crate::wsgi::progress::Progress;
 use crate::wsgi::state::Interpreter;
 
-/// Most bytes shown of a request's URL.
+/// Most bytes of a request's URL that are shown.
 const MOST: usize = 512;
 
-/// One request under watch. Times are microseconds of the monotonic clock.
-pub struct Watched {
+/// A request that a thread serves. Times are microseconds of the monotonic clock.
+pub struct RunningRequest {
     /// The thread that serves it.
     pub thread: Thread,
     pub interpreter: &'static Interpreter,
@@ -28,14 +28,14 @@ pub struct Watched {
     /// Method and URL.
     pub line: String,
     pub script: String,
-    /// When it was taken up.
+    /// When the thread took it.
     pub since: u64,
     /// How long it had waited for a thread.
     pub queue_time: u64,
     pub progress: Progress,
 }
 
-impl Watched {
+impl RunningRequest {
     /// To be made by the thread that serves the request.
     pub fn new(
         request: &Request<'_>,
@@ -70,40 +70,40 @@ pub fn line(request: &Request<'_>) -> String {
     )
 }
 
-/// The places of all request threads.
-pub struct Posts(Vec<Mutex<Option<Arc<Watched>>>>);
+/// A place for each request thread.
+pub struct RunningRequests(Vec<Mutex<Option<Arc<RunningRequest>>>>);
 
-/// A request that is under watch as long as this lives.
-pub struct Manned<'a>(MutexOf<'a>);
+/// A request that is registered, as long as this lives.
+pub struct Registration<'a>(MutexOf<'a>);
 
-type MutexOf<'a> = &'a Mutex<Option<Arc<Watched>>>;
+type MutexOf<'a> = &'a Mutex<Option<Arc<RunningRequest>>>;
 
-fn lock(post: MutexOf<'_>) -> MutexGuard<'_, Option<Arc<Watched>>> {
-    post.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(place: MutexOf<'_>) -> MutexGuard<'_, Option<Arc<RunningRequest>>> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Posts {
+impl RunningRequests {
     pub fn new(threads: u32) -> Self {
         Self((0..threads).map(|_| Mutex::default()).collect())
     }
 
     /// Thread `number`, counted from 1, serves the request.
-    pub fn man(&self, number: u32, watched: &Arc<Watched>) -> Option<Manned<'_>> {
-        let post = self.0.get(number.checked_sub(1)? as usize)?;
-        *lock(post) = Some(Arc::clone(watched));
-        Some(Manned(post))
+    pub fn register(&self, number: u32, request: &Arc<RunningRequest>) -> Option<Registration<'_>> {
+        let place = self.0.get(number.checked_sub(1)? as usize)?;
+        *lock(place) = Some(Arc::clone(request));
+        Some(Registration(place))
     }
 
     /// The requests that are being served.
-    pub fn busy(&self) -> Vec<Arc<Watched>> {
+    pub fn all(&self) -> Vec<Arc<RunningRequest>> {
         self.0
             .iter()
-            .filter_map(|post| lock(post).clone())
+            .filter_map(|place| lock(place).clone())
             .collect()
     }
 }
 
-impl Drop for Manned<'_> {
+impl Drop for Registration<'_> {
     fn drop(&mut self) {
         lock(self.0).take();
     }

@@ -1,8 +1,8 @@
 //! A service process: `threads=0`.
 //!
-//! Runs in: a worker that serves no requests. Its scripts run one after the other on the main
-//! thread, as a Python program would, with signals of their own; when they are through, Python ends
-//! as it always does, and the supervisor starts the process anew. SIGTERM raises SystemExit in them.
+//! Runs in: a worker that serves no requests. Its scripts run one after another on the main thread,
+//! as a Python program would, with signals of their own. When they have returned, Python ends in
+//! its usual way, and the supervisor starts the process again. SIGTERM raises SystemExit in them.
 
 use std::io;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use os::{clock, process};
 use wire::control::{FromWorker, ToWorker, WorkerSetup};
 
 use super::control::Control;
-use super::interpreters::{Groups, Seating};
+use super::interpreters::{Interpreters, Placement};
 use super::{limit, request, Unusable};
 use crate::process::{process_log, termination};
 use crate::python::gil::Gil;
 use crate::python::interpreter::{describe, ThreadState};
 use crate::wsgi::state::Interpreter;
 
-/// Time to end in where the supervisor is gone.
+/// Time to end in if the supervisor is gone.
 const ORPHAN_LIMIT: Duration = Duration::from_millis(800);
 /// How often SIGTERM is repeated.
 const AGAIN: Duration = Duration::from_millis(50);
-/// Time to end in where `shutdown-timeout` is 0.
+/// Time to end in if `shutdown-timeout` is 0.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs the scripts. Python is to end when this returns.
@@ -59,7 +59,7 @@ pub fn run(
     control.send(&FromWorker::Ready(()));
     let own = Thread::current();
     let shutdown = limit(setup.group.timeouts.shutdown, SHUTDOWN_LIMIT);
-    // The thread is to take no signal: Python's own thread would sleep on.
+    // The thread must take no signal: otherwise Python's own thread would not wake.
     let blocked = Blocked::all();
     let attending = std::thread::Builder::new()
         .name("wsgi-control".to_owned())
@@ -68,16 +68,16 @@ pub fn run(
     if let Err(error) = attending {
         return Err(format!("a thread can't be started: {error}"));
     }
-    let groups = Groups::new(main, setup.group.global_reachable);
+    let interpreters = Interpreters::new(main, setup.group.global_reachable);
     for (script, group) in &setup.group.preload {
-        let ended = match groups.find(group) {
-            Seating::Main => thread_state.attach(|gil| serve(gil, main, setup, None, script)),
-            Seating::MainFrom(name) => thread_state.attach(|gil| {
-                request::assign(gil, &groups, &name);
+        let ended = match interpreters.find(group) {
+            Placement::Main => thread_state.attach(|gil| serve(gil, main, setup, None, script)),
+            Placement::MainFrom(name) => thread_state.attach(|gil| {
+                request::assign(gil, &interpreters, &name);
                 serve(gil, main, setup, None, script)
             }),
             // Signals reach the main thread in the main interpreter only.
-            Seating::Sub(sub) => std::thread::scope(|scope| {
+            Placement::Sub(sub) => std::thread::scope(|scope| {
                 let served = scope.spawn(|| {
                     let interpreter = sub.interpreter(main, setup)?;
                     let mut thread_state =
@@ -89,12 +89,12 @@ pub fn run(
                     .join()
                     .unwrap_or_else(|_| Err("internal error".to_owned()))
             }),
-            Seating::Full => Err("too many application groups in one process".to_owned()),
+            Placement::Full => Err("too many application groups in one process".to_owned()),
         };
         match ended {
             Ok(true) => return Ok(()),
             Ok(false) => {}
-            Err(why) => process_log::say(&why),
+            Err(why) => process_log::error(&why),
         }
     }
     Ok(())
@@ -117,7 +117,7 @@ fn serve(
     ended.map_err(|raised| describe(gil, raised))
 }
 
-/// Passes on that the process is to go, and sees to it that it does.
+/// Has SIGTERM raised when the process is to end, and ends it at the limit.
 fn attend(control: &Control, main: Thread, shutdown: Duration) {
     let limit = loop {
         let mut wanted = [Wanted::readable(control.as_fd())];
@@ -139,7 +139,7 @@ fn attend(control: &Control, main: Thread, shutdown: Duration) {
         if left.is_zero() {
             process::exit_now(0);
         }
-        // Again and again, since one may come just before a system call begins.
+        // Again and again, since a signal may come just before a system call begins.
         let reached = termination::reached();
         if !*reached {
             main.terminate();

@@ -1,7 +1,7 @@
-//! Signals that are the application's: SIGHUP and SIGUSR2, told to whoever subscribed.
+//! Signals that are the application's: SIGHUP and SIGUSR2, passed on to its subscribers.
 //!
-//! Runs in: a thread made for the first of them, because callbacks are application code, for which
-//! the main thread does not wait. It attaches to one interpreter after the other.
+//! Runs in: a thread that is started for the first signal, because callbacks are application code,
+//! for which the main thread must not wait. It attaches to one interpreter after another.
 
 use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use crate::process::process_log;
 use crate::python::interpreter::{describe, ThreadState};
 use crate::wsgi::state::Interpreter;
 
-/// Most signals that wait to be told; further ones are dropped.
+/// Most signals that wait to be passed on; further ones are dropped.
 const MOST: usize = 64;
 
-/// The way to the thread.
+/// Sends signals to the thread.
 #[derive(Default)]
-pub struct Notices(Option<SyncSender<i32>>);
+pub struct SignalSubscribers(Option<SyncSender<i32>>);
 
-impl Notices {
-    /// Has a signal told. Does not wait.
+impl SignalSubscribers {
+    /// Passes a signal on. Does not wait.
     pub fn tell(&mut self, worker: &Arc<Worker>, number: i32) {
         if self.0.is_none() {
             let (sender, receiver) = sync_channel(MOST);
@@ -32,7 +32,7 @@ impl Notices {
             self.0 = spawned.ok().map(|_| sender);
         }
         if let Some(sender) = &self.0 {
-            // Full: as with signals themselves, so many at once are not told apart.
+            // Full: as with signals themselves, so many at once are not distinguished.
             let _ = sender.try_send(number);
         }
     }
@@ -40,8 +40,8 @@ impl Notices {
 
 fn attend(worker: &Worker, numbers: &Receiver<i32>) {
     while let Ok(number) = numbers.recv() {
-        publish(worker.groups.main(), number);
-        for interpreter in worker.groups.subs() {
+        publish(worker.interpreters.main(), number);
+        for interpreter in worker.interpreters.subs() {
             publish(interpreter, number);
         }
     }
@@ -59,7 +59,7 @@ fn publish(interpreter: &'static Interpreter, number: i32) {
             signalled.call(&[&name, &gil.int(number.into())?])
         });
         if let Err(raised) = told {
-            process_log::say(&describe(gil, raised));
+            process_log::error(&describe(gil, raised));
         }
     });
 }

@@ -1,9 +1,9 @@
-//! Says what a script is at that takes long to be loaded: while it does, its requests wait, and
-//! nobody would know for what. The commonest reason is a server of its own that the script has
-//! started, which never comes back.
+//! Logs what a script does that takes long to load: its requests wait, and an administrator would
+//! not know for what. The commonest reason is a server that the script itself has started, which
+//! never returns.
 //!
-//! Runs in: the main thread, or the thread that attends to the supervisor while the main thread
-//! loads scripts.
+//! Runs in: the main thread, or the thread that handles the supervisor's messages while the main
+//! thread loads scripts.
 
 use wire::log_id::LOADS_SLOWLY;
 use wire::response::Level;
@@ -12,49 +12,50 @@ use super::stack_dump::Stack;
 use crate::process::process_log;
 use crate::process::scoreboard;
 
-/// After so many microseconds a script is looked at. What serves does not come back.
+/// Microseconds after which the stack of a loading script is examined for a server, which would
+/// never return.
 const SERVING: u64 = 5_000_000;
-/// After so many it is said of others, too.
+/// Microseconds after which other scripts are logged, too.
 const SLOW: u64 = 15_000_000;
 
-/// How far one load has been looked at.
+/// What was found out and logged of one load.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Looked {
+pub enum SlowLoadStage {
     #[default]
     Never,
-    /// It did not serve then.
+    /// It ran no server at [`SERVING`].
     Once,
-    /// All has been said.
+    /// It was logged.
     Enough,
 }
 
-impl Looked {
-    /// How long a load has to take, in microseconds, until it is looked at.
+impl SlowLoadStage {
+    /// How many microseconds a load must take until it is examined.
     pub fn next(self) -> Option<u64> {
         match self {
-            Looked::Never => Some(SERVING),
-            Looked::Once => Some(SLOW),
-            Looked::Enough => None,
+            SlowLoadStage::Never => Some(SERVING),
+            SlowLoadStage::Once => Some(SLOW),
+            SlowLoadStage::Enough => None,
         }
     }
 
-    /// What is known after a load that has taken so many microseconds was found at `stack`; says what
-    /// there is to be said. `whom` it is loaded for: `for GET /`.
-    pub fn look(self, script: &str, taken: u64, whom: &str, stack: &Stack) -> Looked {
+    /// The stage after a load that has taken `elapsed` microseconds was found at `stack`; logs what
+    /// there is to log. `whom` it is loaded for: `for GET /`.
+    pub fn look(self, script: &str, elapsed: u64, whom: &str, stack: &Stack) -> SlowLoadStage {
         let what = match stack.server() {
             Some(server) => format!(
                 "it has started a server of its own{server}. A script must define its application and \
                  return: app.run() and its like belong under `if __name__ == '__main__':`"
             ),
-            None if taken < SLOW => return Looked::Once,
+            None if elapsed < SLOW => return SlowLoadStage::Once,
             None => format!("requests for it wait{}", stack.place()),
         };
-        let seconds = taken as f64 / 1e6;
+        let seconds = elapsed as f64 / 1e6;
         let text = format!(
             "{LOADS_SLOWLY}: {script} is still being loaded after {seconds:.1} s {whom}: {what}"
         );
         scoreboard::error(&text);
         process_log::record_at(Level::Warning, text.as_bytes());
-        Looked::Enough
+        SlowLoadStage::Enough
     }
 }

@@ -1,6 +1,7 @@
 //! The stack of a thread, as Python's faulthandler writes it.
 //!
-//! Runs in: the main thread, or the thread that attends to the supervisor while that loads scripts.
+//! Runs in: the main thread, or the thread that handles the supervisor's messages while the main
+//! thread loads scripts.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use os::signal::Thread;
 
 /// Frames of ours, which say nothing about the application.
 const OWN: &str = "<mod_wsgi ";
-/// Where what runs a server is: in a file of such a name, in a function of such a name.
+/// Functions that run a server: those in files of such a name, and those of such a name.
 const SERVERS: [&str; 12] = [
     "/werkzeug/serving.py",
     "/wsgiref/simple_server.py",
@@ -26,7 +27,7 @@ const SERVERS: [&str; 12] = [
     "/gunicorn/arbiter.py",
 ];
 const SERVES: [&str; 3] = ["serve_forever", "run_simple", "run_forever"];
-/// Parts of the names of files that nobody writes for one site.
+/// Parts of the names of files that are not written for one site.
 const FOREIGN: [&str; 4] = [
     "/site-packages/",
     "/dist-packages/",
@@ -81,7 +82,7 @@ const SHOW: Duration = Duration::from_millis(200);
 const MOST: usize = 16 * 1024;
 
 impl Stack {
-    /// That of a thread, or of all; empty where it can't be had.
+    /// The stack of a thread, or of all; empty if it cannot be had.
     pub fn of(dumps: &mut Option<Dumps>, thread: Thread, scope: Scope) -> Self {
         let shown = dumps.as_mut().map(|dumps| dumps.ask(thread, scope, SHOW));
         Self::read(&shown.unwrap_or_default(), MOST)
@@ -120,7 +121,7 @@ impl Stack {
         }
     }
 
-    /// Where the thread runs a server, and who has called for that: `, run_simple
+    /// The function of the thread that runs a server, and its caller: `, run_simple
     /// (/srv/venv/.../serving.py:1093), called by <module> (/srv/shop/shop.py:53)`.
     pub fn server(&self) -> Option<String> {
         let frames: Vec<_> = self.frames().collect();

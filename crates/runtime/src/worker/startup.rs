@@ -1,8 +1,9 @@
-//! What may come while scripts are loaded before the worker is ready.
+//! Handles the supervisor's messages and signals while scripts are loaded before the worker is
+//! ready.
 //!
 //! Runs in: a thread of its own, without Python, since the main thread runs application code then,
-//! which may never come back. The supervisor ends a worker that takes too long, and is told what
-//! that was at.
+//! which may never return. The supervisor ends a worker that takes too long; the log then says what
+//! the script did.
 
 use std::fs::File;
 use std::io;
@@ -17,79 +18,79 @@ use os::{clock, descriptor, process, signal};
 use wire::control::{ReplacementReason, ToWorker};
 use wire::log_id::LOAD_TIMED_OUT;
 
-use super::slow_load::Looked;
+use super::slow_load::SlowLoadStage;
 use super::stack_dump::Stack;
 use super::Worker;
 use crate::process::process_log;
 
 /// The supervisor's limit where `startup-timeout` is 0.
 const LIMIT: Duration = Duration::from_secs(300);
-/// By how much the supervisor began to count earlier, at most.
+/// How much earlier the supervisor began to count, at most.
 const EARLIER: Duration = Duration::from_millis(500);
-/// How often it is looked how long the load has taken.
+/// How often to check how long the load has taken.
 const GLANCE: Duration = Duration::from_secs(5);
 
 /// One script that is being loaded.
 #[derive(Clone)]
-struct Load {
+struct Preload {
     script: String,
     thread: Thread,
     /// In microseconds of the monotonic clock.
     since: u64,
-    looked: Looked,
+    stage: SlowLoadStage,
 }
 
 /// The script that is being loaded, and by which thread.
 #[derive(Default)]
-pub struct Loading(Mutex<Option<Load>>);
+pub struct Preloading(Mutex<Option<Preload>>);
 
-impl Loading {
+impl Preloading {
     /// To be called by the thread that loads.
     pub fn begin(&self, script: &[u8]) {
-        *self.lock() = Some(Load {
+        *self.lock() = Some(Preload {
             script: String::from_utf8_lossy(script).into_owned(),
             thread: Thread::current(),
             since: clock::monotonic_us(),
-            looked: Looked::Never,
+            stage: SlowLoadStage::Never,
         });
     }
 
-    /// How long it is until the load is to be looked at.
+    /// How long until the load is to be examined.
     fn next(&self, now: u64) -> Duration {
         let load = self.lock();
         let next = load.as_ref().and_then(|load| {
-            let at = load.since + load.looked.next()?;
+            let at = load.since + load.stage.next()?;
             Some(Duration::from_micros(at.saturating_sub(now)))
         });
-        // One that begins meanwhile is not late before then.
+        // A load that begins meanwhile is not late before then.
         next.unwrap_or(GLANCE).min(GLANCE)
     }
 
-    /// Says what it is at where it takes long.
+    /// Logs what the script does if it takes long.
     fn look(&self, now: u64, dumps: &mut Option<Dumps>) {
         let due = self.lock().clone().filter(|load| {
-            let next = load.looked.next();
+            let next = load.stage.next();
             next.is_some_and(|next| now >= load.since + next)
         });
         let Some(load) = due else {
             return;
         };
         let stack = Stack::of(dumps, load.thread, Scope::Own);
-        let taken = now.saturating_sub(load.since);
-        let looked = load
-            .looked
-            .look(&load.script, taken, "as its worker starts", &stack);
+        let elapsed = now.saturating_sub(load.since);
+        let stage = load
+            .stage
+            .look(&load.script, elapsed, "as its worker starts", &stack);
         if let Some(same) = self.lock().as_mut().filter(|same| same.since == load.since) {
-            same.looked = looked;
+            same.stage = stage;
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Load>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Preload>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Runs `load`, and attends to the supervisor meanwhile.
+/// Runs `load`, and handles messages and signals meanwhile.
 ///
 /// # Errors
 /// For want of a descriptor or a thread.
@@ -140,8 +141,8 @@ fn attend(
         if signalled {
             for number in signals.drain() {
                 match number {
-                    signal::SIGUSR1 => worker.ask(ReplacementReason::Signal),
-                    // The last comes again.
+                    signal::SIGUSR1 => worker.request_replacement(ReplacementReason::Signal),
+                    // The last one is sent again.
                     signal::SIGHUP | signal::SIGUSR2 | signal::SIGXCPU => {}
                     _ => leave(worker, dumps, since),
                 }
@@ -149,30 +150,31 @@ fn attend(
         }
         if control {
             match worker.control.receive() {
-                Ok(Some(ToWorker::Setup(newer))) => worker.secrets.replace(&newer),
+                Ok(Some(ToWorker::Setup(newer))) => worker.group_keys.replace(&newer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // To go, or nobody to work for: nothing runs here yet that could be finished.
+                // It is to end, or the supervisor is gone: nothing runs here yet that could be
+                // finished.
                 Ok(_) | Err(_) => leave(worker, dumps, since),
             }
         }
     }
 }
 
-/// Leaves; says what took so long where that was the reason.
+/// Ends the process; logs what took so long if that was the reason.
 fn leave(worker: &Worker, dumps: &mut Option<Dumps>, since: Duration) -> ! {
     let limit = match worker.setup.group.timeouts.startup {
         0 => LIMIT,
         some => Duration::from_millis(some),
     };
-    let taken = clock::monotonic().saturating_sub(since);
+    let elapsed = clock::monotonic().saturating_sub(since);
     let loading = worker.preloading.lock().clone();
-    if let Some(load) = loading.filter(|_| taken + EARLIER >= limit) {
+    if let Some(load) = loading.filter(|_| elapsed + EARLIER >= limit) {
         let script = load.script;
         let stack = Stack::of(dumps, load.thread, Scope::Own);
-        process_log::say(&format!(
+        process_log::error(&format!(
             "{LOAD_TIMED_OUT}: {script} is still being loaded after {:.1} s (startup-timeout={}) as its \
              worker starts{}. The process is replaced. It was at\n{}",
-            taken.as_secs_f64(),
+            elapsed.as_secs_f64(),
             limit.as_secs(),
             stack.place(),
             stack.text

@@ -1,9 +1,9 @@
 //! The time limits.
 //!
-//! Runs in: the main thread, between its waits for news. It never takes Python's global lock and
-//! never waits for a request thread: what it does for a thread that does not come back, it does
-//! without it. Times are microseconds of the monotonic clock, so that nobody who sets the clock
-//! makes a limit early or late.
+//! Runs in: the main thread, between its waits. It never takes the GIL and never waits for a
+//! request thread: what it does for a thread that does not return, it does without that thread.
+//! Times are microseconds of the monotonic clock, so that setting the clock does not make a limit
+//! early or late.
 
 use std::ptr;
 use std::sync::atomic::Ordering;
@@ -20,8 +20,8 @@ use wire::log_id::{
 use wire::request::Request;
 use wire::response::{End, Fail, Level, Retry};
 
-use super::running_requests::{self, Watched};
-use super::slow_load::Looked;
+use super::running_requests::{self, RunningRequest};
+use super::slow_load::SlowLoadStage;
 use super::stack_dump::Stack;
 use super::Worker;
 use crate::exchange::frame_writer::Stream;
@@ -30,16 +30,16 @@ use crate::process::process_log;
 use crate::python::interpreter::ThreadState;
 use crate::wsgi::send::log;
 
-/// A deadlock is looked at twice, so that a process that was stopped and continued is not taken for
+/// A deadlock must be seen twice, so that a process that was stopped and continued is not taken for
 /// one.
 const SECOND_LOOK: u64 = 200_000;
-/// Between two attempts to answer for a thread that is in the midst of sending.
+/// Between two attempts to answer for a thread that is sending.
 const AGAIN: u64 = 100_000;
-/// How long a request may wait for what a thread that is given up may hold.
+/// How long a request may wait for something that a thread that was given up may hold.
 const HELD_UP: u64 = 1_000_000;
 
 /// The limits of one process.
-pub struct Watch<'a> {
+pub struct TimeLimits<'a> {
     worker: &'a Worker,
     dumps: Option<Dumps>,
     request: Option<u64>,
@@ -47,14 +47,14 @@ pub struct Watch<'a> {
     deadlock: Option<u64>,
     inactivity: Option<u64>,
     startup: Option<u64>,
-    /// The attempt to get the lock that is taking too long, and when that was seen.
+    /// The attempt to get the GIL that takes too long, and when that was seen.
     suspected: Option<(u64, u64)>,
     /// Requests of threads that were given up while they were sending.
-    unanswered: Vec<(Arc<Watched>, String)>,
+    unanswered: Vec<(Arc<RunningRequest>, String)>,
     load_timed_out: bool,
-    /// Requests whose threads load a script. Weak, or the connection of one would stay open for as
-    /// long as there is no reason to look.
-    loads: Vec<(Weak<Watched>, Looked)>,
+    /// Requests whose threads load a script, and what was logged of each. Weak: a strong reference
+    /// would keep the connection of a request open until the next check.
+    loads: Vec<(Weak<RunningRequest>, SlowLoadStage)>,
 }
 
 /// A limit; 0 is none.
@@ -66,7 +66,7 @@ fn seconds(microseconds: u64) -> String {
     format!("{:.1} s", microseconds as f64 / 1e6)
 }
 
-impl<'a> Watch<'a> {
+impl<'a> TimeLimits<'a> {
     pub fn new(worker: &'a Worker, dumps: Option<Dumps>) -> Self {
         let timeouts = &worker.setup.group.timeouts;
         Self {
@@ -84,16 +84,16 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// When to look next, if nothing else happens. A request that begins meanwhile can't be late
+    /// When to check next, if nothing else happens. A request that begins meanwhile cannot be late
     /// before then.
     pub fn next(&self, now: u64) -> Option<u64> {
         let mut moments = Vec::new();
         if let Some(limit) = self.request {
             moments.push(now + limit);
-            for watched in self.worker.posts.busy() {
-                match (watched.progress.called(), watched.progress.is_given_up()) {
+            for running in self.worker.running_requests.all() {
+                match (running.progress.called(), running.progress.is_given_up()) {
                     (_, true) | (None, false) => {}
-                    (Some(called), false) => moments.push(match watched.progress.interrupted() {
+                    (Some(called), false) => moments.push(match running.progress.interrupted() {
                         Some(at) => at + self.interrupt.unwrap_or(0),
                         None => called + limit,
                     }),
@@ -109,21 +109,23 @@ impl<'a> Watch<'a> {
         }
         if let Some(limit) = self.inactivity {
             let last = self.worker.activity.load(Ordering::SeqCst);
-            let idle = self.worker.running.load(Ordering::SeqCst) == 0;
-            moments.push(if last != 0 && idle && !self.worker.has_asked() {
-                last + limit
-            } else {
-                now + limit
-            });
+            let idle = self.worker.unfinished.load(Ordering::SeqCst) == 0;
+            moments.push(
+                if last != 0 && idle && !self.worker.has_requested_replacement() {
+                    last + limit
+                } else {
+                    now + limit
+                },
+            );
         }
         if let Some(limit) = self.startup.filter(|_| !self.load_timed_out) {
             moments.push(self.worker.loading_since().unwrap_or(now) + limit);
         }
-        for (watched, looked) in &self.loads {
-            let since = watched
+        for (running, stage) in &self.loads {
+            let since = running
                 .upgrade()
-                .and_then(|watched| watched.progress.loading_since());
-            if let (Some(since), Some(next)) = (since, looked.next()) {
+                .and_then(|running| running.progress.loading_since());
+            if let (Some(since), Some(next)) = (since, stage.next()) {
                 moments.push(since + next);
             }
         }
@@ -138,13 +140,13 @@ impl<'a> Watch<'a> {
 
     /// Threads that are not waited for when the process leaves.
     pub fn given_up(&self) -> usize {
-        let busy = self.worker.posts.busy();
+        let busy = self.worker.running_requests.all();
         busy.iter()
-            .filter(|watched| watched.progress.is_given_up())
+            .filter(|running| running.progress.is_given_up())
             .count()
     }
 
-    /// Does what is due. True where nothing can run in this process any more.
+    /// Enforces the limits. True if nothing can run in this process any more.
     pub fn look(&mut self, now: u64) -> bool {
         if self.is_deadlocked(now) {
             self.end_deadlock(now);
@@ -159,47 +161,47 @@ impl<'a> Watch<'a> {
 
     fn look_at_requests(&mut self, now: u64) {
         let unanswered = std::mem::take(&mut self.unanswered);
-        for (watched, sentence) in unanswered {
-            self.answer(watched, sentence, "");
+        for (running, sentence) in unanswered {
+            self.answer(running, sentence, "");
         }
         let held_up = self.given_up() > 0;
-        for watched in self.worker.posts.busy() {
-            if watched.progress.is_given_up() {
+        for running in self.worker.running_requests.all() {
+            if running.progress.is_given_up() {
                 continue;
             }
-            let Some(called) = watched.progress.called() else {
-                if held_up && now >= watched.since + HELD_UP {
-                    self.hand_back(&watched);
+            let Some(called) = running.progress.called() else {
+                if held_up && now >= running.since + HELD_UP {
+                    self.hand_back(&running);
                 }
                 continue;
             };
             let Some(limit) = self.request.filter(|limit| now >= called + limit) else {
                 continue;
             };
-            match (self.interrupt, watched.progress.interrupted()) {
-                (Some(_), None) => self.interrupt(&watched, now, limit),
+            match (self.interrupt, running.progress.interrupted()) {
+                (Some(_), None) => self.interrupt(&running, now, limit),
                 (Some(more), Some(at)) if now < at + more => {}
-                _ => self.give_up(&watched, now, limit),
+                _ => self.give_up(&running, now, limit),
             }
         }
     }
 
-    /// Has `RequestTimeout` raised, by a thread that may wait for the global lock.
-    fn interrupt(&self, watched: &Arc<Watched>, now: u64, limit: u64) {
-        watched.progress.note_interruption(now);
-        let watched = Arc::clone(watched);
+    /// Has `RequestTimeout` raised, by a thread that may wait for the GIL.
+    fn interrupt(&self, running: &Arc<RunningRequest>, now: u64, limit: u64) {
+        running.progress.note_interruption(now);
+        let running = Arc::clone(running);
         let place = self.worker.place(None);
         let spawned = std::thread::Builder::new()
             .name("wsgi-interrupt".to_owned())
             .spawn(move || {
-                let Some(mut thread_state) = ThreadState::new(watched.interpreter) else {
+                let Some(mut thread_state) = ThreadState::new(running.interpreter) else {
                     return;
                 };
                 thread_state.attach(|gil| {
-                    let Some(state) = watched.interpreter.state() else {
+                    let Some(state) = running.interpreter.state() else {
                         return;
                     };
-                    let stack = watched.progress.ident().object(gil).and_then(|ident| {
+                    let stack = running.progress.ident().object(gil).and_then(|ident| {
                         let show = state.python.stack.bind(gil);
                         show.call(&[&ident])?.to_text()
                     });
@@ -208,80 +210,80 @@ impl<'a> Watch<'a> {
                         String::new()
                     });
                     let class = state.python.request_timeout.bind(gil);
-                    if watched.progress.interrupt(gil, class) {
+                    if running.progress.interrupt(gil, class) {
                         let text = format!(
                             "{REQUEST_INTERRUPTED}: {} has taken longer than request-timeout={}: \
                              RequestTimeout is raised in its thread, {place}, which is at\n{stack}",
-                            watched.line,
+                            running.line,
                             limit / 1_000_000
                         );
-                        log(gil, &watched.exchange, Level::Info, &text);
+                        log(gil, &running.exchange, Level::Info, &text);
                     }
                 });
             });
-        // Where there is no thread to be had the request is given up when its further time is over.
+        // If there is no thread to be had, the request is given up when its further time is over.
         drop(spawned);
     }
 
-    /// Answers for a thread that does not come back, and has the process replaced.
-    fn give_up(&mut self, watched: &Arc<Watched>, now: u64, limit: u64) {
-        let stack = self.show(watched.thread, Scope::Own);
+    /// Answers for a thread that does not return, and has the process replaced.
+    fn give_up(&mut self, running: &Arc<RunningRequest>, now: u64, limit: u64) {
+        let stack = self.show(running.thread, Scope::Own);
         let (interrupted, more) = match self.interrupt {
             Some(more) => (" and interrupt-timeout=", (more / 1_000_000).to_string()),
             None => ("", String::new()),
         };
-        let called = watched.progress.called().unwrap_or(now);
+        let called = running.progress.called().unwrap_or(now);
         let sentence = format!(
             "{REQUEST_TIMED_OUT}: {} has taken longer than request-timeout={}{interrupted}{more}: {} \
              in the queue, {} in the application {}{}. {}. The process is replaced",
-            watched.line,
+            running.line,
             limit / 1_000_000,
-            seconds(watched.queue_time),
+            seconds(running.queue_time),
             seconds(now.saturating_sub(called)),
-            watched.script,
+            running.script,
             stack.place(),
             self.worker.circumstances(),
         );
-        watched.progress.give_up();
+        running.progress.give_up();
         self.worker
-            .ask_because(ReplacementReason::TimeLimit, "request_timeout");
-        self.answer(Arc::clone(watched), sentence, &stack.text);
+            .request_replacement_because(ReplacementReason::TimeLimit, "request_timeout");
+        self.answer(Arc::clone(running), sentence, &stack.text);
     }
 
     /// Ends a request that runs, with its stack in the same log.
-    fn answer(&mut self, watched: Arc<Watched>, sentence: String, stack: &str) {
+    fn answer(&mut self, running: Arc<RunningRequest>, sentence: String, stack: &str) {
         let end = End {
             broken: true,
-            queue_time: watched.queue_time,
-            application_time: clock::monotonic_us().saturating_sub(watched.since),
+            queue_time: running.queue_time,
+            application_time: clock::monotonic_us().saturating_sub(running.since),
             pid: self.worker.pid,
             ..End::default()
         };
         let record = match stack {
             "" => String::new(),
-            stack => format!("{REQUEST_TIMED_OUT}: {} was at\n{stack}", watched.line),
+            stack => format!("{REQUEST_TIMED_OUT}: {} was at\n{stack}", running.line),
         };
-        match watched.exchange.abandon(504, &sentence, end, &record) {
+        match running.exchange.abandon(504, &sentence, end, &record) {
             Abandoned::Answered => {}
-            Abandoned::Over => process_log::say(&format!("{sentence}\n{record}")),
+            Abandoned::Over => process_log::error(&format!("{sentence}\n{record}")),
             Abandoned::Sending => {
-                // Said once; the next attempts are to end the response.
+                // Logged once; the next attempts only end the response.
                 if !stack.is_empty() {
-                    process_log::say(&format!("{sentence}\n{record}"));
+                    process_log::error(&format!("{sentence}\n{record}"));
                 }
-                self.unanswered.push((watched, sentence));
+                self.unanswered.push((running, sentence));
             }
         }
     }
 
     /// Lets another worker have a request that has not begun.
-    fn hand_back(&self, watched: &Watched) {
-        if watched.progress.hand_back() {
-            watched.progress.give_up();
+    fn hand_back(&self, running: &RunningRequest) {
+        if running.progress.hand_back() {
+            running.progress.give_up();
             let mut frame = Vec::new();
             Retry::Draining.append(&mut frame);
-            watched.connection.hurry();
-            watched.connection.say(&frame);
+            running.connection.hurry();
+            running.connection.say(&frame);
         }
     }
 
@@ -302,18 +304,18 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Nothing runs here while the lock is held: what has begun is answered, what has not goes
-    /// elsewhere, and the process leaves.
+    /// Nothing runs here while the GIL is held: requests that have begun are answered, the others
+    /// go to another worker, and the process ends.
     fn end_deadlock(&mut self, now: u64) {
         let limit = self.deadlock.unwrap_or(0) / 1_000_000;
-        let busy = self.worker.posts.busy();
+        let busy = self.worker.running_requests.all();
         let mut stacks = self.show(Thread::current(), Scope::All).text;
-        for watched in &busy {
-            if !std::ptr::eq(watched.interpreter, self.worker.groups.main()) {
-                stacks.push_str(&self.show(watched.thread, Scope::Own).text);
+        for running in &busy {
+            if !std::ptr::eq(running.interpreter, self.worker.interpreters.main()) {
+                stacks.push_str(&self.show(running.thread, Scope::Own).text);
             }
         }
-        process_log::say(&format!(
+        process_log::error(&format!(
             "{DEADLOCKED}: Python's global lock was held for longer than deadlock-timeout={limit} in \
              process group '{}'. {}. The process is replaced. Its threads were at\n{stacks}",
             self.worker.setup.group.name.text(),
@@ -321,25 +323,25 @@ impl<'a> Watch<'a> {
         ));
         self.worker.draining.store(true, Ordering::SeqCst);
         self.worker
-            .ask_because(ReplacementReason::TimeLimit, "deadlock_timeout");
-        for watched in busy {
-            self.hand_back(&watched);
-            if watched.progress.is_given_up() {
+            .request_replacement_because(ReplacementReason::TimeLimit, "deadlock_timeout");
+        for running in busy {
+            self.hand_back(&running);
+            if running.progress.is_given_up() {
                 continue;
             }
-            let stack = self.show(watched.thread, Scope::Own);
-            let called = watched.progress.called().unwrap_or(now);
+            let stack = self.show(running.thread, Scope::Own);
+            let called = running.progress.called().unwrap_or(now);
             let sentence = format!(
                 "{DEADLOCKED}: {} was ended: Python's global lock was held for longer than \
                  deadlock-timeout={limit}: {} in the queue, {} in the application {}{}",
-                watched.line,
-                seconds(watched.queue_time),
+                running.line,
+                seconds(running.queue_time),
                 seconds(now.saturating_sub(called)),
-                watched.script,
+                running.script,
                 stack.place(),
             );
-            watched.progress.give_up();
-            self.answer(watched, sentence, "");
+            running.progress.give_up();
+            self.answer(running, sentence, "");
         }
     }
 
@@ -352,56 +354,57 @@ impl<'a> Watch<'a> {
         }
         self.load_timed_out = true;
         self.worker
-            .ask_because(ReplacementReason::TimeLimit, "startup_timeout");
-        for watched in self.worker.posts.busy() {
-            if !watched.progress.is_waiting() {
+            .request_replacement_because(ReplacementReason::TimeLimit, "startup_timeout");
+        for running in self.worker.running_requests.all() {
+            if !running.progress.is_waiting() {
                 continue;
             }
-            let stack = self.show(watched.thread, Scope::Own);
+            let stack = self.show(running.thread, Scope::Own);
             // One of them loads, the others wait for it and are in no Python code.
-            if stack.is_empty() || !watched.progress.hand_back() {
-                self.hand_back(&watched);
+            if stack.is_empty() || !running.progress.hand_back() {
+                self.hand_back(&running);
                 continue;
             }
-            watched.progress.give_up();
+            running.progress.give_up();
             let sentence = format!(
                 "{LOAD_TIMED_OUT}: {} is still being loaded after {} (startup-timeout={}) for {}{}. \
                  {}. The process is replaced",
-                watched.script,
+                running.script,
                 seconds(now - since),
                 limit / 1_000_000,
-                watched.line,
+                running.line,
                 stack.place(),
                 self.worker.circumstances(),
             );
-            process_log::say(&format!("{sentence}. It was at\n{}", stack.text));
+            process_log::error(&format!("{sentence}. It was at\n{}", stack.text));
             let mut frame = Vec::new();
             Fail {
                 status: 504,
                 text: sentence.as_bytes(),
             }
             .append(&mut frame);
-            watched.connection.hurry();
-            watched.connection.say(&frame);
+            running.connection.hurry();
+            running.connection.say(&frame);
         }
     }
 
-    /// Says what scripts are at that take long to be loaded.
+    /// Logs what scripts do that take long to load.
     fn look_at_slow_loads(&mut self, now: u64) {
         let before = std::mem::take(&mut self.loads);
-        for watched in self.worker.posts.busy() {
-            let Some(since) = watched.progress.loading_since() else {
+        for running in self.worker.running_requests.all() {
+            let Some(since) = running.progress.loading_since() else {
                 continue;
             };
-            let same = |other: &Weak<Watched>| ptr::eq(other.as_ptr(), Arc::as_ptr(&watched));
+            let same =
+                |other: &Weak<RunningRequest>| ptr::eq(other.as_ptr(), Arc::as_ptr(&running));
             let known = before.iter().find(|(other, _)| same(other));
-            let mut looked = known.map_or(Looked::Never, |&(_, looked)| looked);
-            if looked.next().is_some_and(|next| now >= since + next) {
-                let stack = self.show(watched.thread, Scope::Own);
-                let whom = format!("for {}", watched.line);
-                looked = looked.look(&watched.script, now - since, &whom, &stack);
+            let mut stage = known.map_or(SlowLoadStage::Never, |&(_, stage)| stage);
+            if stage.next().is_some_and(|next| now >= since + next) {
+                let stack = self.show(running.thread, Scope::Own);
+                let whom = format!("for {}", running.line);
+                stage = stage.look(&running.script, now - since, &whom, &stack);
             }
-            self.loads.push((Arc::downgrade(&watched), looked));
+            self.loads.push((Arc::downgrade(&running), stage));
         }
     }
 
@@ -413,8 +416,8 @@ impl<'a> Watch<'a> {
         else {
             return;
         };
-        let running = self.worker.running.load(Ordering::SeqCst);
-        if running > self.given_up() || self.worker.has_asked() {
+        let running = self.worker.unfinished.load(Ordering::SeqCst);
+        if running > self.given_up() || self.worker.has_requested_replacement() {
             return;
         }
         let text = format!(
@@ -424,7 +427,7 @@ impl<'a> Watch<'a> {
         );
         process_log::record_at(Level::Info, text.as_bytes());
         self.worker
-            .ask_because(ReplacementReason::Inactive, "inactivity_timeout");
+            .request_replacement_because(ReplacementReason::Inactive, "inactivity_timeout");
     }
 
     fn show(&mut self, thread: Thread, scope: Scope) -> Stack {
@@ -438,7 +441,7 @@ impl Worker {
         limit(self.setup.group.timeouts.queue).is_some_and(|limit| queue_time > limit)
     }
 
-    /// Says so.
+    /// The sentence for that.
     pub fn waited_too_long(&self, request: &Request<'_>, queue_time: u64) -> String {
         format!(
             "{QUEUE_TIMED_OUT}: {} waited {} for a thread of process group '{}', longer than \
@@ -451,28 +454,28 @@ impl Worker {
         )
     }
 
-    /// Says that `RequestTimeout` has ended a request.
-    pub fn overdue(&self, watched: &Watched) -> String {
+    /// The sentence for a request that `RequestTimeout` has ended.
+    pub fn overdue(&self, running: &RunningRequest) -> String {
         let now = clock::monotonic_us();
         format!(
             "{REQUEST_INTERRUPTED}: {} has taken longer than request-timeout={}, and RequestTimeout \
              has ended it: {} in the queue, {} in the application {}. {}",
-            watched.line,
+            running.line,
             self.setup.group.timeouts.request / 1000,
-            seconds(watched.queue_time),
-            seconds(now.saturating_sub(watched.progress.called().unwrap_or(now))),
-            watched.script,
+            seconds(running.queue_time),
+            seconds(now.saturating_sub(running.progress.called().unwrap_or(now))),
+            running.script,
             self.circumstances(),
         )
     }
 
     /// How busy process and group are, for messages.
     pub fn circumstances(&self) -> String {
-        let running = self.running.load(Ordering::SeqCst);
+        let running = self.unfinished.load(Ordering::SeqCst);
         let threads = self.setup.group.threads;
         let waiting = Inquiry::begin()
             .ok()
-            .and_then(|inquiry| inquiry.waiting(self.reception.listener()));
+            .and_then(|inquiry| inquiry.waiting(self.request_source.listener()));
         let waiting = match waiting {
             None => String::new(),
             Some(1) => ", 1 request waits for the group".to_owned(),

@@ -1,8 +1,8 @@
 //! One call of the application, from the environ to `close()`.
 //!
-//! Runs in: request threads, inside an interpreter. The GIL is given up wherever bytes are sent
-//! before the end, and at the end by the caller, who then sends what is left: a small answer costs
-//! one message and no second wait for the GIL.
+//! Runs in: request threads, attached to an interpreter. The GIL is released whenever bytes are
+//! sent before the end; at the end the caller sends what is left: a small response costs one
+//! message and one wait for the GIL.
 
 use std::sync::atomic::{fence, AtomicBool, Ordering};
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use super::errors::ErrorStream;
 use super::events::{self, Finished, Subject};
 use super::input::Input;
 use super::progress::Progress;
-use super::send::{log, send_collected, send_data, with_output};
+use super::send::{log, send_collected, send_data, with_response};
 use super::start_response::{early_hints_of, start_response_of, Call};
 use super::state::State;
-use crate::exchange::response::{Last, Output, Refusal, COPY_LIMIT};
+use crate::exchange::response::{Conclusion, Response, SendError, COPY_LIMIT};
 use crate::exchange::{Delivery, Exchange};
 use crate::process::process_log;
 use crate::python::class::Instance;
@@ -55,7 +55,7 @@ pub struct Task<'a> {
     pub overdue: &'a (dyn Fn() -> String + Sync),
 }
 
-/// How the answer stands after the call.
+/// How the response stands after the call.
 enum Ending<'g> {
     Complete,
     /// Nobody listens any more.
@@ -63,7 +63,7 @@ enum Ending<'g> {
     Failed(Object<'g>),
 }
 
-/// How the answer is to be concluded.
+/// How the response is to be concluded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Whole,
@@ -136,7 +136,7 @@ pub fn run<'g>(
     task: &Task<'_>,
     application: Object<'g>,
     prepared: Prepared<'g>,
-) -> Option<Last> {
+) -> Option<Conclusion> {
     let (state, exchange) = (task.state, task.exchange);
     let Prepared {
         environ,
@@ -172,12 +172,12 @@ pub fn run<'g>(
                 Some((body.reads, body.length, body.time))
             })
             .unwrap_or_default();
-        let output = |output: &mut Output| {
-            let status = output.status();
-            (status, output.length, output.writes, output.time)
+        let response = |response: &mut Response| {
+            let status = response.status();
+            (status, response.length, response.writes, response.time)
         };
         let (status, output_length, output_writes, output_time) =
-            with_output(gil, exchange, output);
+            with_response(gil, exchange, response);
         Finished {
             status: status.unwrap_or(500),
             input_reads,
@@ -191,7 +191,7 @@ pub fn run<'g>(
         }
     };
     if let Err(raised) = events::finished(gil, &state.python, &subject, facts) {
-        process_log::say(&describe(gil, raised));
+        process_log::error(&describe(gil, raised));
     }
     if let Some(id) = &request_id {
         active.dict_remove(id);
@@ -200,14 +200,14 @@ pub fn run<'g>(
     let environ = awaited.then_some(environ);
     // Destructors of the application's objects may still print into this request's log.
     drop(call);
-    if let Some(record) = with_output(gil, exchange, |output| output.flush_lines()) {
+    if let Some(record) = with_response(gil, exchange, |response| response.flush_lines()) {
         process_log::record(&record);
     }
     drop(serving);
     drop((data, request_id));
     let last = match verdict {
-        Verdict::Fail(status) => Last::Fail(status, None),
-        verdict => Last::End(End {
+        Verdict::Fail(status) => Conclusion::Fail(status, None),
+        verdict => Conclusion::End(End {
             broken: verdict == Verdict::Broken,
             awaited,
             kept: false,
@@ -236,7 +236,7 @@ fn run_post_hooks<'g>(
     task: &Task<'_>,
     environ: &Object<'g>,
     hooks: &Object<'g>,
-    last: Last,
+    last: Conclusion,
 ) {
     let exchange = task.exchange;
     let delivery = gil.released(|| exchange.finish_and_wait(last, DELIVERY));
@@ -253,7 +253,7 @@ fn run_post_hooks<'g>(
             run.call(&[environ, hooks, &aborted, &bytes])
         });
     if let Err(raised) = done {
-        process_log::say(&describe(gil, raised));
+        process_log::error(&describe(gil, raised));
     }
 }
 
@@ -276,7 +276,7 @@ fn respond<'g>(
         Err(raised) => return failed(raised),
     };
     let ending = match body(gil, task, &result) {
-        Ok(()) if with_output(gil, task.exchange, |output| output.gone()) => Ending::Gone,
+        Ok(()) if with_response(gil, task.exchange, |response| response.gone()) => Ending::Gone,
         Ok(()) => Ending::Complete,
         Err(raised) => failed(raised),
     };
@@ -288,7 +288,7 @@ fn respond<'g>(
     ending
 }
 
-/// Reports a failure and settles how the answer ends: `Some(broken)` where an end is to be sent.
+/// Reports a failure and settles how the response ends: `Some(broken)` where an end is to be sent.
 fn conclude<'g>(
     gil: Gil<'g>,
     task: &Task<'_>,
@@ -299,7 +299,7 @@ fn conclude<'g>(
     let error = match ending {
         Ending::Gone => return Verdict::Broken,
         Ending::Complete => {
-            let owed = with_output(gil, exchange, |output| output.shortfall());
+            let owed = with_response(gil, exchange, |response| response.shortfall());
             let Some(owed) = owed else {
                 return Verdict::Whole;
             };
@@ -312,7 +312,9 @@ fn conclude<'g>(
         }
         Ending::Failed(error) => error,
     };
-    let (gone, sent) = with_output(gil, exchange, |output| (output.gone(), output.head_sent()));
+    let (gone, sent) = with_response(gil, exchange, |response| {
+        (response.gone(), response.head_sent())
+    });
     let timeout = error.is_instance(task.state.python.request_timeout.bind(gil));
     // That the client left is no fault of the application's, which only passes on what it got.
     // One that was given up fails because of that, which has been told.
@@ -412,15 +414,15 @@ fn deliver(gil: Gil<'_>, task: &Task<'_>, bytes: &[u8]) -> Result<bool, Raised> 
         return send(gil, exchange, bytes);
     }
     let head = exchange.facts.head;
-    let held = with_output(gil, exchange, |output| {
-        output.begin(head).map(|()| output.hold(bytes))
+    let held = with_response(gil, exchange, |response| {
+        response.begin(head).map(|()| response.hold(bytes))
     });
     // The main thread says that it stops, and looks once more afterwards: `Worker::send_held`.
     fence(Ordering::SeqCst);
     match held {
         Ok(true) if task.attended.load(Ordering::SeqCst) => Ok(true),
         Ok(_) => listened(gil, send_collected(gil, exchange, |_| Ok(()))),
-        Err(refusal) => listened(gil, Err(refusal)),
+        Err(error) => listened(gil, Err(error)),
     }
 }
 
@@ -437,25 +439,25 @@ fn send(gil: Gil<'_>, exchange: &Exchange, bytes: &[u8]) -> Result<bool, Raised>
 }
 
 /// Whether somebody listens to what is sent.
-fn listened(gil: Gil<'_>, sent: Result<(), Refusal>) -> Result<bool, Raised> {
+fn listened(gil: Gil<'_>, sent: Result<(), SendError>) -> Result<bool, Raised> {
     match sent {
         Ok(()) => Ok(true),
         // Over: somebody else has ended the request.
-        Err(Refusal::Gone | Refusal::Stuck | Refusal::Over) => Ok(false),
-        Err(refusal) => Err(not_begun(gil, refusal)),
+        Err(SendError::Disconnected | SendError::TimedOut | SendError::RequestEnded) => Ok(false),
+        Err(error) => Err(not_begun(gil, error)),
     }
 }
 
 /// Puts the head in line, if it has not left yet.
 fn begin(gil: Gil<'_>, exchange: &Exchange) -> Result<(), Raised> {
     let head = exchange.facts.head;
-    with_output(gil, exchange, |output| output.begin(head))
-        .map_err(|refusal| not_begun(gil, refusal))
+    with_response(gil, exchange, |response| response.begin(head))
+        .map_err(|error| not_begun(gil, error))
 }
 
-fn not_begun(gil: Gil<'_>, refusal: Refusal) -> Raised {
-    let text = match refusal {
-        Refusal::NoHead => "the application returned without having called start_response()",
+fn not_begun(gil: Gil<'_>, error: SendError) -> Raised {
+    let text = match error {
+        SendError::NoHead => "the application returned without having called start_response()",
         _ => "the response can't be sent",
     };
     gil.raise(Exception::Runtime, text)
@@ -485,10 +487,10 @@ fn gathered(gil: Gil<'_>, exchange: &Exchange, result: &Object<'_>) -> Result<()
             }
         } else {
             let head = exchange.facts.head;
-            with_output(gil, exchange, |output| {
-                output.begin(head).map(|()| output.data(bytes))
+            with_response(gil, exchange, |response| {
+                response.begin(head).map(|()| response.data(bytes))
             })
-            .map_err(|refusal| not_begun(gil, refusal))?;
+            .map_err(|error| not_begun(gil, error))?;
         }
     }
     begin(gil, exchange)
@@ -497,8 +499,11 @@ fn gathered(gil: Gil<'_>, exchange: &Exchange, result: &Object<'_>) -> Result<()
 /// Hands a regular file over as a descriptor; false where it has to be read.
 fn handed_over<'g>(gil: Gil<'g>, task: &Task<'_>, wrapper: &Object<'g>) -> Result<bool, Raised> {
     let exchange = task.exchange;
-    let (free, wanted) = with_output(gil, exchange, |output| {
-        (output.has_head() && !output.head_sent(), output.wanted())
+    let (free, wanted) = with_response(gil, exchange, |response| {
+        (
+            response.has_head() && !response.head_sent(),
+            response.wanted(),
+        )
     });
     if !free {
         return Ok(false);
@@ -531,14 +536,14 @@ fn handed_over<'g>(gil: Gil<'g>, task: &Task<'_>, wrapper: &Object<'g>) -> Resul
         len: len.max(0).unsigned_abs(),
     };
     let head = exchange.facts.head;
-    with_output(gil, exchange, |output| {
+    with_response(gil, exchange, |response| {
         if declare {
-            output.set_length(part.len);
+            response.set_length(part.len);
         }
-        output.begin(head)?;
-        output.file(file, part);
+        response.begin(head)?;
+        response.file(file, part);
         Ok(())
     })
-    .map_err(|refusal| not_begun(gil, refusal))?;
+    .map_err(|error| not_begun(gil, error))?;
     Ok(true)
 }

@@ -6,9 +6,9 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::send::{send_output, with_output};
-use crate::exchange::log_lines::Lines;
-use crate::exchange::response::Output;
+use super::send::{send_response, with_response};
+use crate::exchange::log_lines::LogLines;
+use crate::exchange::response::Response;
 use crate::exchange::Exchange;
 use crate::process::{fork, process_log};
 use crate::python::gil::Gil;
@@ -24,7 +24,7 @@ struct Current {
 }
 
 /// Partial lines of a thread without request.
-struct Partial(Lines);
+struct Partial(LogLines);
 
 impl Drop for Partial {
     fn drop(&mut self) {
@@ -34,7 +34,7 @@ impl Drop for Partial {
 
 thread_local! {
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
-    static PARTIAL: RefCell<Partial> = const { RefCell::new(Partial(Lines::new())) };
+    static PARTIAL: RefCell<Partial> = const { RefCell::new(Partial(LogLines::new())) };
 }
 
 /// While it lives, this thread serves the request.
@@ -98,10 +98,10 @@ pub fn print(gil: Gil<'_>, exchange: &Exchange, text: &[u8]) {
     if fork::happened() {
         return print_without_request(gil, text);
     }
-    let print = |output: &mut Output| output.print(text);
+    let print = |response: &mut Response| response.print(text);
     let lost = match text.ends_with(b"\n") {
-        true => send_output(gil, exchange, print),
-        false => with_output(gil, exchange, print),
+        true => send_response(gil, exchange, print),
+        false => with_response(gil, exchange, print),
     };
     if let Err(records) = lost {
         gil.released(|| records.iter().for_each(|r| process_log::record(r)));
@@ -120,7 +120,7 @@ pub fn flush(gil: Gil<'_>, exchange: &Exchange) {
     if fork::happened() {
         return;
     }
-    if let Some(record) = send_output(gil, exchange, |output| output.flush_lines()) {
+    if let Some(record) = send_response(gil, exchange, |response| response.flush_lines()) {
         gil.released(|| process_log::record(&record));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::current::{flush, print};
 use super::python_functions::PythonFunctions;
-use super::send::with_output;
+use super::send::with_response;
 use crate::exchange::Exchange;
 use crate::python::class::{Class, Description, Instance};
 use crate::python::function::{method, Arguments, Method};
@@ -37,7 +37,7 @@ impl Recipient {
     fn exchange(&self, gil: Gil<'_>) -> Result<Arc<Exchange>, Raised> {
         let exchange = self.lock().exchange.clone();
         exchange
-            .filter(|exchange| !with_output(gil, exchange, |output| output.over()))
+            .filter(|exchange| !with_response(gil, exchange, |response| response.over()))
             .ok_or_else(|| {
                 gil.raise(
                     Exception::Runtime,

@@ -1,14 +1,14 @@
 //! `wsgi.input`.
 //!
-//! Runs in: threads of the application. What came with the request is handed out at once; for more
-//! the GIL is released while the Apache child reads from the client.
+//! Runs in: threads of the application. Bytes that came with the request are returned at once; for
+//! more the GIL is released while the Apache child reads from the client.
 
 use std::sync::Arc;
 
 use super::response_headers::{add_fields, as_list};
-use super::send::{send_output, with_output};
-use crate::exchange::request_body::{Body, Lost};
-use crate::exchange::response_head::Head;
+use super::send::{send_response, with_response};
+use crate::exchange::request_body::{BodyError, RequestBody};
+use crate::exchange::response_head::ResponseHead;
 use crate::exchange::Exchange;
 use crate::python::class::{Class, Description, Instance, Iteration};
 use crate::python::function::{method, method_with_names, Arguments, Method};
@@ -21,9 +21,9 @@ pub struct Input {
 }
 
 /// Why a read failed.
-enum Failure {
+enum ReadError {
     Over,
-    Lost(Lost),
+    BodyError(BodyError),
 }
 
 /// One way of reading: how to tell that it need not wait, and how to do it.
@@ -34,7 +34,7 @@ enum Reading {
 }
 
 impl Reading {
-    fn at_hand(self, body: &Body) -> bool {
+    fn at_hand(self, body: &RequestBody) -> bool {
         match self {
             Self::Bytes(limit) => body.at_hand(limit),
             Self::Line(limit) => body.line_at_hand(limit),
@@ -43,7 +43,7 @@ impl Reading {
 
     /// Reading nothing, as the first thing, asks for the body all the same: this is how an
     /// application has `100 Continue` sent.
-    fn needs_pull(self, body: &Body) -> bool {
+    fn needs_pull(self, body: &RequestBody) -> bool {
         match self {
             Self::Bytes(0) => body.needs_pull(1),
             _ if self.at_hand(body) => false,
@@ -51,7 +51,7 @@ impl Reading {
         }
     }
 
-    fn run(self, body: &mut Body, out: &mut Vec<u8>) -> Result<(), Lost> {
+    fn run(self, body: &mut RequestBody, out: &mut Vec<u8>) -> Result<(), BodyError> {
         match self {
             Self::Bytes(limit) => body.read(limit, out),
             Self::Line(limit) => body.read_line(limit, out),
@@ -67,29 +67,29 @@ fn read<'g>(gil: Gil<'g>, exchange: &Exchange, reading: Reading) -> PyResult<'g>
     let mut out = Vec::new();
     let done = match exchange.try_input() {
         Some(mut input) => match input.as_mut() {
-            None => Some(Err(Failure::Over)),
+            None => Some(Err(ReadError::Over)),
             Some(body) if reading.at_hand(body) && !reading.needs_pull(body) => {
                 if let Reading::Bytes(limit) = reading {
                     return match body.read_at_hand(limit) {
                         Ok(bytes) => gil.bytes(bytes),
-                        Err(lost) => Err(raise(gil, Failure::Lost(lost))),
+                        Err(lost) => Err(raise(gil, ReadError::BodyError(lost))),
                     };
                 }
-                Some(reading.run(body, &mut out).map_err(Failure::Lost))
+                Some(reading.run(body, &mut out).map_err(ReadError::BodyError))
             }
             Some(_) => None,
         },
         None => None,
     };
     match (done, reading) {
-        (Some(done), _) => done.map_err(|failure| raise(gil, failure))?,
+        (Some(done), _) => done.map_err(|error| raise(gil, error))?,
         (None, Reading::Bytes(limit)) if limit <= IN_PLACE => {
             let fill = |into: &mut [u8]| with_body(exchange, reading, |body| body.read_into(into));
-            return gil.bytes_filled(limit, fill, |failure| raise(gil, failure));
+            return gil.bytes_filled(limit, fill, |error| raise(gil, error));
         }
         (None, _) => gil
             .released(|| with_body(exchange, reading, |body| reading.run(body, &mut out)))
-            .map_err(|failure| raise(gil, failure))?,
+            .map_err(|error| raise(gil, error))?,
     }
     gil.bytes(&out)
 }
@@ -98,21 +98,21 @@ fn read<'g>(gil: Gil<'g>, exchange: &Exchange, reading: Reading) -> PyResult<'g>
 fn with_body<T>(
     exchange: &Exchange,
     reading: Reading,
-    read: impl FnOnce(&mut Body) -> Result<T, Lost>,
-) -> Result<T, Failure> {
+    read: impl FnOnce(&mut RequestBody) -> Result<T, BodyError>,
+) -> Result<T, ReadError> {
     let mut input = exchange.wait_input();
-    let body = input.as_mut().ok_or(Failure::Over)?;
+    let body = input.as_mut().ok_or(ReadError::Over)?;
     if reading.needs_pull(body) {
         exchange.pull();
         body.pulled();
     }
-    read(body).map_err(Failure::Lost)
+    read(body).map_err(ReadError::BodyError)
 }
 
-fn raise(gil: Gil<'_>, failure: Failure) -> Raised {
-    match failure {
-        Failure::Lost(lost) => gil.raise(Exception::Os, &lost.to_string()),
-        Failure::Over => over(gil),
+fn raise(gil: Gil<'_>, error: ReadError) -> Raised {
+    match error {
+        ReadError::BodyError(lost) => gil.raise(Exception::Os, &lost.to_string()),
+        ReadError::Over => over(gil),
     }
 }
 
@@ -195,12 +195,14 @@ fn set_continue_headers<'g>(
         let text = format!("{NAME}() takes headers and capitalize_response_headers");
         return Err(gil.raise(Exception::Type, &text));
     };
-    let mut head = Head::interim(100, "Continue");
+    let mut head = ResponseHead::interim(100, "Continue");
     add_fields(gil, &mut head, &as_list(gil, &headers)?)?;
     if capitalise {
         head.capitalise();
     }
-    with_output(gil, &input.exchange, |output| output.prepare_continue(head));
+    with_response(gil, &input.exchange, |response| {
+        response.prepare_continue(head)
+    });
     Ok(gil.none())
 }
 
@@ -211,15 +213,15 @@ fn send_continue<'g>(
 ) -> PyResult<'g> {
     arguments.expect(gil, "send_hundred_continue_response", 0..=0)?;
     let facts = input.exchange.facts;
-    let sent = send_output(gil, &input.exchange, |output| {
-        if output.over() {
+    let sent = send_response(gil, &input.exchange, |response| {
+        if response.over() {
             return None;
         }
         if !facts.expects_continue || !facts.interim {
             return Some(false);
         }
-        let head = output.continue_head();
-        Some(output.send_continue(&head))
+        let head = response.continue_head();
+        Some(response.send_continue(&head))
     });
     sent.map(|sent| gil.boolean(sent)).ok_or_else(|| over(gil))
 }

@@ -1,4 +1,4 @@
-//! The module `_mod_wsgi.native`: what the Python parts ask of this crate.
+//! The module `_mod_wsgi.native`: functions of this crate that the adapter's Python code calls.
 //!
 //! Runs in: any thread of the application.
 
@@ -36,15 +36,15 @@ fn flush_streams<'g>(gil: Gil<'g>, _arguments: Arguments<'_, 'g>) -> PyResult<'g
     Ok(gil.none())
 }
 
-/// Sends a record of a level of its own, to the request's log or the process's.
+/// Logs a record with its level, in the request's log or the process's.
 pub fn log(gil: Gil<'_>, level: Level, text: &[u8]) {
     let exchange = current();
     gil.released(|| {
         if let Some(exchange) = &exchange {
-            let mut output = exchange.wait_output();
+            let mut response = exchange.wait_response();
             let mut pieces = text.chunks(MAX_LOG_TEXT);
-            if pieces.all(|piece| output.log(level, piece).is_ok()) {
-                output.flush();
+            if pieces.all(|piece| response.log(level, piece).is_ok()) {
+                response.flush();
                 return;
             }
         }

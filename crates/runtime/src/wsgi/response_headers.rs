@@ -2,9 +2,9 @@
 //!
 //! Runs in: threads of the application.
 
-use super::send::send_output;
-use crate::exchange::response::Refusal;
-use crate::exchange::response_head::{Head, Refused};
+use super::send::send_response;
+use crate::exchange::response::SendError;
+use crate::exchange::response_head::{InvalidHeader, ResponseHead};
 use crate::exchange::Exchange;
 use crate::python::gil::{Exception, Gil, PyResult, Raised};
 use crate::python::object::Object;
@@ -16,12 +16,16 @@ pub fn over(gil: Gil<'_>, name: &str) -> Raised {
 }
 
 /// What can't stand in a response is a `ValueError`.
-pub fn value_error(gil: Gil<'_>, refused: &Refused) -> Raised {
-    gil.raise(Exception::Value, &refused.0)
+pub fn value_error(gil: Gil<'_>, invalid: &InvalidHeader) -> Raised {
+    gil.raise(Exception::Value, &invalid.0)
 }
 
 /// Adds a list of (name, value) pairs to a head, checking each.
-pub fn add_fields(gil: Gil<'_>, head: &mut Head, headers: &Object<'_>) -> Result<(), Raised> {
+pub fn add_fields(
+    gil: Gil<'_>,
+    head: &mut ResponseHead,
+    headers: &Object<'_>,
+) -> Result<(), Raised> {
     let mut index = 0;
     while let Some(pair) = headers.item(index) {
         index += 1;
@@ -47,28 +51,28 @@ pub fn add_fields(gil: Gil<'_>, head: &mut Head, headers: &Object<'_>) -> Result
             name.as_bytes().unwrap_or_default(),
             value.as_bytes().unwrap_or_default(),
         )
-        .map_err(|refused| value_error(gil, &refused))?;
+        .map_err(|invalid| value_error(gil, &invalid))?;
     }
     Ok(())
 }
 
 /// The exception for a part of the response that was not taken from `name`.
-pub fn refuse(gil: Gil<'_>, name: &str, refusal: Refusal) -> Raised {
-    match refusal {
-        Refusal::Over => over(gil, name),
-        Refusal::NoHead => gil.raise(
+pub fn refuse(gil: Gil<'_>, name: &str, error: SendError) -> Raised {
+    match error {
+        SendError::RequestEnded => over(gil, name),
+        SendError::NoHead => gil.raise(
             Exception::Runtime,
             &format!("{name} was called before start_response()"),
         ),
-        Refusal::HeadSent => gil.raise(
+        SendError::HeadSent => gil.raise(
             Exception::Runtime,
             &format!("{name} was called after the response headers had been sent"),
         ),
-        Refusal::Stuck => gil.raise(
+        SendError::TimedOut => gil.raise(
             Exception::Os,
             "the client does not take the response, and the time limit has passed",
         ),
-        Refusal::Gone => gil.raise(
+        SendError::Disconnected => gil.raise(
             Exception::Os,
             "the client closed its connection before it had got the whole response",
         ),
@@ -99,22 +103,22 @@ pub fn interim<'g>(
         }
     };
     let list = as_list(gil, headers)?;
-    let mut head = Head::interim(status, reason);
+    let mut head = ResponseHead::interim(status, reason);
     add_fields(gil, &mut head, &list)?;
-    let refusal = send_output(gil, exchange, |output| {
+    let error = send_response(gil, exchange, |response| {
         if !exchange.facts.interim {
-            return Some(if output.over() {
-                Refusal::Over
+            return Some(if response.over() {
+                SendError::RequestEnded
             } else {
-                Refusal::HeadSent
+                SendError::HeadSent
             });
         }
-        output.interim(&head).err()
+        response.interim(&head).err()
     });
-    match refusal {
+    match error {
         None => Ok(true),
-        Some(Refusal::HeadSent) => Ok(false),
-        Some(refusal) => Err(refuse(gil, name, refusal)),
+        Some(SendError::HeadSent) => Ok(false),
+        Some(error) => Err(refuse(gil, name, error)),
     }
 }
 

@@ -19,10 +19,10 @@ use crate::python::interpreter::describe;
 use crate::python::object::{Object, Stored};
 
 /// What became of a script.
-enum Entry {
-    Loaded(Arc<Loaded>),
+enum ScriptEntry {
+    Loaded(Arc<LoadedScript>),
     /// Loading it failed.
-    Failed(Failure),
+    Failed(LoadFailure),
 }
 
 /// Which file a script is, in which state. A deployment that turns a symbolic link may put another
@@ -48,14 +48,14 @@ impl Version {
 
 /// A load that failed.
 #[derive(Clone, Copy)]
-struct Failure {
+struct LoadFailure {
     /// What the script was.
     version: Option<Version>,
     /// What clients are answered.
     status: u16,
 }
 
-struct Loaded {
+struct LoadedScript {
     namespace: Stored,
     /// Device and inode. The time stands in the namespace.
     file: (i64, i64),
@@ -68,7 +68,7 @@ struct Loaded {
 
 #[derive(Default)]
 struct Table {
-    entries: HashMap<Vec<u8>, Entry>,
+    entries: HashMap<Vec<u8>, ScriptEntry>,
     /// The script that is being loaded, and what it was before.
     loading: Option<(Vec<u8>, Option<Version>)>,
 }
@@ -100,7 +100,7 @@ pub enum Resolution<'g> {
 }
 
 /// Which script is wanted, and on what terms.
-pub struct Wanted<'a> {
+pub struct WantedScript<'a> {
     pub path: &'a [u8],
     pub callable: &'a [u8],
     /// Outer: whether changes matter; inner: what the script is now, `None` where there is no such
@@ -138,7 +138,7 @@ impl Scripts {
     }
 }
 
-type Ran = Result<Loaded, (String, Failure)>;
+type LoadOutcome = Result<LoadedScript, (String, LoadFailure)>;
 
 /// What finds and loads scripts in one interpreter.
 #[derive(Clone, Copy)]
@@ -153,18 +153,22 @@ impl Loader<'_> {
     ///
     /// # Errors
     /// An exception that is nobody's fault but ours or memory's.
-    pub fn resolve<'g>(&self, gil: Gil<'g>, wanted: &Wanted<'_>) -> Result<Resolution<'g>, Raised> {
+    pub fn resolve<'g>(
+        &self,
+        gil: Gil<'g>,
+        wanted: &WantedScript<'_>,
+    ) -> Result<Resolution<'g>, Raised> {
         let scripts = self.scripts;
         loop {
             let mut table = scripts.lock();
             match table.entries.get(wanted.path) {
-                Some(Entry::Loaded(loaded)) => {
+                Some(ScriptEntry::Loaded(loaded)) => {
                     let loaded = Arc::clone(loaded);
                     drop(table);
                     return self.ready(gil, wanted, &loaded);
                 }
-                Some(Entry::Failed(failure)) => {
-                    let Failure { version, status } = *failure;
+                Some(ScriptEntry::Failed(failure)) => {
+                    let LoadFailure { version, status } = *failure;
                     drop(table);
                     if wanted.version.is_some_and(|now| now != version) {
                         return Ok(Resolution::Stale);
@@ -215,7 +219,7 @@ impl Loader<'_> {
     /// # Errors
     /// The report for the log.
     pub fn preload(&self, gil: Gil<'_>, path: &[u8], place: &str) -> Result<(), String> {
-        let wanted = Wanted {
+        let wanted = WantedScript {
             path,
             callable: b"",
             version: None,
@@ -233,10 +237,10 @@ impl Loader<'_> {
     fn load(
         &self,
         gil: Gil<'_>,
-        wanted: &Wanted<'_>,
+        wanted: &WantedScript<'_>,
         in_request: bool,
     ) -> Result<(), (String, u16)> {
-        let unexplained = Failure {
+        let unexplained = LoadFailure {
             version: None,
             status: 500,
         };
@@ -244,15 +248,20 @@ impl Loader<'_> {
             .run(gil, wanted, in_request)
             .unwrap_or_else(|raised| Err((describe(gil, raised), unexplained)));
         let (entry, result) = match outcome {
-            Ok(loaded) => (Entry::Loaded(Arc::new(loaded)), Ok(())),
-            Err((report, failure)) => (Entry::Failed(failure), Err((report, failure.status))),
+            Ok(loaded) => (ScriptEntry::Loaded(Arc::new(loaded)), Ok(())),
+            Err((report, failure)) => (ScriptEntry::Failed(failure), Err((report, failure.status))),
         };
         let mut table = self.scripts.lock();
         table.entries.insert(wanted.path.to_vec(), entry);
         result
     }
 
-    fn run(&self, gil: Gil<'_>, wanted: &Wanted<'_>, in_request: bool) -> Result<Ran, Raised> {
+    fn run(
+        &self,
+        gil: Gil<'_>,
+        wanted: &WantedScript<'_>,
+        in_request: bool,
+    ) -> Result<LoadOutcome, Raised> {
         let path = gil.path(wanted.path)?;
         let place = gil.text(wanted.place)?;
         let in_request = gil.boolean(in_request);
@@ -274,9 +283,9 @@ impl Loader<'_> {
                 Some(status) => u16::try_from(status.to_int()?).unwrap_or(500),
                 None => 500,
             };
-            return Ok(Err((first.to_text()?, Failure { version, status })));
+            return Ok(Err((first.to_text()?, LoadFailure { version, status })));
         }
-        Ok(Ok(Loaded {
+        Ok(Ok(LoadedScript {
             namespace: Stored::new(gil, first),
             file: version.map_or((0, 0), |version| version.file),
             path: Stored::new(gil, path),
@@ -289,8 +298,8 @@ impl Loader<'_> {
     fn ready<'g>(
         &self,
         gil: Gil<'g>,
-        wanted: &Wanted<'_>,
-        loaded: &Loaded,
+        wanted: &WantedScript<'_>,
+        loaded: &LoadedScript,
     ) -> Result<Resolution<'g>, Raised> {
         let namespace = loaded.namespace.bind(gil);
         if let Some(now) = wanted.version {

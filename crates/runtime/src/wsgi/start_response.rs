@@ -12,8 +12,8 @@ use wire::response::Level;
 use super::events;
 use super::python_functions::PythonFunctions;
 use super::response_headers::{add_fields, interim, not_text, over, refuse, value_error};
-use super::send::{log, send_data, with_output};
-use crate::exchange::response_head::Head;
+use super::send::{log, send_data, with_response};
+use crate::exchange::response_head::ResponseHead;
 use crate::exchange::Exchange;
 use crate::python::class::{Class, Description, Instance};
 use crate::python::function::{method, Arguments, Method};
@@ -69,8 +69,8 @@ fn start_response<'g>(
     arguments: Arguments<'_, 'g>,
 ) -> PyResult<'g> {
     arguments.expect(gil, "start_response", 2..=3)?;
-    let (over_already, sent) = with_output(gil, &call.exchange, |output| {
-        (output.over(), output.head_sent())
+    let (over_already, sent) = with_response(gil, &call.exchange, |response| {
+        (response.over(), response.head_sent())
     });
     if over_already {
         return Err(over(gil, "start_response()"));
@@ -106,14 +106,14 @@ fn start_response<'g>(
         return Err(gil.raise(Exception::Runtime, text));
     }
     let status = status.to_latin1()?;
-    let mut head = Head::new(status.as_bytes().unwrap_or_default())
-        .map_err(|refused| value_error(gil, &refused))?;
+    let mut head = ResponseHead::new(status.as_bytes().unwrap_or_default())
+        .map_err(|invalid| value_error(gil, &invalid))?;
     add_fields(gil, &mut head, &headers)?;
     if let Some(dropped) = head.dropped {
         explain_dropped(gil, call, dropped);
     }
-    with_output(gil, &call.exchange, |output| output.set_head(head))
-        .map_err(|refusal| refuse(gil, "start_response()", refusal))?;
+    with_response(gil, &call.exchange, |response| response.set_head(head))
+        .map_err(|error| refuse(gil, "start_response()", error))?;
     WRITE.bound(call)
 }
 
@@ -142,8 +142,8 @@ fn write<'g>(
     };
     let exchange = &call.exchange;
     // No bytes send no head either, but after the end that is said.
-    if !bytes.is_empty() || with_output(gil, exchange, |output| output.over()) {
-        send_data(gil, exchange, bytes).map_err(|refusal| refuse(gil, "write()", refusal))?;
+    if !bytes.is_empty() || with_response(gil, exchange, |response| response.over()) {
+        send_data(gil, exchange, bytes).map_err(|error| refuse(gil, "write()", error))?;
     }
     Ok(gil.none())
 }

@@ -4,57 +4,57 @@ use std::sync::atomic::AtomicU32;
 
 use super::*;
 
-const TICK: u64 = GLANCE.as_micros() as u64;
+const TICK: u64 = CHECK_INTERVAL.as_micros() as u64;
 
-/// A reception, and how to connect to it.
-fn open(threads: u32) -> (Reception, impl Fn() -> UnixStream) {
+/// A source, and how to connect to it.
+fn open(threads: u32) -> (RequestSource, impl Fn() -> UnixStream) {
     open_as(threads, false)
 }
 
-fn open_as(threads: u32, is_shared: bool) -> (Reception, impl Fn() -> UnixStream) {
+fn open_as(threads: u32, is_shared: bool) -> (RequestSource, impl Fn() -> UnixStream) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!(
-        "reception-{}-{}",
+        "request_source-{}-{}",
         std::process::id(),
         COUNT.fetch_add(1, Ordering::Relaxed)
     );
     let path = std::env::temp_dir().join(name);
     let listener = UnixListener::bind(&path).unwrap();
     listener.set_nonblocking(true).unwrap();
-    let reception = Reception::open(listener.into(), threads, is_shared).unwrap();
+    let request_source = RequestSource::open(listener.into(), threads, is_shared).unwrap();
     let connect = move || UnixStream::connect(&path).unwrap();
-    (reception, connect)
+    (request_source, connect)
 }
 
 /// What comes next, waited for.
-fn next(reception: &Reception) -> Next {
-    match reception.wait().unwrap() {
-        true => reception.pick(),
-        false => Next::Nothing,
+fn next(request_source: &RequestSource) -> Picked {
+    match request_source.wait().unwrap() {
+        true => request_source.pick(),
+        false => Picked::Nothing,
     }
 }
 
-fn new(reception: &Reception) -> Visitor {
-    match next(reception) {
-        Next::New(visitor) => visitor,
+fn new(request_source: &RequestSource) -> ChildConnection {
+    match next(request_source) {
+        Picked::New(connection) => connection,
         _ => panic!("no new connection"),
     }
 }
 
-fn known(reception: &Reception) -> Visitor {
+fn known(request_source: &RequestSource) -> ChildConnection {
     loop {
-        match next(reception) {
-            Next::Known(visitor) => return visitor,
-            Next::Nothing => {}
+        match next(request_source) {
+            Picked::Known(connection) => return connection,
+            Picked::Nothing => {}
             _ => panic!("nobody else is there"),
         }
     }
 }
 
 /// A connection that is kept, from its child's end.
-fn kept(reception: &Reception, connect: &impl Fn() -> UnixStream) -> UnixStream {
+fn kept(request_source: &RequestSource, connect: &impl Fn() -> UnixStream) -> UnixStream {
     let child = connect();
-    reception.keep(new(reception));
+    request_source.keep(new(request_source));
     child
 }
 
@@ -65,73 +65,73 @@ fn end(child: &mut UnixStream) -> Result<usize, io::ErrorKind> {
 
 #[test]
 fn a_kept_connection_is_given_out_when_something_comes() {
-    let (reception, connect) = open(1);
-    let mut child = kept(&reception, &connect);
+    let (request_source, connect) = open(1);
+    let mut child = kept(&request_source, &connect);
     for _ in 0..2 {
         child.write_all(b"x").unwrap();
-        let visitor = known(&reception);
-        socket::recv(visitor.as_fd(), &mut [0; 8], socket::Wait::Never).unwrap();
-        reception.keep(visitor);
+        let connection = known(&request_source);
+        socket::recv(connection.as_fd(), &mut [0; 8], socket::Wait::Never).unwrap();
+        request_source.keep(connection);
     }
 }
 
 #[test]
 fn what_a_forked_process_has_a_copy_of_is_not_kept() {
-    let (reception, connect) = open(1);
+    let (request_source, connect) = open(1);
     let mut before = connect();
-    let visitor = new(&reception);
-    reception.note_fork(Moment::Around);
-    reception.keep(visitor);
+    let connection = new(&request_source);
+    request_source.note_fork(Moment::Around);
+    request_source.keep(connection);
     assert_eq!(end(&mut before), Ok(0));
-    let mut during = kept(&reception, &connect);
-    // In the room at that moment: the new process closes its copy.
-    reception.note_fork(Moment::Around);
+    let mut during = kept(&request_source, &connect);
+    // Idle at the fork: the new process closes its copy.
+    request_source.note_fork(Moment::Around);
     during.write_all(b"x").unwrap();
-    reception.keep(known(&reception));
+    request_source.keep(known(&request_source));
     during.set_nonblocking(true).unwrap();
     assert_eq!(end(&mut during), Err(io::ErrorKind::WouldBlock));
 }
 
 #[test]
 fn those_at_the_listener_come_first() {
-    let (reception, connect) = open(1);
-    let mut first = kept(&reception, &connect);
+    let (request_source, connect) = open(1);
+    let mut first = kept(&request_source, &connect);
     let _others = [connect(), connect()];
     first.write_all(b"x").unwrap();
     for _ in 0..2 {
-        new(&reception);
+        new(&request_source);
     }
-    assert!(matches!(next(&reception), Next::Known(_)));
+    assert!(matches!(next(&request_source), Picked::Known(_)));
 }
 
 #[test]
 fn closing_wakes_all_who_wait_and_closes_what_was_kept() {
-    let (reception, connect) = open(3);
-    let mut child = kept(&reception, &connect);
+    let (request_source, connect) = open(3);
+    let mut child = kept(&request_source, &connect);
     std::thread::scope(|scope| {
-        let waiting = [(); 3].map(|()| scope.spawn(|| !reception.wait().unwrap()));
-        reception.close();
+        let waiting = [(); 3].map(|()| scope.spawn(|| !request_source.wait().unwrap()));
+        request_source.close();
         for thread in waiting {
             assert!(thread.join().unwrap());
         }
     });
     assert_eq!(end(&mut child), Ok(0));
-    assert!(!reception.has_room());
+    assert!(!request_source.has_room());
 }
 
 #[test]
 fn a_request_is_sent_away_unread_where_all_are_busy_and_nothing_moves() {
-    let (reception, connect) = open(1);
-    let mut child = kept(&reception, &connect);
-    let mut idle = kept(&reception, &connect);
+    let (request_source, connect) = open(1);
+    let mut child = kept(&request_source, &connect);
+    let mut idle = kept(&request_source, &connect);
     idle.set_nonblocking(true).unwrap();
     child.write_all(b"request").unwrap();
-    let (busy, wake) = reception.serve(1, 1);
+    let (busy, wake) = request_source.serve(1, 1);
     assert!(wake);
-    let mut lookout = Lookout::default();
-    reception.look(&mut lookout, 1000);
-    assert_eq!(reception.next_look(&lookout, 1000), GLANCE);
-    reception.look(&mut lookout, 1000 + TICK);
+    let mut stalls = StallWatch::default();
+    request_source.look(&mut stalls, 1000);
+    assert_eq!(request_source.next_look(&stalls, 1000), CHECK_INTERVAL);
+    request_source.look(&mut stalls, 1000 + TICK);
     assert_eq!(end(&mut child), Err(io::ErrorKind::ConnectionReset));
     // One without a request stays.
     assert_eq!(end(&mut idle), Err(io::ErrorKind::WouldBlock));
@@ -140,18 +140,18 @@ fn a_request_is_sent_away_unread_where_all_are_busy_and_nothing_moves() {
 
 #[test]
 fn a_request_stays_where_threads_come_free_but_not_where_others_always_go_first() {
-    let (reception, connect) = open(1);
-    let mut child = kept(&reception, &connect);
+    let (request_source, connect) = open(1);
+    let mut child = kept(&request_source, &connect);
     child.write_all(b"request").unwrap();
     child.set_nonblocking(true).unwrap();
-    let mut lookout = Lookout::default();
+    let mut stalls = StallWatch::default();
     for (looks, seen) in [
         (1..9, io::ErrorKind::WouldBlock),
         (9..20, io::ErrorKind::ConnectionReset),
     ] {
         for look in looks {
-            let busy = reception.serve(1, 1);
-            reception.look(&mut lookout, look * TICK);
+            let busy = request_source.serve(1, 1);
+            request_source.look(&mut stalls, look * TICK);
             drop(busy);
         }
         assert_eq!(end(&mut child), Err(seen));
@@ -160,32 +160,32 @@ fn a_request_stays_where_threads_come_free_but_not_where_others_always_go_first(
 
 #[test]
 fn a_new_connection_has_a_second_to_begin_and_keeps_its_place_once_it_has() {
-    let (reception, connect) = open(1);
+    let (request_source, connect) = open(1);
     let (mut silent, mut speaks) = (connect(), connect());
     let now = clock::monotonic_us();
     for _ in 0..2 {
-        reception.put_back(new(&reception));
+        request_source.put_back(new(&request_source));
     }
     speaks.write_all(b"request").unwrap();
     speaks.set_nonblocking(true).unwrap();
-    let _busy = reception.serve(1, 1);
-    let mut lookout = Lookout::default();
+    let _busy = request_source.serve(1, 1);
+    let mut stalls = StallWatch::default();
     for look in 0..3 {
-        reception.look(&mut lookout, now + look * 2 * TICK);
+        request_source.look(&mut stalls, now + look * 2 * TICK);
     }
-    reception.look(&mut lookout, now + 10 * PATIENCE);
+    request_source.look(&mut stalls, now + 10 * FIRST_REQUEST_LIMIT);
     assert_eq!(end(&mut silent), Ok(0));
     assert_eq!(end(&mut speaks), Err(io::ErrorKind::WouldBlock));
 }
 
 #[test]
 fn what_one_thread_was_woken_for_another_may_pick() {
-    let (reception, connect) = open(2);
-    let mut child = kept(&reception, &connect);
+    let (request_source, connect) = open(2);
+    let mut child = kept(&request_source, &connect);
     child.write_all(b"request").unwrap();
-    while !reception.wait().unwrap() {}
-    assert!(matches!(reception.pick(), Next::Known(_)));
-    assert!(matches!(reception.pick(), Next::Nothing));
+    while !request_source.wait().unwrap() {}
+    assert!(matches!(request_source.pick(), Picked::Known(_)));
+    assert!(matches!(request_source.pick(), Picked::Nothing));
 }
 
 #[test]
@@ -194,86 +194,88 @@ fn a_request_that_threads_wait_with_for_the_lock_is_sent_away_where_others_share
         (false, io::ErrorKind::WouldBlock),
         (true, io::ErrorKind::ConnectionReset),
     ] {
-        let (reception, connect) = open_as(2, shared);
-        let mut child = kept(&reception, &connect);
+        let (request_source, connect) = open_as(2, shared);
+        let mut child = kept(&request_source, &connect);
         child.write_all(b"request").unwrap();
         child.set_nonblocking(true).unwrap();
-        let (_busy, wake) = reception.serve(1, 1);
+        let (_busy, wake) = request_source.serve(1, 1);
         assert!(!wake, "another thread is free");
-        while !reception.wait().unwrap() {}
-        let (contending, wake) = reception.contend();
+        while !request_source.wait().unwrap() {}
+        let (waiting, wake) = request_source.wait_for_gil();
         assert!(wake);
-        let mut lookout = Lookout::default();
-        reception.look(&mut lookout, 1000);
-        reception.look(&mut lookout, 1000 + LOCKED_OUT - 1);
+        let mut stalls = StallWatch::default();
+        request_source.look(&mut stalls, 1000);
+        request_source.look(&mut stalls, 1000 + GIL_STALL - 1);
         assert_eq!(end(&mut child), Err(io::ErrorKind::WouldBlock));
-        reception.look(&mut lookout, 1000 + LOCKED_OUT);
+        request_source.look(&mut stalls, 1000 + GIL_STALL);
         assert_eq!(end(&mut child), Err(seen));
-        drop(contending);
+        drop(waiting);
     }
 }
 
 #[test]
 fn what_is_attended_to_is_attended_to_once_more_after_it_was_said_that_it_is_not() {
-    let (reception, connect) = open(1);
-    let _child = kept(&reception, &connect);
-    let mut lookout = Lookout::default();
-    assert!(!reception.is_attending(&mut lookout));
-    let (busy, wake) = reception.serve(1, 1);
-    assert!(wake && reception.is_attending(&mut lookout));
-    reception.look(&mut lookout, 1000);
+    let (request_source, connect) = open(1);
+    let _child = kept(&request_source, &connect);
+    let mut stalls = StallWatch::default();
+    assert!(!request_source.is_attending(&mut stalls));
+    let (busy, wake) = request_source.serve(1, 1);
+    assert!(wake && request_source.is_attending(&mut stalls));
+    request_source.look(&mut stalls, 1000);
     drop(busy);
-    reception.look(&mut lookout, 1000 + VIGIL - 1);
-    assert!(reception.is_attending(&mut lookout));
-    reception.look(&mut lookout, 1000 + VIGIL);
-    assert!(!reception.attended().load(Ordering::SeqCst));
-    assert!(reception.is_attending(&mut lookout));
-    assert!(!reception.is_attending(&mut lookout));
+    request_source.look(&mut stalls, 1000 + CHECK_OFTEN_FOR - 1);
+    assert!(request_source.is_attending(&mut stalls));
+    request_source.look(&mut stalls, 1000 + CHECK_OFTEN_FOR);
+    assert!(!request_source.attended().load(Ordering::SeqCst));
+    assert!(request_source.is_attending(&mut stalls));
+    assert!(!request_source.is_attending(&mut stalls));
 }
 
 #[test]
 fn where_others_share_the_listener_it_is_looked_after_more_often_while_there_is_something_to_do() {
-    let (reception, _connect) = open_as(1, true);
-    let mut lookout = Lookout::default();
+    let (request_source, _connect) = open_as(1, true);
+    let mut stalls = StallWatch::default();
     let mut next = |now| {
-        reception.look(&mut lookout, now);
-        reception.next_look(&lookout, now)
+        request_source.look(&mut stalls, now);
+        request_source.next_look(&stalls, now)
     };
-    assert_eq!(next(1), ROUND);
-    assert_eq!(next(1 + NOW_AND_THEN), LONG_ROUND);
-    drop(reception.serve(1, 1));
-    assert_eq!(next(2 + NOW_AND_THEN), ROUND);
-    assert_eq!(next(2 + 2 * NOW_AND_THEN), LONG_ROUND);
+    assert_eq!(next(1), SHARED_CHECK_INTERVAL);
+    assert_eq!(next(1 + RECENTLY), IDLE_CHECK_INTERVAL);
+    drop(request_source.serve(1, 1));
+    assert_eq!(next(2 + RECENTLY), SHARED_CHECK_INTERVAL);
+    assert_eq!(next(2 + 2 * RECENTLY), IDLE_CHECK_INTERVAL);
 }
 
 #[test]
 fn who_has_found_somebody_takes_somebody_found() {
-    let (reception, connect) = open(2);
-    let mut kept_one = kept(&reception, &connect);
+    let (request_source, connect) = open(2);
+    let mut kept_one = kept(&request_source, &connect);
     // Nobody is at the listener when the thread looks, and somebody when it has the lock.
-    assert!(matches!(reception.pick(), Next::Nothing));
+    assert!(matches!(request_source.pick(), Picked::Nothing));
     kept_one.write_all(b"request").unwrap();
-    assert!(reception.wait().unwrap());
+    assert!(request_source.wait().unwrap());
     let _other = connect();
-    reception.others_wait.store(true, Ordering::Relaxed);
-    assert!(matches!(reception.pick(), Next::Known(_)));
-    assert!(matches!(reception.pick(), Next::New(_)));
+    request_source
+        .more_at_listener
+        .store(true, Ordering::Relaxed);
+    assert!(matches!(request_source.pick(), Picked::Known(_)));
+    assert!(matches!(request_source.pick(), Picked::New(_)));
 }
 
 #[test]
 fn a_connection_that_nobody_takes_any_more_comes_again() {
-    let (reception, connect) = open(1);
+    let (request_source, connect) = open(1);
     let mut told = connect();
     told.write_all(b"request").unwrap();
-    assert!(reception.wait().unwrap());
+    assert!(request_source.wait().unwrap());
     let mut behind = connect();
     behind.set_nonblocking(true).unwrap();
-    reception.close();
-    reception.close();
+    request_source.close();
+    request_source.close();
     assert_eq!(end(&mut told), Err(io::ErrorKind::ConnectionReset));
     // In the queue still, for others.
     assert_eq!(end(&mut behind), Err(io::ErrorKind::WouldBlock));
-    assert!(!reception.wait().unwrap());
+    assert!(!request_source.wait().unwrap());
 }
 
 #[test]
@@ -282,16 +284,16 @@ fn a_new_connection_whose_request_comes_late_is_sent_away_where_others_may_take_
         (false, io::ErrorKind::WouldBlock),
         (true, io::ErrorKind::ConnectionReset),
     ] {
-        let (reception, connect) = open_as(1, shared);
+        let (request_source, connect) = open_as(1, shared);
         let mut late = connect();
-        reception.put_back(new(&reception));
+        request_source.put_back(new(&request_source));
         late.write_all(b"request").unwrap();
         late.set_nonblocking(true).unwrap();
-        let (_busy, wake) = reception.serve(1, 1);
+        let (_busy, wake) = request_source.serve(1, 1);
         assert!(wake);
-        let mut lookout = Lookout::default();
-        reception.look(&mut lookout, 1000);
-        reception.look(&mut lookout, 1000 + TICK);
+        let mut stalls = StallWatch::default();
+        request_source.look(&mut stalls, 1000);
+        request_source.look(&mut stalls, 1000 + TICK);
         assert_eq!(end(&mut late), Err(seen));
     }
 }
