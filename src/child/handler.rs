@@ -98,6 +98,10 @@ fn prepare<'r>(
     };
     let chroot = group.surroundings.chroot.as_deref();
     let message = message(request, &settings, endpoint, chroot, length, &taken)?;
+    if request.is_of_error() && request.left_body_unread() {
+        // What the client may still send is no request.
+        request.connection().close_after_this();
+    }
     Ok(Ok(Prepared {
         group,
         endpoint,
@@ -111,6 +115,8 @@ fn prepare<'r>(
 
 fn checked<'r>(request: Request<'r>, settings: &Settings<'_>) -> Checked<'r> {
     let headers = request.headers_in();
+    // A body there was belonged to the request that failed.
+    let has_body = !request.is_of_error();
     Checked {
         may_execute: request.may_execute(),
         is_aliased: is_aliased(request),
@@ -122,9 +128,9 @@ fn checked<'r>(request: Request<'r>, settings: &Settings<'_>) -> Checked<'r> {
         },
         refuses_path_info: request.refuses_path_info(),
         path_info: request.path_info().unwrap_or_default(),
-        transfer_encoding: headers.get(c"Transfer-Encoding"),
+        transfer_encoding: headers.get(c"Transfer-Encoding").filter(|_| has_body),
         chunked_allowed: settings.chunked_request,
-        content_length: headers.get(c"Content-Length"),
+        content_length: headers.get(c"Content-Length").filter(|_| has_body),
         body_limit: request.body_limit(),
     }
 }
@@ -150,7 +156,7 @@ fn take_body<'r>(
         body: RequestBody::of(request),
         bytes: Vec::new(),
         whole: length == BodyLength::None,
-        expects_continue: request.expects_continue(),
+        expects_continue: request.expects_continue() && length != BodyLength::None,
     };
     let wait = match length {
         BodyLength::Known(_) => Wait::Yes,
@@ -279,7 +285,9 @@ fn converse(
     match relay::relay_request(&mut dialer, &mut client, relay_request) {
         relay::RelayOutcome::Complete(end) => {
             note(request, &end);
-            keep_alive_wait::expect(request.connection());
+            if request.main().is_none() {
+                keep_alive_wait::expect(request.connection());
+            }
             HookStatus::OK
         }
         relay::RelayOutcome::Broken | relay::RelayOutcome::Gone => HookStatus::OK,

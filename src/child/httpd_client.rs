@@ -86,18 +86,23 @@ impl<'r> HttpdClient<'r> {
     }
 
     /// Treats the file that is to be the response as httpd treats one of its own: the client may
-    /// have it already, or ask for a part.
-    fn consider_conditions(&mut self) {
+    /// have it already, or ask for a part. Whether parts are to be had.
+    fn consider_conditions(&mut self) -> bool {
         let request = self.request;
         if self.has_begun || request.status() != 200 || request.method() != b"GET" {
-            return;
+            return false;
         }
-        request.offer_ranges();
+        let given = request.headers_out().get(c"Accept-Ranges");
+        let has_ranges = !given.is_some_and(|units| units.eq_ignore_ascii_case(b"none"));
+        if has_ranges {
+            request.offer_ranges();
+        }
         if let Err(status) = request.meets_conditions() {
             request.set_status(status);
             request.unset_content_length();
             self.is_muted = true;
         }
+        has_ranges
     }
 
     fn send(&mut self, pieces: &[&[u8]], after: AfterWrite) -> Result<(), Gone> {
@@ -106,8 +111,13 @@ impl<'r> HttpdClient<'r> {
         self.output.send(pieces, after).map_err(|_| Gone)
     }
 
-    /// Where an input filter has answered already, nothing may follow.
-    fn begin(&mut self) -> Result<(), Gone> {
+    /// Where an input filter has answered already, nothing may follow. What the client asks for of
+    /// ranges is for files alone: of what an application makes nobody knows whether it is the same
+    /// again.
+    fn begin(&mut self, has_ranges: bool) -> Result<(), Gone> {
+        if !self.has_begun && !has_ranges {
+            self.request.refuse_ranges();
+        }
         self.has_begun = true;
         match self.body_error {
             Some(body_error) if body_error.is_answered() => Err(Gone),
@@ -163,7 +173,8 @@ impl Client for HttpdClient<'_> {
     }
 
     fn is_gone(&self) -> bool {
-        self.request.connection().is_aborted()
+        // mod_http2 gives up the connection of a stream that is over.
+        self.request.connection().is_aborted() && !self.has_ended
     }
 
     fn bytes_sent(&self) -> u64 {
@@ -217,7 +228,7 @@ impl Client for HttpdClient<'_> {
     }
 
     fn data(&mut self, pieces: &[&[u8]], is_last: bool) -> Result<(), Gone> {
-        self.begin()?;
+        self.begin(false)?;
         self.send(pieces, after(is_last))
     }
 
@@ -228,15 +239,15 @@ impl Client for HttpdClient<'_> {
         len: u64,
         is_last: bool,
     ) -> Result<FileSent, Gone> {
-        self.consider_conditions();
-        self.begin()?;
+        let has_ranges = self.consider_conditions();
+        self.begin(has_ranges)?;
         if self.is_muted || len == 0 {
             self.send(&[], after(is_last))?;
             return Ok(FileSent::Whole);
         }
         // For ranges httpd wants to see the end together with the file. Otherwise the end waits
         // until the file is out and has turned out to be whole.
-        let at_once = is_last && self.request.headers_in().get(c"Range").is_some();
+        let at_once = is_last && has_ranges && self.request.headers_in().get(c"Range").is_some();
         let witness = file.try_clone().ok();
         let (first, rest) = match (is_last, at_once) {
             (false, _) => (AfterWrite::More, None),
@@ -262,7 +273,7 @@ impl Client for HttpdClient<'_> {
     }
 
     fn flush(&mut self) -> Result<(), Gone> {
-        self.begin()?;
+        self.begin(false)?;
         self.send(&[], AfterWrite::Flush)
     }
 
@@ -270,7 +281,7 @@ impl Client for HttpdClient<'_> {
         if self.has_ended {
             // Too late to say it otherwise.
             self.request.connection().close_after_this();
-        } else if self.begin().is_ok() {
+        } else if self.begin(false).is_ok() {
             // Whether or not the client is still there to see it.
             let _ = self.output.break_off();
         }

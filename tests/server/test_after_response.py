@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import h2client
 from waiting import SLACK, until
 
 POSTHOOKS = "mod_wsgi.posthooks"
@@ -390,3 +391,14 @@ def test_clients_that_leave_leave_nothing_open(run):
 
     until(lambda: not grown(), 20, lambda: f"{grown()} descriptors, {before} before")
     assert json.loads(httpd.get("/seen").body) == []
+
+
+@pytest.mark.differs("post-hooks")
+def test_over_http_2_a_client_that_has_everything_has_not_left(run):
+    httpd = run(HOOK + 'start_response("200 OK", [])\nreturn [b"x" * 3000]', "Protocols h2c http/1.1", options="threads=10")
+    for _ in range(10):
+        with h2client.Connection(httpd.port) as connection:
+            streams = [connection.begin("GET", f"/{number}") for number in range(20)]
+            assert all(connection.answer(stream).complete for stream in streams)
+    notes = noted(httpd, 200)
+    assert [note["path"] for note in notes if note["aborted"]] == []

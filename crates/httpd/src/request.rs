@@ -269,6 +269,27 @@ impl<'r> Request<'r> {
         unsafe { Request::lent((*self.raw()).prev) }
     }
 
+    /// Whether httpd has made this request for the page about an error (`ErrorDocument`). It is a GET
+    /// then; a body is that of the request that has failed.
+    pub fn is_of_error(self) -> bool {
+        std::iter::successors(self.previous(), |before| before.previous())
+            .any(|before| before.status() != sys::HTTP_OK as c_int)
+    }
+
+    /// Whether there is a body that httpd has left unread because of the error before.
+    pub fn left_body_unread(self) -> bool {
+        let headers = self.headers_in();
+        let has_body = headers.get(c"Transfer-Encoding").is_some()
+            || headers
+                .get(c"Content-Length")
+                .is_some_and(|length| length != b"0");
+        // SAFETY: a pure function of its argument.
+        let drops = |status| unsafe { sys::shim_status_drops_connection(status) != 0 };
+        has_body
+            && std::iter::successors(self.previous(), |before| before.previous())
+                .any(|before| drops(before.status()))
+    }
+
     /// The port the client's address has, 0 if unknown.
     pub fn useragent_port(self) -> u16 {
         // SAFETY: a live record, whose address is NULL or live.
@@ -392,6 +413,20 @@ impl<'r> Request<'r> {
     pub fn offer_ranges(self) {
         // SAFETY: a live record, used by this thread alone.
         unsafe { sys::ap_set_accept_ranges(self.raw()) };
+    }
+
+    /// Has the response sent whole, whatever range the client asks for. Without this httpd answers
+    /// ranges of every response that its filters see at once, also of those to a POST.
+    pub fn refuse_ranges(self) {
+        if self.main().is_some() {
+            // The filter is that of the page around it.
+            return;
+        }
+        // SAFETY: a live record, used by this thread alone, nothing of whose response has been sent.
+        unsafe {
+            let filters = (*self.raw()).output_filters;
+            sys::ap_remove_output_filter_byhandle(filters, c"BYTERANGE".as_ptr());
+        }
     }
 
     /// Bytes of the response body that have passed to the network's filters.

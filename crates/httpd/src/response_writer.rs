@@ -25,8 +25,8 @@ pub enum AfterWrite {
     More,
     /// A pause: everything so far goes to the client now.
     Flush,
-    /// The end of the response, and everything goes to the client now. A handler that returns with
-    /// the response still in the filters costs the event MPM a hand-over to its listener.
+    /// The end of the response. Of a client's own request everything goes out now: a handler that
+    /// returns with the response still in the filters costs the event MPM a hand-over to its listener.
     End,
 }
 
@@ -148,28 +148,46 @@ impl<'r> ResponseWriter<'r> {
     }
 
     fn pass(&mut self, after: AfterWrite) -> Result<(), NotWritten> {
-        // SAFETY: a brigade and allocator of a live request; the filters take the buckets or leave
-        // them to be cleaned up here, so none outlives the data it points to.
-        let status = unsafe {
+        let connection = self.request.connection();
+        // SAFETY: a brigade and allocator of a live request.
+        let mut status = unsafe {
             match after {
                 AfterWrite::More => {}
                 AfterWrite::Flush => self.append(sys::apr_bucket_flush_create(self.allocator())),
-                AfterWrite::End => {
-                    // The flush comes behind the end: before it, filters would take it for a pause,
-                    // and httpd could not give a short response its Content-Length.
-                    self.append(sys::apr_bucket_eos_create(self.allocator()));
-                    self.append(sys::apr_bucket_flush_create(self.allocator()));
-                }
+                // Nothing may follow it: by its place at the end of a brigade httpd knows that the
+                // response has ended, and keeps the end of a subrequest from the page around it.
+                AfterWrite::End => self.append(sys::apr_bucket_eos_create(self.allocator())),
             }
-            let status =
-                sys::ap_pass_brigade((*self.request.raw()).output_filters, self.brigade.as_ptr());
-            sys::apr_brigade_cleanup(self.brigade.as_ptr().cast());
-            status
+            self.pass_to((*self.request.raw()).output_filters)
         };
-        if status == sys::SUCCESS && !self.request.connection().is_aborted() {
+        if after == AfterWrite::End && status == sys::SUCCESS && !connection.is_secondary() {
+            if self.request.main().is_none() {
+                // SAFETY: as above. Past the filters of the request, for which it is over.
+                status = unsafe {
+                    self.append(sys::apr_bucket_flush_create(self.allocator()));
+                    self.pass_to((*connection.raw()).output_filters)
+                };
+            }
+        } else if after == AfterWrite::End && status == sys::SUCCESS {
+            // mod_http2 has it all. It gives the stream's connection up as soon as the client has.
+            return Ok(());
+        }
+        if status == sys::SUCCESS && !connection.is_aborted() {
             Ok(())
         } else {
             Err(self.not_written(status))
+        }
+    }
+
+    /// # Safety
+    /// `filters` are the first of a live chain of the request or of its connection.
+    unsafe fn pass_to(&mut self, filters: *mut sys::ap_filter_t) -> sys::apr_status_t {
+        // SAFETY: a brigade of ours; the filters take the buckets or leave them to be cleaned up here,
+        // so none outlives the data it points to. The rest is the caller's promise.
+        unsafe {
+            let status = sys::ap_pass_brigade(filters, self.brigade.as_ptr());
+            sys::apr_brigade_cleanup(self.brigade.as_ptr().cast());
+            status
         }
     }
 

@@ -153,3 +153,8 @@ const char *shim_http_scheme(const request_rec *request)
 {
     return ap_http_scheme(request);
 }
+
+int shim_status_drops_connection(int status)
+{
+    return ap_status_drops_connection(status);
+}

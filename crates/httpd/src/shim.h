@@ -43,6 +43,9 @@ int shim_is_https(conn_rec *connection);
 /* Joins the hook by which mod_status lets others write to its page, if it is loaded. */
 void shim_hook_status(int (*write)(request_rec *request, int flags));
 
+/* Whether httpd closes the connection after a response with this status, its request unread. */
+int shim_status_drops_connection(int status);
+
 const char *shim_http_scheme(const request_rec *request);
 
 #endif

@@ -133,6 +133,7 @@ pub fn gather<'a>(
         scheme: request.scheme(),
         redirected: request.previous().map(|before| redirected(request, before)),
         is_https: connection.is_https(),
+        lacks_body: request.is_of_error() || request.main().is_some(),
         forwarded: forwarded::read(
             &Trust {
                 headers: settings.trusted_proxy_headers,

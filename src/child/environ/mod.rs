@@ -67,6 +67,8 @@ pub struct Facts<'a> {
     pub redirected: Option<Redirected<'a>>,
     /// The connection is encrypted.
     pub is_https: bool,
+    /// There is no body, whatever headers and variables say: they are another request's.
+    pub lacks_body: bool,
     /// What trusted proxies say otherwise.
     pub forwarded: Forwarded,
     /// `CGIPassAuth On`: Authorization and Proxy-Authorization are headers like others.
@@ -95,7 +97,7 @@ pub fn write<'a>(
     headers: impl Pairs<'a>,
     variables: impl Pairs<'a>,
 ) -> Result<(), Malformed> {
-    let says_https = write_variables(out, &facts.forwarded, variables)?;
+    let says_https = write_variables(out, facts, variables)?;
     write_headers(out, facts, headers)?;
     write_cgi(out, facts)?;
     write_own(out, facts, says_https)
@@ -105,7 +107,7 @@ pub fn write<'a>(
 /// request came encrypted.
 fn write_variables<'a>(
     out: &mut Builder<'_>,
-    forwarded: &Forwarded,
+    facts: &Facts<'_>,
     variables: impl Pairs<'a>,
 ) -> Result<bool, Malformed> {
     let mut says_https = false;
@@ -115,7 +117,8 @@ fn write_variables<'a>(
             b"HTTPS" => says_https = value.eq_ignore_ascii_case(b"on") || value == b"1",
             // Apache's own; no business of an application.
             b"PATH" => {}
-            _ if name.starts_with(b"mod_wsgi.x-") || forwarded.withholds(name) => {}
+            b"CONTENT_LENGTH" if facts.lacks_body => {}
+            _ if name.starts_with(b"mod_wsgi.x-") || facts.forwarded.withholds(name) => {}
             _ => out.named(name, value)?,
         }
     }
@@ -130,7 +133,9 @@ fn write_headers<'a>(
     let mut key = Vec::with_capacity(64);
     for (name, value) in headers {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        if is("Content-Type") {
+        if facts.lacks_body && (is("Content-Length") || is("Transfer-Encoding")) {
+            // Of the request that failed.
+        } else if is("Content-Type") {
             out.known(const { code("CONTENT_TYPE") }, value)?;
         } else if is("Content-Length") {
             out.known(const { code("CONTENT_LENGTH") }, value)?;
