@@ -22,6 +22,7 @@ use httpd::pool::Pool;
 use httpd::regex::Regex;
 use httpd::request::Request;
 use httpd::server::Server;
+use wire::log_id::DIRECTIVE_REFUSED;
 
 /// The module.
 pub struct Wsgi;
@@ -93,7 +94,10 @@ impl Module for Wsgi {
             &machine,
             &mut reading.said,
         )
-        .map_err(|invalid| invalid.to_string())
+        .map_err(|invalid| match invalid.problem {
+            config::error::Problem::NotYet(_) => format!("{DIRECTIVE_REFUSED}: {invalid}"),
+            _ => invalid.to_string(),
+        })
     }
 
     fn close(

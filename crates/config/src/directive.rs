@@ -48,13 +48,29 @@ impl Scope {
     }
 }
 
+/// What depends on a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concern {
+    /// Who gets an answer or is believed, or what code may do.
+    Restricts,
+    /// Which code answers, where it runs, and as whom.
+    Decides,
+    /// How that is done: nobody is let in, and no other code runs, without it.
+    Manner,
+}
+
 /// Whether a setting does anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// It works.
     Now,
-    /// It is checked and carried; what it asks for is still to be built. Said once at start.
+    /// It is checked and carried; what it asks for is still to be built. Said once at start. Only
+    /// for what is of [`Concern::Manner`].
     Later,
+    /// It is checked, and then the configuration is refused, or the `.htaccess`: what it asks for is
+    /// still to be built, and nobody may be served as if it had not been written. The text says what
+    /// to do meanwhile.
+    Refused(&'static str),
     /// It is accepted so that configurations of mod_wsgi load, and there is nothing for it to do.
     /// The text says why.
     Never(&'static str),
@@ -71,6 +87,8 @@ pub struct Directive {
     pub usage: &'static str,
     /// What holds when it is not given, in words.
     pub default: &'static str,
+    /// What depends on it.
+    pub concern: Concern,
     /// Whether it does anything.
     pub effect: Effect,
     /// One line, shown by `httpd -L`.
@@ -167,7 +185,7 @@ pub fn apply(
         in_section,
         reading,
     };
-    match (directive.setter, target) {
+    let stored = match (directive.setter, target) {
         (Setter::Server(set), Target::Server(server)) => set(server, &mut line),
         (Setter::Global(set), Target::Server(server)) => set(&mut server.global, &mut line),
         (Setter::Interpreter(set), Target::Server(server)) => {
@@ -179,6 +197,13 @@ pub fn apply(
         (Setter::Directory(set), Target::Server(server)) => set(&mut server.directory, &mut line),
         (Setter::Directory(set), Target::Directory(dir)) => set(dir, &mut line),
         (_, Target::Directory(_)) => misplaced("it cannot stand in a directory section."),
+    };
+    match directive.effect {
+        Effect::Refused(mend) => stored.and(Err(Invalid {
+            directive: directive.name,
+            problem: Problem::NotYet(mend),
+        })),
+        _ => stored,
     }
 }
 

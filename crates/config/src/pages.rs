@@ -59,6 +59,7 @@ fn mark(effect: Effect) -> &'static str {
     match effect {
         Effect::Now => "",
         Effect::Later => " *No effect yet.*",
+        Effect::Refused(_) => " *Refused yet.*",
         Effect::Never(_) => " *No effect.*",
     }
 }
@@ -67,6 +68,10 @@ fn directive(row: &Directive) -> String {
     let effect = match row.effect {
         Effect::Now => "yes".to_owned(),
         Effect::Later => "none yet: checked, carried, and said once when Apache starts".to_owned(),
+        Effect::Refused(mend) => format!(
+            "none yet: Apache does not start with it, and a request that meets it in `.htaccess` gets \
+             500. {mend}"
+        ),
         Effect::Never(why) => format!("none: {why}"),
     };
     format!(

@@ -2,7 +2,7 @@
 
 use super::alias::Location;
 use super::daemon_options;
-use super::directive::{apply, Directive, Scope, Target, DIRECTIVES};
+use super::directive::{apply, Concern, Directive, Effect, Scope, Target, DIRECTIVES};
 use super::given::{DirGiven, ServerGiven};
 use super::place::Place;
 use super::reading::Reading;
@@ -27,6 +27,58 @@ fn every_row_is_complete_and_its_example_is_right() {
         );
         assert!(row.example.contains(row.name), "{name}: example");
         Configuration::of(row.example);
+    }
+}
+
+/// Fail closed: what restricts who may enter, or decides what runs, has an effect, or nobody is served.
+#[test]
+fn no_directive_that_restricts_or_decides_is_without_effect() {
+    let mut refused = Vec::new();
+    for row in DIRECTIVES {
+        let name = row.name;
+        match row.effect {
+            Effect::Now => {}
+            Effect::Refused(mend) => {
+                assert!(mend.ends_with('.'), "{name}: {mend}");
+                let sentence = Configuration::refusal(row.example);
+                assert!(sentence.starts_with(&format!("{name}: ")) && sentence.ends_with(mend));
+                refused.push(name);
+            }
+            Effect::Later | Effect::Never(_) => {
+                assert_eq!(row.concern, Concern::Manner, "{name}")
+            }
+        }
+    }
+    assert_eq!(
+        refused,
+        [
+            "WSGIHandlerScript",
+            "WSGIDispatchScript",
+            "WSGIAccessScript",
+            "WSGIAuthUserScript",
+            "WSGIAuthGroupScript"
+        ]
+    );
+    // What a row must be called if it is to restrict.
+    for row in DIRECTIVES.iter().filter(|row| {
+        ["Restrict", "Auth", "Access"]
+            .iter()
+            .any(|word| row.name.contains(word))
+            && row.name != "WSGIGroupAuthoritative"
+    }) {
+        assert_eq!(row.concern, Concern::Restricts, "{}", row.name);
+    }
+    // All options of a group restrict or decide, but the one that has nothing to do here.
+    for option in daemon_options::all().filter(|option| option.effect != Effect::Now) {
+        assert_eq!(option.name, "server-metrics");
+    }
+    // A section that would be for some interpreters of a process only.
+    for line in [
+        "application-group=a",
+        "process-group=a application-group=%{GLOBAL}",
+    ] {
+        let sentence = Configuration::refusal(&format!("<WSGIInterpreterOptions {line}>"));
+        assert!(sentence.contains("cannot do that yet"), "{sentence}");
     }
 }
 

@@ -5,18 +5,19 @@
 use std::sync::Arc;
 
 use super::mapping::script;
-use crate::directive::{Directive, Effect, Scope, Setter};
+use crate::directive::{Concern, Directive, Effect, Scope, Setter};
 
 pub const ACCESS_SCRIPT: Directive = Directive {
     name: "WSGIAccessScript",
     scope: Scope::AuthConfig,
     usage: "WSGIAccessScript file [application-group=name]",
     default: "none",
-    effect: Effect::Later,
+    concern: Concern::Restricts,
+    effect: Effect::Refused("Take it out and say who may enter with Require."),
     help: "Let a script decide by the client's host.",
     doc: "The script defines `allow_access(environ, host)`, which returns True, False, or None to \
           leave the decision to others. It runs in the Apache child, so it makes Python start \
-          there. Until it has effect, requests to such a place are refused.",
+          there.",
     example: "<Directory /srv/app>\n    WSGIAccessScript /srv/access.py\n</Directory>",
     setter: Setter::Directory(|dir, line| {
         dir.access_script = Some(Arc::new(script(line)?));
@@ -29,7 +30,8 @@ pub const AUTH_USER_SCRIPT: Directive = Directive {
     scope: Scope::AuthConfig,
     usage: "WSGIAuthUserScript file [application-group=name]",
     default: "none",
-    effect: Effect::Later,
+    concern: Concern::Restricts,
+    effect: Effect::Refused("Take it out, with AuthBasicProvider or AuthDigestProvider wsgi, and check passwords with another provider of httpd."),
     help: "Let a script check passwords.",
     doc: "For `AuthBasicProvider wsgi` the script defines `check_password(environ, user, \
           password)`, which returns True, False, a name to use instead, or None for an unknown \
@@ -46,7 +48,10 @@ pub const AUTH_GROUP_SCRIPT: Directive = Directive {
     scope: Scope::AuthConfig,
     usage: "WSGIAuthGroupScript file [application-group=name]",
     default: "none",
-    effect: Effect::Later,
+    concern: Concern::Restricts,
+    effect: Effect::Refused(
+        "Take it out, with Require wsgi-group, and say who may enter with another Require.",
+    ),
     help: "Let a script say which groups a user is in.",
     doc: "The script defines `groups_for_user(environ, user)`, which returns the names that \
           `Require wsgi-group` compares, without regard to case.",
@@ -62,6 +67,7 @@ pub const GROUP_AUTHORITATIVE: Directive = Directive {
     scope: Scope::AuthConfig,
     usage: "WSGIGroupAuthoritative On|Off",
     default: "On",
+    concern: Concern::Manner,
     effect: Effect::Never("httpd 2.4 decides that with its Require containers"),
     help: "Accepted; httpd 2.4 has Require containers for this.",
     doc: "Meant something for httpd 2.2. Use `<RequireAll>` and `<RequireAny>`.",

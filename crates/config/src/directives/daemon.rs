@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::note_route;
 use crate::daemon_process::GroupGiven;
-use crate::directive::{Directive, Effect, Scope, Setter};
+use crate::directive::{Concern, Directive, Effect, Scope, Setter};
 use crate::error::Problem;
 use crate::expand::Template;
 
@@ -15,6 +15,7 @@ pub const DAEMON_PROCESS: Directive = Directive {
     scope: Scope::Server,
     usage: "WSGIDaemonProcess name [option=value ...]",
     default: "none",
+    concern: Concern::Decides,
     effect: Effect::Now,
     help: "Define a group of processes that run WSGI applications.",
     doc: "Defines the process group *name*: processes of their own that run as `user=`, each with \
@@ -42,6 +43,7 @@ pub const PROCESS_GROUP: Directive = Directive {
     scope: Scope::Directory,
     usage: "WSGIProcessGroup name|%{GLOBAL}|%{SERVER}|%{HOST}|%{RESOURCE}|%{ENV:name}",
     default: "%{GLOBAL}",
+    concern: Concern::Decides,
     effect: Effect::Now,
     help: "Process group that answers requests.",
     doc: "Name of the `WSGIDaemonProcess` whose processes answer. The value may depend on the \
@@ -65,6 +67,7 @@ pub const APPLICATION_GROUP: Directive = Directive {
     scope: Scope::Directory,
     usage: "WSGIApplicationGroup name|%{GLOBAL}|%{SERVER}|%{HOST}|%{RESOURCE}|%{ENV:name}",
     default: "%{RESOURCE}",
+    concern: Concern::Decides,
     effect: Effect::Now,
     help: "Python interpreter, within a process, that answers requests.",
     doc:
@@ -85,6 +88,7 @@ pub const RESTRICT_PROCESS: Directive = Directive {
     scope: Scope::Directory,
     usage: "WSGIRestrictProcess name ...",
     default: "none: every group",
+    concern: Concern::Restricts,
     effect: Effect::Now,
     help: "Process groups that requests may be sent to.",
     doc: "When given, a request that resolves to a process group not listed is answered with 500. \
@@ -109,6 +113,7 @@ pub const RESTRICT_EMBEDDED: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIRestrictEmbedded On|Off",
     default: "Off",
+    concern: Concern::Restricts,
     effect: Effect::Now,
     help: "Forbid applications in Apache's own processes.",
     doc:
@@ -126,6 +131,7 @@ pub const SOCKET_PREFIX: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGISocketPrefix path",
     default: "wsgi in Apache's runtime directory",
+    concern: Concern::Decides,
     effect: Effect::Now,
     help: "Directory and beginning of the names of the sockets.",
     doc:
@@ -148,6 +154,7 @@ pub const SOCKET_ROTATION: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGISocketRotation On|Off",
     default: "On",
+    concern: Concern::Manner,
     effect: Effect::Never("a group keeps its socket for the life of the Apache parent"),
     help: "Accepted; sockets are never rotated.",
     doc: "In mod_wsgi, `On` gives each group a new socket at every graceful restart, and requests \
@@ -164,6 +171,7 @@ pub const ACCEPT_MUTEX: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIAcceptMutex Default|flock|fcntl|sysvsem|posixsem|pthread",
     default: "Default",
+    concern: Concern::Manner,
     effect: Effect::Never("the threads of a group wait for requests in the kernel, without a lock"),
     help: "Accepted; there is no accept mutex.",
     doc: "In mod_wsgi, the kind of lock that the processes of a group take to accept a request. \
@@ -193,6 +201,7 @@ pub const SCRIPT_RELOADING: Directive = Directive {
     scope: Scope::FileInfo,
     usage: "WSGIScriptReloading On|Off",
     default: "On",
+    concern: Concern::Decides,
     effect: Effect::Now,
     help: "Serve new code when the script file has changed.",
     doc: "`On` compares the modification time of the script with every request; when it differs \

@@ -11,7 +11,7 @@ use super::{
     PROCESS_GROUP_OPTION,
 };
 use crate::alias::{AliasOptions, Location, ScriptAlias};
-use crate::directive::{Directive, Effect, Line, Scope, Setter};
+use crate::directive::{Concern, Directive, Effect, Line, Scope, Setter};
 use crate::error::{Invalid, Problem};
 use crate::expand::Template;
 use crate::given::{DirGiven, GivenScript, HandlerScript, Preload, ServerGiven};
@@ -23,6 +23,7 @@ pub const SCRIPT_ALIAS: Directive = Directive {
     usage: "WSGIScriptAlias url-path file-or-directory [process-group=name] \
             [application-group=name] [callable-object=name] [pass-authorization=On|Off]",
     default: "none",
+    concern: Concern::Decides,
     effect: Effect::Now,
     help: "Map a URL path to a WSGI script or to a directory of scripts.",
     doc: "Requests whose path begins with *url-path* are answered by the script. The path is \
@@ -48,6 +49,7 @@ pub const SCRIPT_ALIAS_MATCH: Directive = Directive {
     usage: "WSGIScriptAliasMatch regex file-or-directory [process-group=name] \
             [application-group=name] [callable-object=name] [pass-authorization=On|Off]",
     default: "none",
+    concern: Concern::Decides,
     effect: Effect::Now,
     help: "Map URLs that match a regular expression to WSGI scripts.",
     doc: "As WSGIScriptAlias, with a regular expression (PCRE) that may match anywhere in the \
@@ -65,6 +67,7 @@ pub const IMPORT_SCRIPT: Directive = Directive {
     scope: Scope::Server,
     usage: "WSGIImportScript file process-group=name application-group=name",
     default: "none",
+    concern: Concern::Decides,
     effect: Effect::Now,
     help: "Load a script when the processes of a group start.",
     doc:
@@ -81,7 +84,9 @@ pub const HANDLER_SCRIPT: Directive = Directive {
     usage: "WSGIHandlerScript handler-name file [process-group=name] [application-group=name] \
             [pass-authorization=On|Off]",
     default: "none",
-    effect: Effect::Later,
+    concern: Concern::Decides,
+    effect: Effect::Refused("Take it out and lead to a WSGI script that answers such files with WSGIScriptAlias; until then see \
+              that nobody can fetch their text."),
     help: "Name a script as a handler for SetHandler and AddHandler.",
     doc: "Files that Apache gives to the handler *handler-name* are answered by the callable \
           `handle_request` of the script. The options win over the settings of the directory.",
@@ -94,7 +99,9 @@ pub const DISPATCH_SCRIPT: Directive = Directive {
     scope: Scope::Directory,
     usage: "WSGIDispatchScript file [application-group=name]",
     default: "none",
-    effect: Effect::Later,
+    concern: Concern::Decides,
+    effect: Effect::Refused("Take it out and choose with WSGIProcessGroup, WSGIApplicationGroup and WSGICallableObject, which \
+              may say %{ENV:name}."),
     help: "Let a script choose the groups and the callable for each request.",
     doc: "The script may define `process_group(environ)`, `application_group(environ)` and \
           `callable_object(environ)`; what they return replaces what the configuration says, and \
@@ -113,6 +120,7 @@ pub const CALLABLE_OBJECT: Directive = Directive {
     scope: Scope::FileInfo,
     usage: "WSGICallableObject name",
     default: "application",
+    concern: Concern::Decides,
     effect: Effect::Now,
     help: "Name of the WSGI callable in a script.",
     doc:

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::daemon_options::python::{directories, interval};
 use crate::daemon_process::digits;
-use crate::directive::{Directive, Effect, Line, Scope, Setter};
+use crate::directive::{Concern, Directive, Effect, Line, Scope, Setter};
 use crate::error::{Invalid, Problem};
 use crate::given::{GlobalGiven, HashSeed, InterpreterBlock};
 use crate::words::next_pair;
@@ -16,6 +16,7 @@ pub const PYTHON_HOME: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIPythonHome directory",
     default: "the Python named at installation, else the system's",
+    concern: Concern::Decides,
     effect: Effect::Now,
     help: "Virtual environment or prefix of the default Python.",
     doc: "Virtual environment, or installation prefix, of the Python of every process group that \
@@ -36,6 +37,7 @@ pub const PYTHON_PATH: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIPythonPath directory[:directory...]",
     default: "none",
+    concern: Concern::Decides,
     effect: Effect::Now,
     help: "Directories in front of sys.path (embedded mode).",
     doc: "Directories put in front of `sys.path`; `.pth` files in them are honoured. At top level \
@@ -57,6 +59,7 @@ pub const PYTHON_EGGS: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIPythonEggs directory",
     default: "none",
+    concern: Concern::Manner,
     effect: Effect::Later,
     help: "Where zipped eggs are unpacked (embedded mode).",
     doc: "Environment variable PYTHON_EGG_CACHE in embedded mode.",
@@ -72,6 +75,7 @@ pub const PYTHON_OPTIMIZE: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIPythonOptimize level",
     default: "0",
+    concern: Concern::Manner,
     effect: Effect::Later,
     help: "Optimisation level of Python, as -O.",
     doc: "1 leaves out assertions, 2 leaves out docstrings too.",
@@ -91,6 +95,7 @@ pub const PYTHON_HASH_SEED: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIPythonHashSeed random|number",
     default: "random",
+    concern: Concern::Manner,
     effect: Effect::Later,
     help: "Seed of Python's string hashes, as PYTHONHASHSEED.",
     doc: "A fixed seed makes the order of sets the same in every process, and an attack on the \
@@ -112,6 +117,7 @@ pub const PYTHON_WARNINGS: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIPythonWarnings filter",
     default: "none",
+    concern: Concern::Manner,
     effect: Effect::Later,
     help: "A filter for Python's warnings, as -W.",
     doc: "`action:message:category:module:lineno`, or the beginning of that. May be repeated; the \
@@ -128,6 +134,7 @@ pub const DONT_WRITE_BYTECODE: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIDontWriteBytecode On|Off",
     default: "Off",
+    concern: Concern::Manner,
     effect: Effect::Later,
     help: "Write no .pyc files, as -B.",
     doc: "`On` keeps Python from writing compiled modules.",
@@ -143,6 +150,7 @@ pub const DESTROY_INTERPRETER: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIDestroyInterpreter On|Off",
     default: "On",
+    concern: Concern::Manner,
     effect: Effect::Now,
     help: "Take interpreters down in order when a process ends.",
     doc: "`Off` ends processes without Python's own shutdown, which can hang when threads of the \
@@ -160,6 +168,7 @@ pub const INTERPRETER_OPTIONS: Directive = Directive {
     scope: Scope::Global,
     usage: "<WSGIInterpreterOptions [process-group=name] [application-group=name]>",
     default: "none",
+    concern: Concern::Decides,
     effect: Effect::Now,
     help: "Settings for selected interpreters.",
     doc: "Encloses settings for the interpreters of a process group, of an application group, or \
@@ -168,7 +177,8 @@ pub const INTERPRETER_OPTIONS: Directive = Directive {
           taken from the top level. Paths of WSGIPythonPath add up, the most specific in front.\n\n\
           Meant for WSGIPythonPath, WSGISwitchInterval, WSGIPerInterpreterGIL, WSGIFreeThreading, \
           WSGIRestrictStdin, WSGIRestrictStdout and WSGIRestrictSignal; any \
-          other directive holds as if it stood outside. `application-group=` has no effect yet.",
+          other directive holds as if it stood outside. A section with `application-group=` is \
+          refused yet.",
     example: "<WSGIInterpreterOptions process-group=shop>\n    WSGIRestrictStdout On\n\
               </WSGIInterpreterOptions>",
     setter: Setter::Global(interpreter_options),
@@ -179,6 +189,7 @@ pub const SWITCH_INTERVAL: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGISwitchInterval seconds",
     default: "Python's, 0.005",
+    concern: Concern::Manner,
     effect: Effect::Later,
     help: "How long a thread may keep others from running.",
     doc: "As `sys.setswitchinterval()`. At top level it is for embedded mode.",
@@ -197,6 +208,7 @@ pub const PER_INTERPRETER_GIL: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIPerInterpreterGIL On|Off",
     default: "Off",
+    concern: Concern::Manner,
     effect: Effect::Later,
     help: "Give each sub-interpreter a lock of its own.",
     doc:
@@ -215,6 +227,7 @@ pub const FREE_THREADING: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIFreeThreading On|Off",
     default: "Off",
+    concern: Concern::Manner,
     effect: Effect::Later,
     help: "Run a free-threaded Python without its global lock.",
     doc: "Without it, even a free-threaded build of Python runs with its lock. It is for whole \
@@ -231,6 +244,7 @@ pub const RESTRICT_STDIN: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIRestrictStdin On|Off",
     default: "Off",
+    concern: Concern::Restricts,
     effect: Effect::Now,
     help: "Refuse applications the use of sys.stdin.",
     doc: "`On` makes every use of `sys.stdin` an OSError that says so. `Off` gives an empty input.",
@@ -246,6 +260,7 @@ pub const RESTRICT_STDOUT: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIRestrictStdout On|Off",
     default: "Off",
+    concern: Concern::Restricts,
     effect: Effect::Now,
     help: "Refuse applications the use of sys.stdout.",
     doc: "`On` makes every use of `sys.stdout` (and so `print`) an OSError that says so. `Off` \
@@ -262,6 +277,7 @@ pub const RESTRICT_SIGNAL: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIRestrictSignal On|Off",
     default: "On",
+    concern: Concern::Restricts,
     effect: Effect::Now,
     help: "Keep applications from catching signals.",
     doc: "`On` makes `signal.signal()` register nothing and say so in the error log: the signals \
@@ -297,11 +313,14 @@ fn interpreter_options(global: &mut GlobalGiven, line: &mut Line<'_>) -> Result<
             pair.value
         });
     }
-    if block.application_group.is_some() {
-        let what = "<WSGIInterpreterOptions application-group=>";
-        line.reading.note_without_effect(what, line.place);
-    }
+    let is_narrow = block.application_group.is_some();
     global.blocks.push(block);
     global.block_is_open = true;
+    if is_narrow {
+        return Err(line.refuse(Problem::NotYet(
+            "Leave application-group= out: the section is then for every interpreter of its process \
+             group. Give an application that needs other settings a process group of its own.",
+        )));
+    }
     Ok(())
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::directive::{Directive, Effect, Scope, Setter};
+use crate::directive::{Concern, Directive, Effect, Scope, Setter};
 use crate::given::MapHead;
 use crate::proxies::{ProxyHeader, Subnet};
 
@@ -13,6 +13,7 @@ pub const PASS_AUTHORIZATION: Directive = Directive {
     scope: Scope::FileInfo,
     usage: "WSGIPassAuthorization On|Off",
     default: "Off",
+    concern: Concern::Restricts,
     effect: Effect::Now,
     help: "Give the Authorization header to the application.",
     doc: "`On` puts the client's credentials into environ as HTTP_AUTHORIZATION, for applications \
@@ -30,6 +31,7 @@ pub const CHUNKED_REQUEST: Directive = Directive {
     scope: Scope::FileInfo,
     usage: "WSGIChunkedRequest On|Off",
     default: "On (mod_wsgi: Off)",
+    concern: Concern::Restricts,
     effect: Effect::Now,
     help: "Accept request bodies without a Content-Length.",
     doc:
@@ -48,6 +50,7 @@ pub const MAP_HEAD_TO_GET: Directive = Directive {
     scope: Scope::FileInfo,
     usage: "WSGIMapHEADToGET On|Off|Auto",
     default: "Auto",
+    concern: Concern::Manner,
     effect: Effect::Now,
     help: "Show HEAD requests to the application as GET.",
     doc: "An application that answers HEAD without a body gives output filters (mod_deflate) \
@@ -72,6 +75,7 @@ pub const ERROR_OVERRIDE: Directive = Directive {
     scope: Scope::FileInfo,
     usage: "WSGIErrorOverride On|Off",
     default: "Off",
+    concern: Concern::Manner,
     effect: Effect::Now,
     help: "Replace the application's error pages by Apache's.",
     doc:
@@ -89,6 +93,7 @@ pub const LOCAL_REDIRECT: Directive = Directive {
     scope: Scope::FileInfo,
     usage: "WSGILocalRedirect On|Off",
     default: "On",
+    concern: Concern::Manner,
     effect: Effect::Now,
     help: "Answer from another local URL where the application says so.",
     doc:
@@ -111,6 +116,7 @@ pub const ENABLE_SENDFILE: Directive = Directive {
     usage: "WSGIEnableSendfile On|Off",
     default: "that of EnableSendfile where it is set; else On for files on a disk of the machine, \
               Off for others",
+    concern: Concern::Manner,
     effect: Effect::Now,
     help: "Let the kernel copy files of wsgi.file_wrapper.",
     doc: "Whether files that the application returns with `wsgi.file_wrapper` are sent with \
@@ -129,6 +135,7 @@ pub const EVENTLET_COMPAT: Directive = Directive {
     scope: Scope::FileInfo,
     usage: "WSGIEventletCompat On|Off",
     default: "Off",
+    concern: Concern::Manner,
     effect: Effect::Now,
     help: "Give the list of post hooks the name eventlet gives it, too.",
     doc: "A function that an application appends to the list `mod_wsgi.posthooks` of environ, as a \
@@ -149,6 +156,7 @@ pub const IGNORE_ACTIVITY: Directive = Directive {
     scope: Scope::FileInfo,
     usage: "WSGIIgnoreActivity On|Off",
     default: "Off",
+    concern: Concern::Manner,
     effect: Effect::Now,
     help: "Do not count these requests as activity.",
     doc: "`On` keeps requests to this place from resetting `inactivity-timeout=` of their group: \
@@ -165,6 +173,7 @@ pub const PASS_APACHE_REQUEST: Directive = Directive {
     scope: Scope::Directory,
     usage: "WSGIPassApacheRequest On|Off",
     default: "Off",
+    concern: Concern::Manner,
     effect: Effect::Later,
     help: "Give httpd's request record to the application (embedded mode).",
     doc: "`On` puts a capsule with httpd's request record into environ as `apache.request_rec`. \
@@ -181,6 +190,7 @@ pub const TRUSTED_PROXY_HEADERS: Directive = Directive {
     scope: Scope::FileInfo,
     usage: "WSGITrustedProxyHeaders header ...",
     default: "none: forwarding headers are passed on unchanged and change nothing",
+    concern: Concern::Restricts,
     effect: Effect::Now,
     help: "Headers of a proxy that are believed.",
     doc:
@@ -223,6 +233,7 @@ pub const TRUSTED_PROXIES: Directive = Directive {
     scope: Scope::FileInfo,
     usage: "WSGITrustedProxies address[/mask] ...",
     default: "none: every client is believed",
+    concern: Concern::Restricts,
     effect: Effect::Now,
     help: "Proxies whose headers are believed.",
     doc: "Addresses and networks, IPv4 or IPv6, from which WSGITrustedProxyHeaders are taken. \
@@ -246,6 +257,7 @@ pub const CASE_SENSITIVITY: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGICaseSensitivity On|Off",
     default: "On",
+    concern: Concern::Decides,
     effect: Effect::Now,
     help: "Whether script names that differ in case are different.",
     doc:

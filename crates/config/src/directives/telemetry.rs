@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::directive::{Directive, Effect, Line, Scope, Setter};
+use crate::directive::{Concern, Directive, Effect, Line, Scope, Setter};
 use crate::error::{Invalid, Problem};
 use crate::given::{GlobalGiven, TelemetryService};
 use crate::words::next_pair;
@@ -15,6 +15,7 @@ pub const SERVER_METRICS: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIServerMetrics On|Off",
     default: "Off",
+    concern: Concern::Manner,
     effect: Effect::Later,
     help: "Let applications read Apache's scoreboard (embedded mode).",
     doc: "Whether applications in embedded mode may call `mod_wsgi.server_metrics()`. A process \
@@ -31,6 +32,7 @@ pub const TELEMETRY_SERVICE: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGITelemetryService unix:/path [interval=seconds]",
     default: "none",
+    concern: Concern::Manner,
     effect: Effect::Later,
     help: "Socket of a service that collects figures.",
     doc: "Each process sends its figures to this datagram socket, once a second or as `interval=` \
@@ -44,6 +46,7 @@ pub const TELEMETRY_OPTIONS: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGITelemetryOptions None|All|[+|-]CaptureUserAgent ...",
     default: "None",
+    concern: Concern::Manner,
     effect: Effect::Later,
     help: "What reports of slow requests contain.",
     doc: "`CaptureUserAgent` adds the client's User-Agent. A sign adds the flag to, or takes it \
@@ -57,6 +60,7 @@ pub const SLOW_REQUESTS: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGISlowRequests seconds",
     default: "off",
+    concern: Concern::Manner,
     effect: Effect::Later,
     help: "Report requests that take longer than this.",
     doc: "Requests that take longer are reported to the telemetry service. 0 reports none.",
@@ -74,6 +78,7 @@ pub const VERBOSE_DEBUGGING: Directive = Directive {
     scope: Scope::Global,
     usage: "WSGIVerboseDebugging On|Off",
     default: "Off",
+    concern: Concern::Manner,
     effect: Effect::Never("LogLevel wsgi:debug shows more"),
     help: "Accepted; use LogLevel wsgi:debug.",
     doc: "Without effect in mod_wsgi as well, whose command-line server still writes it.",

@@ -1,0 +1,106 @@
+"""A directive that restricts who may enter, or decides what runs, is never ignored: as long as this version cannot do
+it, Apache refuses it wherever it stands (issue 10, B2). That every such directive is refused is the table's own test,
+`no_directive_that_restricts_or_decides_is_without_effect`."""
+
+import re
+
+import pytest
+
+from httpd import CHECKOUT, MODULES
+
+LINES = {
+    "WSGIAccessScript": "WSGIAccessScript {apps}/hook.py",
+    "WSGIAuthUserScript": "WSGIAuthUserScript {apps}/hook.py",
+    "WSGIAuthGroupScript": "WSGIAuthGroupScript {apps}/hook.py application-group=%{GLOBAL}",
+    "WSGIHandlerScript": "WSGIHandlerScript report {apps}/hook.py process-group=app",
+    "WSGIDispatchScript": "WSGIDispatchScript {apps}/hook.py",
+}
+IN_HTACCESS = ("WSGIAccessScript", "WSGIAuthUserScript", "WSGIAuthGroupScript")
+SECTIONS = [
+    ["<Directory {root}>", "</Directory>"], ["<Location />", "</Location>"], ["<LocationMatch .>", "</LocationMatch>"],
+    ["<Files x>", "</Files>"], ["<If true>", "</If>"],
+    ["<VirtualHost *>", "<Location /x>", "</Location>", "</VirtualHost>"],
+    ["<Proxy http://127.0.0.1:1/>", "</Proxy>"],
+]
+HOOK = "def allow_access(environ, host):\n    return False\n"
+
+ours = pytest.mark.differs("no-scripts-of-apache-yet")
+
+
+def refused_by_the_pages():
+    """The directives whose page says that Apache does not start with them."""
+    pages = (CHECKOUT / "docs" / "directives").glob("WSGI*.md")
+    return {page.stem for page in pages if re.search(r"^- \*\*Effect:\*\* none yet: Apache does not start", page.read_text(), re.M)}
+
+
+def test_the_lines_here_are_those_of_the_table():
+    assert set(LINES) == refused_by_the_pages()
+
+
+@ours
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section[0])
+@pytest.mark.parametrize("directive", LINES)
+def test_apache_does_not_start_and_says_why(httpd, directive, section):
+    middle = len(section) // 2
+    httpd.configure("WSGIDaemonProcess app", "ProxyRequests Off", *section[:middle], LINES[directive], *section[middle:])
+    said = httpd.refusal()
+    assert re.search(rf"WSGI0420: {directive}: this version cannot do that yet.* Take it out\b", said), said
+    assert f"line {httpd.line_of(LINES[directive].split(' {')[0])} of" in said
+
+
+@ours
+@pytest.mark.parametrize("directive", ["WSGIHandlerScript", "WSGIDispatchScript"])
+@pytest.mark.parametrize("section", [[], ["<VirtualHost *>", "</VirtualHost>"]], ids=["server", "virtual-host"])
+def test_nor_with_one_outside_of_sections(httpd, directive, section):
+    httpd.configure("WSGIDaemonProcess app", *section[:1], LINES[directive], *section[1:])
+    assert f"WSGI0420: {directive}: " in httpd.refusal()
+
+
+@ours
+@pytest.mark.parametrize("override", ["AuthConfig", "All", "AuthConfig Nonfatal=All"])
+@pytest.mark.parametrize("directive", IN_HTACCESS)
+def test_a_request_that_meets_it_in_htaccess_is_500(httpd, directive, override):
+    place = httpd.root / "htdocs" / "guarded"
+    (place / "inner").mkdir(parents=True)
+    (place / ".htaccess").write_text(httpd.fill(LINES[directive]) + "\n")
+    for folder in (place, place / "inner"):
+        (folder / "secret.txt").write_text("secret\n")
+        (folder / "secret.wsgi").write_text((httpd.apps / "hello.wsgi").read_text())
+    (httpd.root / "htdocs" / "page.shtml").write_text(
+        '<!--#include virtual="/guarded/secret.txt" --><!--#include virtual="/app" -->')
+    httpd.app("hook.py", HOOK)
+    httpd.configure(
+        "WSGIDaemonProcess app threads=2", "WSGIProcessGroup app", "WSGIScriptAlias /app {root}/htdocs/guarded/secret.wsgi",
+        "Alias /alias {root}/htdocs/guarded/inner",
+        f'LoadModule include_module "{MODULES}/mod_include.so"',
+        "<Directory {root}/htdocs>", f"AllowOverride {override}", "Options +Includes", "AddOutputFilter INCLUDES .shtml", "</Directory>",
+    )
+    httpd.start()
+    for path in ("/guarded/secret.txt", "/guarded/inner/secret.txt", "/app", "/app/x", "/alias/secret.txt", "/guarded/"):
+        assert httpd.get(path).status == 500, path
+    assert "secret\n" not in httpd.get("/page.shtml").text
+    httpd.error_log.expect(rf"\.htaccess: WSGI0420: {directive}: ", level="alert")
+    httpd.error_log.allow(rf"WSGI0420: {directive}|unable to include|AH01276")
+
+
+@pytest.mark.differs("no-scripts-of-apache-yet")
+@pytest.mark.parametrize("line, why", [
+    ("AuthBasicProvider wsgi", "Unknown Authn provider: wsgi"), ("AuthDigestProvider wsgi", "Unknown Authn provider: wsgi"),
+    ("Require wsgi-group staff", "Unknown Authz provider: wsgi-group"), ("Require not wsgi-group staff", "Unknown Authz provider: wsgi-group"),
+])
+def test_what_would_use_such_a_script_is_refused_by_httpd(httpd, line, why):
+    httpd.configure(
+        'LoadModule authn_file_module "{0}/mod_authn_file.so"'.format(MODULES), "<Location />",
+        f"AuthType {'Digest' if 'Digest' in line else 'Basic'}", "AuthName x", line, "</Location>",
+    )
+    assert why in httpd.refusal()
+
+
+@ours
+@pytest.mark.parametrize("selector", ["application-group=a", "process-group=app application-group=%{GLOBAL}"])
+def test_a_section_for_some_interpreters_of_a_process_is_refused(httpd, selector):
+    httpd.configure(
+        "WSGIDaemonProcess app", f"<WSGIInterpreterOptions {selector}>", "WSGIRestrictStdout On", "</WSGIInterpreterOptions>",
+    )
+    said = httpd.refusal()
+    assert "WSGI0420: <WSGIInterpreterOptions: this version cannot do that yet" in said, said
