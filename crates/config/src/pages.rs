@@ -1,6 +1,6 @@
 //! The pages of `docs/directives`, made from the tables.
 //!
-//! Runs in: nothing that serves. `cargo run --example directive-docs` writes the pages, and a test
+//! Runs in: nothing that serves. `cargo run -p wsgi-config --example directive-docs` writes the pages, and a test
 //! fails when those in the repository are not these.
 
 use super::daemon_options;
@@ -15,7 +15,11 @@ pub struct Page {
     pub text: String,
 }
 
-const SOURCE: &str = "<!-- Made by `cargo run --example directive-docs` from crates/config. -->\n";
+const SOURCE: &str =
+    "<!-- Made by `cargo run -p wsgi-config --example directive-docs` from crates/config. -->\n";
+const BEGIN: &str =
+    "<!-- Made by `cargo run -p wsgi-config --example directive-docs` from crates/config: -->";
+const END: &str = "<!-- (end of what is made) -->";
 const OPTIONS_PAGE: &str = "WSGIDaemonProcess-options.md";
 
 /// Every page: the index, one for each directive, one for the options of `WSGIDaemonProcess`.
@@ -44,15 +48,45 @@ fn index() -> String {
     let mut text = format!("{SOURCE}# Directives\n\n");
     for row in DIRECTIVES {
         let (name, help) = (plain(row), row.help);
-        text.push_str(&format!(
-            "- [{name}]({name}.md): {help}{}\n",
-            mark(row.effect)
-        ));
+        let line = format!("[{name}]({name}.md): {help}{}", mark(row.effect));
+        text.push_str(&item(&line));
     }
     text.push_str(&format!(
         "- [Options of WSGIDaemonProcess]({OPTIONS_PAGE})\n"
     ));
     text
+}
+
+/// The part of DIFFERENCES.md that lists what is still to be built: everything of the table that
+/// does nothing, or that is refused.
+pub fn not_there_yet() -> String {
+    let mut text = String::new();
+    for row in DIRECTIVES {
+        let what = match row.effect {
+            Effect::Now => continue,
+            Effect::Later => "checked, and without effect yet".to_owned(),
+            Effect::Refused(_) => "refused, because it is not built yet".to_owned(),
+            Effect::Never(why) => format!("accepted, and there is nothing for it to do: {why}"),
+        };
+        let name = plain(row);
+        text.push_str(&item(&format!(
+            "[{name}](docs/directives/{name}.md): {what}"
+        )));
+    }
+    text
+}
+
+/// `page` with what stands between the two marks replaced by [`not_there_yet`]; `None` where they
+/// are missing.
+pub fn with_not_there_yet(page: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some([before, BEGIN, "\n\n", &not_there_yet(), "\n", END, after].concat())
+}
+
+/// An item of a list, with lines of at most 100 characters.
+fn item(text: &str) -> String {
+    format!("- {}\n", filled_to(98, text).replace('\n', "\n  "))
 }
 
 fn mark(effect: Effect) -> &'static str {
@@ -76,16 +110,14 @@ fn directive(row: &Directive) -> String {
     };
     format!(
         "{SOURCE}# {}\n\n{}\n\n\
-         - **Usage:** `{}`\n\
-         - **Context:** {}\n\
-         - **Default:** {}\n\
-         - **Effect:** {effect}\n\n\
+         {}{}{}{}\n\
          {}\n\n## Example\n\n```apache\n{}\n```\n",
         plain(row),
         row.help,
-        row.usage,
-        row.scope.in_words(),
-        row.default,
+        item(&format!("**Usage:** `{}`", row.usage)),
+        item(&format!("**Context:** {}", row.scope.in_words())),
+        item(&format!("**Default:** {}", row.default)),
+        item(&format!("**Effect:** {effect}")),
         filled(row.doc),
         row.example,
     )
@@ -105,7 +137,8 @@ fn options() -> String {
         let (name, value, default) = (option.name, option.value, option.default);
         let doc = format!("{}{}", option.doc, mark(option.effect));
         text.push_str(&format!(
-            "\n## {name}\n\n`{name}=` {value}. Default: {default}.\n\n{}\n",
+            "\n## {name}\n\n{}\n\n{}\n",
+            filled(&format!("`{name}=` {value}. Default: {default}.")),
             filled(&doc),
         ));
     }
@@ -114,6 +147,10 @@ fn options() -> String {
 
 /// `text` with lines of at most 100 characters; paragraphs are kept.
 fn filled(text: &str) -> String {
+    filled_to(100, text)
+}
+
+fn filled_to(most: usize, text: &str) -> String {
     let mut filled = String::new();
     for paragraph in text.split("\n\n") {
         if !filled.is_empty() {
@@ -122,7 +159,7 @@ fn filled(text: &str) -> String {
         let mut column = 0;
         for word in paragraph.split_whitespace() {
             let length = word.chars().count();
-            if column > 0 && column + 1 + length > 100 {
+            if column > 0 && column + 1 + length > most {
                 filled.push('\n');
                 column = 0;
             } else if column > 0 {
@@ -163,6 +200,16 @@ mod tests {
                 "docs/directives/{name} belongs to no directive"
             );
         }
+    }
+
+    #[test]
+    fn the_list_of_what_is_not_there_yet_is_the_table_s() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../DIFFERENCES.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        assert!(
+            with_not_there_yet(&page).as_deref() == Some(&page),
+            "cargo run -p wsgi-config --example directive-docs"
+        );
     }
 
     #[test]
