@@ -77,9 +77,10 @@ class Ask:
         return f"{self.manner}: {self.method} {self.target}{body}"
 
 
-def plan(dice, name, group):
-    """A request by the dice."""
-    manner = dice.choices(list(MANNERS), MANNERS.values())[0]
+def plan(dice, name, group, without=()):
+    """A request by the dice, of none of the manners `without`."""
+    manners = {manner: weight for manner, weight in MANNERS.items() if manner not in without}
+    manner = dice.choices(list(manners), manners.values())[0]
     ask = Ask(name, group, manner)
     ask.size = dice.choices(SIZES, WEIGHTS)[0]
     ask.how = dice.choice(["list", "list", "length", "flow", "write"])
@@ -164,7 +165,8 @@ def have(ask, connection, fresh, file):
         return answer
     answer.end = time.monotonic()
     answer.status = response.status
-    answer.reusable = response.complete and sending is None and response.get("Connection", "").lower() != "close"
+    closing = response.get("Connection", "").lower() == "close" or getattr(connection, "going_away", False)
+    answer.reusable = response.complete and sending is None and not closing
     judge(answer, response, file)
     return answer
 

@@ -21,7 +21,7 @@ import growth
 import processes
 import waiting
 from faults import WEIGHTS, Faults
-from httpd import CHECKOUT, Server
+from httpd import CHECKOUT, Port, Server
 from judge import Verdict
 from ledger import Ledger
 from visitors import Visitors
@@ -52,9 +52,9 @@ def staged(directory):
 class Chaos:
     """One run. `run` returns the Verdict; `say` hears of every fault when it is thrown."""
 
-    def __init__(self, seed, seconds, every=4.0, clients=8, only=None, mpm="event", say=print, keep=None):
+    def __init__(self, seed, seconds, every=4.0, clients=8, only=None, mpm="event", say=print, keep=None, tls=False):
         self.seed, self.seconds, self.every, self.clients = seed, seconds, every, clients
-        self.only, self.mpm, self.keep = only, mpm, keep
+        self.only, self.mpm, self.keep, self.tls = only, mpm, keep, tls
         self._say = say
 
     def run(self):
@@ -84,13 +84,15 @@ class Chaos:
         application = Path(__file__).with_name("application.wsgi").read_text()
         for group in GROUPS:
             server.app(f"{group}.wsgi", application)
-        server.configure(*CONFIGURATION)
+        port = self._secure(server) if self.tls else None
+        server.configure(*CONFIGURATION, *(port.lines if port else ()))
         server.start()
+        secure = {"secure": port.number} if port else {}
         faults = Faults(server, GROUPS, random.Random(f"{self.seed} faults"), self.log, self.only)
-        with Visitors(server.port, GROUPS, file, f"{self.seed} warm", self.clients, "warm-") as warm:
+        with Visitors(server.port, GROUPS, file, f"{self.seed} warm", self.clients, "warm-", **secure) as warm:
             warm.more(1500)
         before = self._at_rest()
-        with Visitors(server.port, GROUPS, file, self.seed, self.clients) as visitors:
+        with Visitors(server.port, GROUPS, file, self.seed, self.clients, **secure) as visitors:
             visitors.more(self.clients)
             pause = random.Random(f"{self.seed} pauses")
             end = time.monotonic() + self.seconds
@@ -112,6 +114,19 @@ class Chaos:
         for line in verdict.describe(self.since):
             self._say(line)
         return verdict
+
+    def _secure(self, server):
+        """A port for TLS, with the lines that configure it."""
+        from secure import certificate  # its modules are not everywhere
+
+        port = Port()
+        cert, key = certificate(server.root)
+        port.lines = [
+            f"Listen 127.0.0.1:{port.number}", "Protocols h2 http/1.1", f"<VirtualHost 127.0.0.1:{port.number}>", "SSLEngine On",
+            f"SSLCertificateFile {cert}", f"SSLCertificateKeyFile {key}",
+            *(line for line in CONFIGURATION if line.startswith("WSGIScriptAlias")), "</VirtualHost>",
+        ]
+        return port
 
     def _at_rest(self, before=None):
         """Figures when the clients have gone and every process that was leaving has left."""
@@ -149,12 +164,13 @@ def main():
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--only", nargs="+", choices=list(WEIGHTS), metavar="FAULT", help=" ".join(WEIGHTS))
     parser.add_argument("--mpm", default="event", choices=["event", "worker", "prefork"])
+    parser.add_argument("--tls", action="store_true", help="over TLS, half of the clients with HTTP/2; needs Python's h2")
     parser.add_argument("--keep", metavar="DIRECTORY", help="where to keep the server's logs")
     options = parser.parse_args()
     processes.adopt_orphans()
     chaos = Chaos(
         options.seed or secrets.token_hex(4), options.minutes * 60, options.every, options.clients,
-        options.only, options.mpm, lambda text: print(text, flush=True), options.keep,
+        options.only, options.mpm, lambda text: print(text, flush=True), options.keep, options.tls,
     )
     verdict = chaos.run()
     if verdict.broken:

@@ -14,8 +14,9 @@ from client import Connection
 class Visitors:
     """`count` clients, each a thread with a kept connection, for the length of a `with` block."""
 
-    def __init__(self, port, groups, file, seed, count, prefix="", think=0.004, longest=30.0):
+    def __init__(self, port, groups, file, seed, count, prefix="", think=0.004, longest=30.0, secure=None):
         self.port = port
+        self.secure = secure  # The port for TLS: every second client speaks HTTP/2 there, the others HTTP/1.1.
         self.groups = groups
         self.file = file
         self.prefix = prefix  # Of the names, which are used once in a run.
@@ -51,16 +52,24 @@ class Visitors:
     def _visit(self, number):
         dice = random.Random(f"{self._seed} client {number}")
         connection, turn = None, 0
+        without, connect = (), Connection
+        if self.secure is not None:
+            import secure  # h2 is not everywhere
+
+            without, connect = ((), secure.Http1) if number % 2 else (secure.NOT_OVER_HTTP2, secure.Http2)
         while not self._stop.is_set():
             turn += 1
-            ask = asks.plan(dice, f"{self.prefix}{number}-{turn}", dice.choice(self.groups))
+            ask = asks.plan(dice, f"{self.prefix}{number}-{turn}", dice.choice(self.groups), without)
             slow = ask.manner == "slow-read"
             fresh = connection is None or slow
             if slow and connection is not None:
                 connection.close()
             try:
                 if fresh:
-                    connection = (asks.Slow if slow else Connection)(self.port, timeout=self.longest)
+                    if slow:
+                        connection = asks.Slow(self.port, timeout=self.longest)
+                    else:
+                        connection = connect(self.secure or self.port, timeout=self.longest)
             except OSError as fault:
                 now = time.monotonic()
                 self._note(asks.Answer(ask, now, now, failed=f"no connection: {fault!r}"))

@@ -8,6 +8,7 @@ The server needs `Protocols h2c http/1.1`.
 """
 
 import socket
+import ssl
 import time
 
 import h2.config
@@ -21,9 +22,11 @@ from client import Response
 class Connection:
     """One connection; streams are asked for one after the other, or begun with `begin`."""
 
-    def __init__(self, port, host="127.0.0.1", timeout=20.0, window=None):
+    def __init__(self, port, host="127.0.0.1", timeout=20.0, window=None, wrap=None):
         self.socket = socket.create_connection((host, port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # TLS, for one.
+        self.socket, self.scheme = (wrap(self.socket), "https") if wrap else (self.socket, "http")
         self.authority = f"{host}:{port}"
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="latin-1"))
         self.h2.initiate_connection()
@@ -44,7 +47,7 @@ class Connection:
     def begin(self, method, target, headers=(), body=None, more=False):
         """Send a request; return the number of its stream. With `more` the stream stays open."""
         stream = self.h2.get_next_available_stream_id()
-        fields = [(":method", method), (":scheme", "http"), (":authority", self.authority), (":path", target)]
+        fields = [(":method", method), (":scheme", self.scheme), (":authority", self.authority), (":path", target)]
         self.h2.send_headers(stream, fields + [(name.lower(), value) for name, value in headers], end_stream=body is None and not more)
         answer = Response(0, "", "HTTP/2", [], framing="stream")
         self.answers[stream] = answer
@@ -75,17 +78,21 @@ class Connection:
             self.h2.end_stream(stream)
             self._send()
 
+    def received(self, data):
+        """What the library gets to see of the bytes that came."""
+        return data
+
     def pump(self):
         """Read once and deal with what came; False at the end of the connection."""
         try:
             data = self.socket.recv(65536)
-        except ConnectionResetError:
+        except (ConnectionResetError, ssl.SSLError):
             data = b""
         if not data:
             for answer in self.answers.values():
                 answer.ending = answer.ending or ("" if answer.complete else "eof")
             return False
-        for event in self.h2.receive_data(data):
+        for event in self.h2.receive_data(self.received(data)):
             answer = self.answers.get(getattr(event, "stream_id", None))
             if isinstance(event, h2.events.InformationalResponseReceived):
                 fields = dict(event.headers)

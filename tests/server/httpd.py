@@ -256,7 +256,9 @@ class Server:
 
     def _environ(self):
         environ = {key: value for key, value in os.environ.items() if key in ("PATH", "TZ")}
-        return {**environ, "LANG": "C", MARK: self.root.name, **self.environ}
+        # What scripts/sanitize has every server started with.
+        more = dict(pair.split("=", 1) for pair in os.environ.get("WSGI_TEST_ENVIRON", "").split())
+        return {**environ, "LANG": "C", MARK: self.root.name, **more, **self.environ}
 
     def command(self, *arguments):
         return [APACHE, "-d", str(self.root), "-f", str(self.root / "httpd.conf"), *arguments]
