@@ -227,17 +227,17 @@ pub(crate) mod tests {
     use super::*;
 
     /// Bytes, and the places of descriptors among them.
-    type Taken = (Vec<u8>, Vec<(usize, i32)>);
+    type Sent = (Vec<u8>, Vec<(usize, i32)>);
 
     /// A stream that takes `step` bytes at a time and remembers where descriptors went.
     #[derive(Default)]
     pub(crate) struct FakeStream {
         pub(crate) step: usize,
-        pub(crate) taken: Mutex<Taken>,
+        pub(crate) sent: Mutex<Sent>,
         /// What `receive` hands out, a piece each time.
         pub(crate) incoming: Mutex<Vec<Vec<u8>>>,
         pub(crate) kept: std::sync::atomic::AtomicBool,
-        /// Nothing is taken at once.
+        /// Nothing is sent at once.
         pub(crate) full: std::sync::atomic::AtomicBool,
         /// The other end is closed.
         pub(crate) gone: std::sync::atomic::AtomicBool,
@@ -250,14 +250,14 @@ pub(crate) mod tests {
             second: &[u8],
             file: Option<BorrowedFd<'_>>,
         ) -> io::Result<usize> {
-            let mut taken = self.taken.lock().unwrap();
+            let mut sent = self.sent.lock().unwrap();
             if let Some(file) = file {
-                let at = taken.0.len();
-                taken.1.push((at, file.as_raw_fd()));
+                let at = sent.0.len();
+                sent.1.push((at, file.as_raw_fd()));
             }
             let all = [first, second].concat();
             let n = all.len().min(self.step);
-            taken.0.extend_from_slice(&all[..n]);
+            sent.0.extend_from_slice(&all[..n]);
             Ok(n)
         }
 
@@ -334,15 +334,15 @@ pub(crate) mod tests {
                 sink.file(file, File { offset: 1, len: 2 });
             }
             sink.data_now(b"tail").unwrap();
-            let taken = fake.taken.lock().unwrap();
+            let sent = fake.sent.lock().unwrap();
             let (data, file) = (frame::HEAD_LEN + 3, frame::HEAD_LEN + 16);
-            assert_eq!(taken.1, [(0, opened[0]), (data + file + data, opened[1])]);
-            let kinds: Vec<_> = frames(&taken.0).into_iter().map(|(kind, _)| kind).collect();
+            assert_eq!(sent.1, [(0, opened[0]), (data + file + data, opened[1])]);
+            let kinds: Vec<_> = frames(&sent.0).into_iter().map(|(kind, _)| kind).collect();
             assert_eq!(
                 kinds,
                 [Kind::Data, Kind::File, Kind::Data, Kind::File, Kind::Data]
             );
-            assert!(taken.0.ends_with(b"tail"));
+            assert!(sent.0.ends_with(b"tail"));
         }
     }
 }

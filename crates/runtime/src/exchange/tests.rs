@@ -38,7 +38,7 @@ fn begun(step: usize) -> (Exchange, Arc<FakeStream>) {
 }
 
 fn sent(fake: &FakeStream) -> Vec<(Kind, Vec<u8>)> {
-    frames(&fake.taken.lock().unwrap().0)
+    frames(&fake.sent.lock().unwrap().0)
 }
 
 fn head(fields: &[(&str, &str)]) -> ResponseHead {

@@ -3,6 +3,46 @@
 //! Runs in: any thread that is attached to an interpreter. A [`Gil`] lives no longer than the
 //! attachment, and every [`Object`] made with it carries its lifetime: so safe code can neither keep
 //! an object longer nor take it to a thread or an interpreter it does not belong to.
+//!
+//! What is to live longer is stored, and an object is no part of that:
+//!
+//! ```no_run
+//! # use wsgi_runtime::python::{gil::Gil, interpreter::ThreadState, object::{Object, Stored}};
+//! fn keep(thread: &mut ThreadState) -> Stored {
+//!     thread.attach(|gil| Stored::new(gil, gil.none()))
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! # use wsgi_runtime::python::{gil::Gil, interpreter::ThreadState, object::{Object, Stored}};
+//! fn keep(thread: &mut ThreadState) -> Object<'_> {
+//!     thread.attach(|gil| gil.none())
+//! }
+//! ```
+//!
+//! No object is used while the GIL is released, and none is sent to another thread:
+//!
+//! ```no_run
+//! # use wsgi_runtime::python::{gil::Gil, object::Object};
+//! fn wait(gil: Gil<'_>, object: &Object<'_>) -> bool {
+//!     let is_none = object.is_none();
+//!     gil.released(|| is_none)
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! # use wsgi_runtime::python::{gil::Gil, object::Object};
+//! fn wait(gil: Gil<'_>, object: &Object<'_>) -> bool {
+//!     gil.released(|| object.is_none())
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! # use wsgi_runtime::python::{gil::Gil, object::Object};
+//! fn send(object: Object<'static>) {
+//!     std::thread::spawn(move || drop(object));
+//! }
+//! ```
 
 use std::ffi::CStr;
 use std::marker::PhantomData;
@@ -157,17 +197,17 @@ impl<'g> Gil<'g> {
         failed: impl FnOnce(E) -> Raised,
     ) -> PyResult<'g> {
         // SAFETY: plain constructor; without a source the contents are for us to write.
-        let made = unsafe {
+        let object = unsafe {
             Object::own(ffi::PyBytes_FromStringAndSize(
                 ptr::null(),
                 isize::try_from(len).unwrap_or(isize::MAX),
             ))
         }?;
         // SAFETY: a bytes object of `len`, which nobody else has seen yet: no Python code can look
-        // at it while it is written, and it is live as long as `made`. Zeroed, so that all of it is
+        // at it while it is written, and it is live as long as `object`. Zeroed, so that all of it is
         // initialised.
         let room = unsafe {
-            let start = ffi::PyBytes_AsString(made.as_ptr()).cast::<u8>();
+            let start = ffi::PyBytes_AsString(object.as_ptr()).cast::<u8>();
             ptr::write_bytes(start, 0, len);
             std::slice::from_raw_parts_mut(start, len)
         };
@@ -175,7 +215,7 @@ impl<'g> Gil<'g> {
         match room.get(..written) {
             // Its length is for life.
             Some(part) if written < len => self.bytes(part),
-            _ => Ok(made),
+            _ => Ok(object),
         }
     }
 

@@ -50,12 +50,12 @@ impl<S> Interpreter<S> {
                 return Err("Python can't make a thread state".to_owned());
             }
             ffi::PyEval_RestoreThread(first);
-            let made = ffi::Py_NewInterpreter();
-            let created = if made.is_null() {
+            let sub = ffi::Py_NewInterpreter();
+            let created = if sub.is_null() {
                 ffi::PyErr_Clear();
                 Err("Python can't make a sub-interpreter".to_owned())
             } else {
-                let raw = ffi::PyThreadState_GetInterpreter(made);
+                let raw = ffi::PyThreadState_GetInterpreter(sub);
                 ffi::PyThreadState_Swap(first);
                 Ok(raw)
             };

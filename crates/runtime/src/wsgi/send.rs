@@ -73,7 +73,7 @@ pub fn send_collected(
 /// Logs a record in the request's log; in the process's log if it would not arrive there.
 pub fn log(gil: Gil<'_>, exchange: &Exchange, level: Level, text: &str) {
     scoreboard::error(text);
-    let taken = with_response(gil, exchange, |response| {
+    let logged = with_response(gil, exchange, |response| {
         // Longer ones go in pieces, cut between characters.
         let mut rest = text;
         while !rest.is_empty() {
@@ -87,7 +87,7 @@ pub fn log(gil: Gil<'_>, exchange: &Exchange, level: Level, text: &str) {
         }
         Ok::<_, SendError>(())
     });
-    if taken.is_err() {
+    if logged.is_err() {
         gil.released(|| process_log::error(text));
     }
 }
