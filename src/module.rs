@@ -31,9 +31,9 @@ pub struct Wsgi;
 #[derive(Default)]
 pub struct Reading {
     /// By its directives.
-    said: config::Reading,
+    directives: config::Reading,
     /// By its check: what it comes to.
-    settled: config::Settled,
+    resolved: config::ResolvedGroups,
 }
 
 const DIRECTIVES: [Spec; config::DIRECTIVES.len()] = {
@@ -92,7 +92,7 @@ impl Module for Wsgi {
             args,
             &place(at),
             &machine,
-            &mut reading.said,
+            &mut reading.directives,
         )
         .map_err(|invalid| match invalid.problem {
             config::error::Problem::NotYet(_) => format!("{DIRECTIVE_REFUSED}: {invalid}"),
@@ -130,7 +130,7 @@ impl Module for Wsgi {
             .main
             .given::<Self>()
             .ok_or(ConfigurationRefused)?;
-        reading.settled = parent::check(configured, &reading.said, main)?;
+        reading.resolved = parent::check(configured, &reading.directives, main)?;
         Ok(())
     }
 
@@ -145,10 +145,10 @@ impl Module for Wsgi {
             .main
             .given::<Self>()
             .ok_or(ConfigurationRefused)?;
-        let config::Settled {
+        let config::ResolvedGroups {
             groups, warnings, ..
-        } = std::mem::take(&mut reading.settled);
-        parent::warn(configured, &reading.said, &warnings);
+        } = std::mem::take(&mut reading.resolved);
+        parent::warn(configured, &reading.directives, &warnings);
         let started = parent::start(configured, groups.all(), main)?;
         let pool = ConnectionPool::new(active_configuration::share_of_descriptors());
         let endpoints = started

@@ -1,7 +1,7 @@
-//! What the children have to know of a configuration, settled once.
+//! What a child needs of the configuration, computed once.
 //!
-//! Made in: the Apache parent, when the configuration is brought into force. Read in: the children,
-//! by all threads at once; nothing in it changes but the connections in the pool.
+//! Runs in: the Apache parent, which makes it when a configuration comes into force. Read in: the children,
+//! by all threads at once; only the connection pool in it changes.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub struct GroupEndpoint {
     pub pool: GroupPool,
 }
 
-/// What a configuration in force means to requests.
+/// The configuration that is in force, as requests need it.
 pub struct ActiveConfiguration {
     /// The process groups.
     pub groups: Groups,

@@ -1,8 +1,8 @@
 //! The handler: one request from the checks to the end of its response.
 //!
-//! Runs in: an Apache child, on the thread that serves the request. A thread keeps for life what it has
-//! once used of its stack, and a child has many: so what is needed to prepare a request is not on the
-//! stack any more while its response goes through httpd's filters.
+//! Runs in: an Apache child, on the thread that serves the request. Stack pages stay resident once
+//! touched, and a child has many threads. So [`prepare`] has a frame of its own, which is gone before
+//! the response is sent through httpd's filters.
 
 use wire::request::{Builder, Flags, Prologue};
 use wire::response::{End, Level};
@@ -20,16 +20,16 @@ use httpd::request_body::{BodyRead, RequestBody, Wait};
 use super::active_configuration::{limits, ActiveConfiguration, GroupEndpoint};
 use super::connect::dialer::Dialer;
 use super::environ;
-use super::environ::facts::{self, Asked, Made};
+use super::environ::facts::{self, ComputedNames, HttpdRequestFacts};
 use super::httpd_client::{body_failure, HttpdClient};
 use super::relay::failure::RelayFailure;
 use super::relay::upload::Upload;
 use super::relay::{self, RelayRequest};
 use super::request_log::write_log;
-use super::route::checks::{self, BodyLength, Checked, Script};
+use super::route::checks::{self, BodyLength, RequestToCheck, Script};
 use super::route::dispatch::{self, Host};
 use super::route::mapping::{alias_of, is_aliased, HANDLER, OLD_HANDLER};
-use super::route::rejection::Refusal;
+use super::route::rejection::Rejection;
 
 /// The note of a request whose answer was taken from another URL.
 const REDIRECTED: &std::ffi::CStr = c"mod_wsgi.redirected";
@@ -46,41 +46,41 @@ pub fn handle(
         return HookStatus::DECLINED;
     }
     match prepare(request, dir, server, active) {
-        Ok(Ok(prepared)) => converse(request, active, prepared),
+        Ok(Ok(prepared)) => relay_prepared(request, active, prepared),
         Ok(Err(outcome)) => outcome,
-        Err(refusal) => {
-            write_log(request, Level::Error, refusal.to_string().as_bytes());
-            HookStatus::status(refusal.status())
+        Err(rejection) => {
+            write_log(request, Level::Error, rejection.to_string().as_bytes());
+            HookStatus::status(rejection.status())
         }
     }
 }
 
-/// A request that is ready to be carried to a worker.
-struct Prepared<'r> {
+/// A request that is ready to be sent to a worker.
+struct PreparedRequest<'r> {
     group: &'r ProcessGroup,
     endpoint: &'r GroupEndpoint,
     message: Vec<u8>,
-    taken: Taken<'r>,
+    body: InitialBody<'r>,
     error_override: bool,
     may_redirect: bool,
     enable_sendfile: Option<bool>,
 }
 
-/// Finds out what the request is to be answered by, and writes the message for it. Httpd has its own
-/// reasons to end a request: an outcome.
+/// Checks the request, finds its process group, and writes the message for a worker. The inner error
+/// is httpd's: reading the body failed.
 #[inline(never)]
 fn prepare<'r>(
     request: Request<'r>,
     dir: &DirGiven,
     server: &ServerGiven,
     active: &'r ActiveConfiguration,
-) -> Result<Result<Prepared<'r>, HookStatus>, Refusal> {
-    let asked = Asked::of(request, active.globals.case_sensitive);
+) -> Result<Result<PreparedRequest<'r>, HookStatus>, Rejection> {
+    let request_facts = HttpdRequestFacts::of(request, active.globals.case_sensitive);
     let overrides = match alias_of(request, server) {
         Some(alias) => Overrides::from(&alias.options),
         None => Overrides::default(),
     };
-    let settings = Settings::resolve(dir, server, overrides, &asked);
+    let settings = Settings::resolve(dir, server, overrides, &request_facts);
     let length = checks::check(&checked(request, &settings))?;
     let virtual_host = request.server();
     let host = Host {
@@ -90,34 +90,34 @@ fn prepare<'r>(
     let group = dispatch::process_group(&settings, &active.groups, host)?;
     let Some(endpoint) = active.endpoints.get(&group.name) else {
         let sentence = active.groups.undefined_sentence(&group.name);
-        return Err(Refusal::GroupUnknown(sentence));
+        return Err(Rejection::GroupUnknown(sentence));
     };
-    let taken = match take_body(request, length, group.transport.request_buffer) {
-        Ok(taken) => taken,
+    let body = match read_initial_body(request, length, group.transport.request_buffer) {
+        Ok(body) => body,
         Err(outcome) => return Ok(Err(outcome)),
     };
     let chroot = group.surroundings.chroot.as_deref();
-    let message = message(request, &settings, endpoint, chroot, length, &taken)?;
+    let message = message(request, &settings, endpoint, chroot, length, &body)?;
     if request.is_of_error() && request.left_body_unread() {
         // What the client may still send is no request.
         request.connection().close_after_this();
     }
-    Ok(Ok(Prepared {
+    Ok(Ok(PreparedRequest {
         group,
         endpoint,
         message,
-        taken,
+        body,
         error_override: settings.error_override,
         may_redirect: settings.local_redirect && !was_redirected(request),
         enable_sendfile: settings.enable_sendfile,
     }))
 }
 
-fn checked<'r>(request: Request<'r>, settings: &Settings<'_>) -> Checked<'r> {
+fn checked<'r>(request: Request<'r>, settings: &Settings<'_>) -> RequestToCheck<'r> {
     let headers = request.headers_in();
     // A body there was belonged to the request that failed.
     let has_body = !request.is_of_error();
-    Checked {
+    RequestToCheck {
         may_execute: request.may_execute(),
         is_aliased: is_aliased(request),
         filename: request.filename().unwrap_or_default(),
@@ -135,25 +135,27 @@ fn checked<'r>(request: Request<'r>, settings: &Settings<'_>) -> Checked<'r> {
     }
 }
 
-/// The part of the body that has been read, and what is left of it.
-struct Taken<'r> {
-    body: RequestBody<'r>,
+/// The first bytes of the request body, and the rest, which is still to be read.
+struct InitialBody<'r> {
+    rest: RequestBody<'r>,
     bytes: Vec<u8>,
     whole: bool,
     expects_continue: bool,
 }
 
-/// Reads of the body what shall travel with the request: the first `most` bytes, which are waited
-/// for, so that a client that sends slowly takes no thread of a worker; of a body of unknown length
-/// what is here already, since its client may wait for the response before it sends more. Nothing,
-/// if the client waits to be asked.
-fn take_body<'r>(
+/// Reads the bytes of the body that are sent together with the request.
+///
+/// Of a body of known length these are the first `most` bytes. They are waited for, so that a slow
+/// upload occupies no thread of a worker. Of a body of unknown length they are what is here already,
+/// because its client may wait for the response before it sends more. A client that waits for
+/// `100 Continue` sends nothing yet.
+fn read_initial_body<'r>(
     request: Request<'r>,
     length: BodyLength,
     most: u64,
-) -> Result<Taken<'r>, HookStatus> {
-    let mut taken = Taken {
-        body: RequestBody::of(request),
+) -> Result<InitialBody<'r>, HookStatus> {
+    let mut body = InitialBody {
+        rest: RequestBody::of(request),
         bytes: Vec::new(),
         whole: length == BodyLength::None,
         expects_continue: request.expects_continue() && length != BodyLength::None,
@@ -161,15 +163,15 @@ fn take_body<'r>(
     let wait = match length {
         BodyLength::Known(_) => Wait::Yes,
         BodyLength::Chunked => Wait::No,
-        BodyLength::None => return Ok(taken),
+        BodyLength::None => return Ok(body),
     };
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    if taken.expects_continue {
-        return Ok(taken);
+    if body.expects_continue {
+        return Ok(body);
     }
-    while !taken.body.has_ended() && taken.bytes.len() < most {
-        let room = most - taken.bytes.len();
-        match taken.body.read(wait, room, &mut taken.bytes) {
+    while !body.rest.has_ended() && body.bytes.len() < most {
+        let room = most - body.bytes.len();
+        match body.rest.read(wait, room, &mut body.bytes) {
             Ok(BodyRead::Some(_)) => {}
             Ok(BodyRead::End | BodyRead::Nothing) => break,
             Err(broken) => {
@@ -180,9 +182,9 @@ fn take_body<'r>(
         }
     }
     // A body of known length is complete with its last byte, whether or not its end was seen too.
-    taken.whole = taken.body.has_ended()
-        || matches!(length, BodyLength::Known(all) if taken.bytes.len() as u64 == all);
-    Ok(taken)
+    body.whole = body.rest.has_ended()
+        || matches!(length, BodyLength::Known(all) if body.bytes.len() as u64 == all);
+    Ok(body)
 }
 
 fn message(
@@ -191,14 +193,14 @@ fn message(
     endpoint: &GroupEndpoint,
     chroot: Option<&[u8]>,
     length: BodyLength,
-    taken: &Taken<'_>,
-) -> Result<Vec<u8>, Refusal> {
-    let made = Made::of(request);
-    let mut facts = facts::gather(request, &made, settings);
+    body: &InitialBody<'_>,
+) -> Result<Vec<u8>, Rejection> {
+    let names = ComputedNames::of(request);
+    let mut facts = facts::gather(request, &names, settings);
     if let Some(root) = chroot {
         let Some(inside) = jail::inside(root, facts.script_filename) else {
             let file = facts.script_filename.to_vec();
-            return Err(Refusal::OutsideChroot(file, root.to_vec()));
+            return Err(Rejection::OutsideChroot(file, root.to_vec()));
         };
         facts.script_filename = inside;
         for directory in [&mut facts.document_root, &mut facts.context_document_root] {
@@ -208,8 +210,8 @@ fn message(
     let mut flags = 0;
     for (flag, holds) in [
         (Flags::RELOAD, settings.script_reloading),
-        (Flags::BODY_WHOLE, taken.whole),
-        (Flags::EXPECTS_CONTINUE, taken.expects_continue),
+        (Flags::BODY_WHOLE, body.whole),
+        (Flags::EXPECTS_CONTINUE, body.expects_continue),
         (Flags::HTTP_1_0, request.protocol_number() < 1001),
         (Flags::IGNORE_ACTIVITY, settings.ignore_activity),
         (Flags::EVENTLET, settings.eventlet_compat),
@@ -235,30 +237,30 @@ fn message(
         application_group: facts.application_group,
         callable: facts.callable,
     };
-    let mut out = Vec::with_capacity(2048 + taken.bytes.len());
+    let mut out = Vec::with_capacity(2048 + body.bytes.len());
     let written = Builder::new(&mut out, &prologue).and_then(|mut builder| {
         let headers = request.headers_in().iter();
         let variables = request.subprocess_env().iter();
         environ::write(&mut builder, &facts, headers, variables)?;
-        builder.finish(&taken.bytes)
+        builder.finish(&body.bytes)
     });
     match written {
         Ok(()) => Ok(out),
-        Err(_) => Err(Refusal::EnvironTooLarge),
+        Err(_) => Err(Rejection::EnvironTooLarge),
     }
 }
 
 #[inline(never)]
-fn converse(
+fn relay_prepared(
     request: Request<'_>,
     active: &ActiveConfiguration,
-    prepared: Prepared<'_>,
+    prepared: PreparedRequest<'_>,
 ) -> HookStatus {
-    let Prepared {
+    let PreparedRequest {
         group,
         endpoint,
         message,
-        taken,
+        body,
         error_override,
         may_redirect,
         enable_sendfile,
@@ -266,10 +268,10 @@ fn converse(
     let relay_request = RelayRequest {
         group: &group.name,
         message: &message,
-        upload: if taken.whole {
+        upload: if body.whole {
             Upload::whole()
         } else {
-            Upload::open(taken.expects_continue)
+            Upload::open(body.expects_continue)
         },
         head_only: request.is_header_only(),
         error_override,
@@ -280,7 +282,7 @@ fn converse(
         path: &endpoint.path,
         pool: &endpoint.pool,
     };
-    let mut client = HttpdClient::new(request, taken.body, enable_sendfile)
+    let mut client = HttpdClient::new(request, body.rest, enable_sendfile)
         .with_death_inquiry(active.status.as_deref(), &group.name);
     match relay::relay_request(&mut dialer, &mut client, relay_request) {
         relay::RelayOutcome::Complete(end) => {

@@ -300,8 +300,9 @@ impl Client for HttpdClient<'_> {
             .death_inquiry
             .as_ref()
             .filter(|_| failure.is_of_death());
-        let how =
-            witness.and_then(|at| worker_death::told(at.path, at.group, at.begun, self.has_begun));
+        let how = witness.and_then(|at| {
+            worker_death::how_a_worker_died(at.path, at.group, at.begun, self.has_begun)
+        });
         let text = match how {
             Some(how) => format!("{} The supervisor says: {how}.", failure.text),
             None => failure.text.clone(),

@@ -25,7 +25,7 @@ use wire::log_id::{
 };
 
 use config::process_group::Reach;
-use config::{self, Globals, ProcessGroup, Reading, ServerGiven, Settled};
+use config::{self, Globals, ProcessGroup, Reading, ResolvedGroups, ServerGiven};
 use control_channel::SupervisorConfiguration;
 use error_log::ErrorLog;
 use group_message::SocketNames;
@@ -63,7 +63,7 @@ pub fn check(
     configured: &Configured<'_>,
     reading: &Reading,
     main: &ServerGiven,
-) -> Result<Settled, ConfigurationRefused> {
+) -> Result<ResolvedGroups, ConfigurationRefused> {
     let machine = Machine::new(configured.pool);
     let servers: Vec<config::groups::Server<'_>> = configured
         .main
@@ -73,20 +73,20 @@ pub fn check(
             hostname: server.name(),
         })
         .collect();
-    let settled = config::settle(
+    let resolved = config::resolve_groups(
         reading,
         &servers,
         &main.global,
         &machine.apache_identity(),
         &machine,
     );
-    let refused = settled.refusals.iter();
+    let refused = resolved.refusals.iter();
     let mut refusals: Vec<String> = refused
         .map(|sentence| format!("{CONFIGURATION_REFUSED}: {sentence}"))
         .collect();
-    if !settled.groups.all().is_empty() {
+    if !resolved.groups.all().is_empty() {
         let names = socket_names(configured, main);
-        let too_long = settled
+        let too_long = resolved
             .groups
             .all()
             .iter()
@@ -106,7 +106,7 @@ pub fn check(
         if !process::is_restart() {
             refusals.extend(names.check_directory(pardoned).err());
         }
-        let groups = settled.groups.all().iter();
+        let groups = resolved.groups.all().iter();
         let files = groups.filter(|group| sees_all || env_file::is_readable(group));
         refusals.extend(files.filter_map(|group| env_file::read(group).err()));
         if let Err(missing) = companions() {
@@ -114,14 +114,14 @@ pub fn check(
         }
     }
     if process::purpose() == Purpose::CheckConfiguration {
-        warn(configured, reading, &settled.warnings);
+        warn(configured, reading, &resolved.warnings);
     }
     for refusal in &refusals {
         // By the start-up log: that is the terminal while there is one.
         configured.scratch.error(refusal);
     }
     if refusals.is_empty() {
-        Ok(settled)
+        Ok(resolved)
     } else {
         Err(ConfigurationRefused)
     }

@@ -340,7 +340,7 @@ pub struct Preload {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Configuration;
+    use super::super::testing::TestConfiguration;
     use super::*;
 
     /// A section in which everything is said, with values that `which` tells apart.
@@ -373,7 +373,7 @@ mod tests {
             </Directory>",
             name.len() + usize::from(which),
         );
-        Configuration::of(&text).directories.remove(0).1
+        TestConfiguration::of(&text).directories.remove(0).1
     }
 
     #[test]
@@ -408,7 +408,7 @@ mod tests {
 
     #[test]
     fn lists_grow_within_a_section_and_replace_those_outside() {
-        let configuration = Configuration::of(
+        let configuration = TestConfiguration::of(
             "WSGITrustedProxies 10.0.0.0/8
             WSGITrustedProxies ::1
             WSGITrustedProxyHeaders X-Real-IP
@@ -427,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_virtual_host_inherits_from_the_main_server_and_its_aliases_come_first() {
-        let configuration = Configuration::of(
+        let configuration = TestConfiguration::of(
             "WSGIScriptAlias / /main.wsgi
             WSGIPassAuthorization On
             WSGIProcessGroup main
@@ -459,7 +459,7 @@ mod tests {
 
     #[test]
     fn a_section_for_interpreters_ends_where_it_is_closed() {
-        let configuration = Configuration::of(
+        let configuration = TestConfiguration::of(
             "<WSGIInterpreterOptions process-group=shop>
             WSGIRestrictStdout On
             </WSGIInterpreterOptions>

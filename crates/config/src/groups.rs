@@ -80,7 +80,7 @@ fn described(group: &ProcessGroup) -> String {
 
 /// What a configuration comes to.
 #[derive(Clone, Debug, Default)]
-pub struct Settled {
+pub struct ResolvedGroups {
     /// Its process groups.
     pub groups: Groups,
     /// Why it cannot be used: whole sentences, each with its place. Empty when it can.
@@ -92,42 +92,42 @@ pub struct Settled {
 /// Makes the process groups of a configuration that was read to its end.
 ///
 /// `servers` are all of them with the main one, `global` is the main server's record.
-pub fn settle(
+pub fn resolve_groups(
     reading: &Reading,
     servers: &[Server<'_>],
     global: &GlobalGiven,
     apache: &ApacheIdentity,
     system: &dyn System,
-) -> Settled {
-    let mut settled = Settled::default();
-    define(&mut settled, reading, servers, global, apache, system);
-    preload(&mut settled, reading, servers);
-    check_names(&mut settled, reading, servers);
-    for group in &mut settled.groups.list {
+) -> ResolvedGroups {
+    let mut resolved = ResolvedGroups::default();
+    define(&mut resolved, reading, servers, global, apache, system);
+    preload(&mut resolved, reading, servers);
+    check_names(&mut resolved, reading, servers);
+    for group in &mut resolved.groups.list {
         group.global_reachable = main_interpreter::can_be_asked_of(group, reading);
     }
     let remarks = reading
         .remarks
         .iter()
         .map(|(place, remark)| format!("{place} {remark}"));
-    settled.warnings.extend(remarks);
-    settled
+    resolved.warnings.extend(remarks);
+    resolved
 }
 
 fn define(
-    settled: &mut Settled,
+    resolved: &mut ResolvedGroups,
     reading: &Reading,
     servers: &[Server<'_>],
     global: &GlobalGiven,
     apache: &ApacheIdentity,
     system: &dyn System,
 ) {
-    let groups = &mut settled.groups;
+    let groups = &mut resolved.groups;
     let mut definitions: Vec<&GroupGiven> = Vec::new();
     for given in &reading.groups {
         if let Some(&at) = groups.by_name.get(&given.name) {
             let again = redefine(&mut groups.list[at], definitions[at], given, servers);
-            settled.refusals.extend(again.err());
+            resolved.refusals.extend(again.err());
             continue;
         }
         let id = groups.list.len() as u32 + 1;
@@ -138,7 +138,7 @@ fn define(
                 groups.list.push(group);
                 definitions.push(given);
             }
-            Err(sentence) => settled.refusals.push(sentence),
+            Err(sentence) => resolved.refusals.push(sentence),
         }
     }
 }
@@ -217,16 +217,16 @@ fn host(place: &Place, servers: &[Server<'_>]) -> String {
     }
 }
 
-fn preload(settled: &mut Settled, reading: &Reading, servers: &[Server<'_>]) {
+fn preload(resolved: &mut ResolvedGroups, reading: &Reading, servers: &[Server<'_>]) {
     for script in &reading.preloads {
         let entry = (script.path.clone(), script.application_group.clone());
         let list = if script.process_group.is_empty() {
-            &mut settled.groups.embedded_preload
+            &mut resolved.groups.embedded_preload
         } else {
-            match usable(&settled.groups, script, servers) {
-                Ok(at) => &mut settled.groups.list[at].preload,
+            match usable(&resolved.groups, script, servers) {
+                Ok(at) => &mut resolved.groups.list[at].preload,
                 Err(sentence) => {
-                    settled.refusals.push(sentence);
+                    resolved.refusals.push(sentence);
                     continue;
                 }
             }
@@ -276,7 +276,7 @@ fn out_of_reach(group: &ProcessGroup, from: &Place, servers: &[Server<'_>]) -> S
 }
 
 /// Names that requests would not find: the server starts all the same, as with mod_wsgi.
-fn check_names(settled: &mut Settled, reading: &Reading, servers: &[Server<'_>]) {
+fn check_names(resolved: &mut ResolvedGroups, reading: &Reading, servers: &[Server<'_>]) {
     // A script that is to be loaded in an unknown group has been refused already.
     let refused = |place: &Place| reading.preloads.iter().any(|script| script.place == *place);
     for route in &reading.routes {
@@ -288,17 +288,17 @@ fn check_names(settled: &mut Settled, reading: &Reading, servers: &[Server<'_>])
             continue;
         }
         let place = &route.place;
-        match settled.groups.find(name) {
-            None => settled.warnings.push(format!(
+        match resolved.groups.find(name) {
+            None => resolved.warnings.push(format!(
                 "{place} uses process group \"{}\", which is not defined.{} Requests that go \
                  there get 500.",
                 show(name),
-                settled.groups.suggestion(name),
+                resolved.groups.suggestion(name),
             )),
             // A directory section of the main server holds in every virtual host.
             Some(_) if place.server().is_none() => {}
             Some(group) if group.usable_from(place.server(), hostname(place, servers)) => {}
-            Some(group) => settled.warnings.push(format!(
+            Some(group) => resolved.warnings.push(format!(
                 "{place}: {} Requests that go there get 500.",
                 out_of_reach(group, place, servers),
             )),

@@ -7,7 +7,7 @@
 //!
 //! The way of a directive: a row of [`directive::DIRECTIVES`] names it; its setter writes into a
 //! record *as given* ([`given`]: all `Option`s, so that merging is one line per field); after the
-//! whole configuration is read, [`groups::settle`] makes the process groups and checks every
+//! whole configuration is read, [`groups::resolve_groups`] makes the process groups and checks every
 //! name. A request asks [`resolved`] for values without `Option`s.
 
 #![forbid(unsafe_code)]
@@ -41,7 +41,7 @@ mod tests;
 pub use directive::{apply, Directive, Effect, Scope, Target, DIRECTIVES};
 pub use error::Invalid;
 pub use given::{DirGiven, ServerGiven};
-pub use groups::{settle, Groups, Settled};
+pub use groups::{resolve_groups, Groups, ResolvedGroups};
 pub use place::{Place, VirtualHost};
 pub use process_group::{ApacheIdentity, ProcessGroup};
 pub use reading::Reading;

@@ -92,12 +92,12 @@ fn sayings(routes: &[Route]) -> Vec<Saying<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Configuration;
+    use super::super::testing::TestConfiguration;
 
     fn reached(text: &str) -> bool {
-        let configuration = Configuration::of(&format!("WSGIDaemonProcess shop\n{text}"));
+        let configuration = TestConfiguration::of(&format!("WSGIDaemonProcess shop\n{text}"));
         configuration
-            .settle()
+            .resolve_groups()
             .groups
             .find(b"shop")
             .unwrap()

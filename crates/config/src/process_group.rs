@@ -386,15 +386,15 @@ fn size(given: Option<u64>) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::groups::{settle, Server};
-    use super::super::testing::Configuration;
+    use super::super::groups::{resolve_groups, Server};
+    use super::super::testing::TestConfiguration;
     use super::super::testing::{ann, www_data};
     use super::*;
 
     fn group(text: &str) -> ProcessGroup {
-        let settled = Configuration::of(text).settle();
-        assert_eq!(settled.refusals, Vec::<String>::new());
-        settled.groups.all()[0].clone()
+        let resolved = TestConfiguration::of(text).resolve_groups();
+        assert_eq!(resolved.refusals, Vec::<String>::new());
+        resolved.groups.all()[0].clone()
     }
 
     #[test]
@@ -491,21 +491,21 @@ mod tests {
 
     #[test]
     fn without_root_nothing_changes_identity() {
-        let mut configuration = Configuration::new();
+        let mut configuration = TestConfiguration::new();
         configuration.machine.root = false;
         configuration
             .read("WSGIDaemonProcess shop user=ann group=ann")
             .unwrap();
-        let settled = configuration.settle();
-        let identity = &settled.groups.all()[0].identity;
+        let resolved = configuration.resolve_groups();
+        let identity = &resolved.groups.all()[0].identity;
         assert_eq!((identity.switch, identity.uid), (false, 33));
-        assert_eq!(settled.groups.all()[0].surroundings.chdir, None);
+        assert_eq!(resolved.groups.all()[0].surroundings.chdir, None);
     }
 
     #[test]
     fn nothing_runs_as_root_because_apache_does() {
         let configuration =
-            Configuration::of("WSGIDaemonProcess shop\nWSGIDaemonProcess b user=ann");
+            TestConfiguration::of("WSGIDaemonProcess shop\nWSGIDaemonProcess b user=ann");
         let root = Account {
             name: b"root".to_vec(),
             uid: 0,
@@ -518,15 +518,18 @@ mod tests {
             hostname: None,
         }];
         let (reading, global) = (&configuration.reading, &configuration.main.global);
-        let settled = settle(reading, &servers, global, &apache, &configuration.machine);
+        let resolved = resolve_groups(reading, &servers, global, &apache, &configuration.machine);
         assert_eq!(
-            settled.refusals,
+            resolved.refusals,
             [
                 "shop.conf:1 process group \"shop\" would run as root, because Apache's User is \
                  root. Give it a user of its own: WSGIDaemonProcess shop user=..."
             ],
         );
-        assert_eq!(settled.groups.find(b"b").unwrap().identity.user, ann().name);
+        assert_eq!(
+            resolved.groups.find(b"b").unwrap().identity.user,
+            ann().name
+        );
         assert_ne!(www_data(), ann());
     }
 

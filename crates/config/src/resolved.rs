@@ -289,7 +289,7 @@ pub fn interpreter(
 #[cfg(test)]
 mod tests {
     use super::super::expand::tests::Facts;
-    use super::super::testing::Configuration;
+    use super::super::testing::TestConfiguration;
     use super::*;
 
     fn text(bytes: &[u8]) -> &str {
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn alias_directory_and_server_win_in_that_order() {
-        let configuration = Configuration::of(
+        let configuration = TestConfiguration::of(
             "WSGIProcessGroup server
             WSGIApplicationGroup server
             WSGICallableObject server
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn requests_are_kept_to_the_groups_that_are_allowed() {
-        let configuration = Configuration::of(
+        let configuration = TestConfiguration::of(
             "<Directory /a>
             WSGIRestrictProcess Shop %{GLOBAL}
             </Directory>
@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn handler_scripts_are_found_in_the_directory_and_then_the_server() {
-        let configuration = Configuration::of(
+        let configuration = TestConfiguration::of(
             "WSGIHandlerScript bobo /srv/outer.py process-group=shop
             WSGIHandlerScript other /srv/other.py
             <Directory /srv>
@@ -420,7 +420,7 @@ mod tests {
 
     #[test]
     fn the_more_specific_section_wins_and_of_equals_the_later() {
-        let configuration = Configuration::of(
+        let configuration = TestConfiguration::of(
             "WSGIRestrictSignal Off
             WSGIPythonPath /top
             <WSGIInterpreterOptions process-group=shop application-group=%{GLOBAL}>
@@ -471,7 +471,7 @@ mod tests {
         let globals = Globals::of(&GlobalGiven::default());
         assert!(!globals.restrict_embedded && globals.destroy_interpreter);
         assert!(globals.case_sensitive && globals.python_hash_seed.is_none());
-        let configuration = Configuration::of(
+        let configuration = TestConfiguration::of(
             "WSGIRestrictEmbedded On
             WSGISlowRequests 0
             WSGIPythonHashSeed random

@@ -6,7 +6,7 @@
 use super::directive::{apply, Directive, Scope, Target};
 use super::error::Problem;
 use super::given::{DirGiven, ServerGiven};
-use super::groups::{settle, Server, Settled};
+use super::groups::{resolve_groups, ResolvedGroups, Server};
 use super::place::{Place, VirtualHost};
 use super::process_group::ApacheIdentity;
 use super::reading::Reading;
@@ -20,7 +20,7 @@ pub struct Host {
 }
 
 /// A configuration being read. Files are not told apart; lines are counted.
-pub struct Configuration {
+pub struct TestConfiguration {
     pub main: ServerGiven,
     pub hosts: Vec<Host>,
     /// Directory sections, in order, with the argument.
@@ -34,16 +34,16 @@ pub struct Configuration {
     directory: Option<usize>,
 }
 
-impl Default for Configuration {
-    fn default() -> Configuration {
-        Configuration::new()
+impl Default for TestConfiguration {
+    fn default() -> TestConfiguration {
+        TestConfiguration::new()
     }
 }
 
-impl Configuration {
+impl TestConfiguration {
     /// An empty one, for an Apache started by root.
-    pub fn new() -> Configuration {
-        Configuration {
+    pub fn new() -> TestConfiguration {
+        TestConfiguration {
             main: ServerGiven::default(),
             hosts: Vec::new(),
             directories: Vec::new(),
@@ -57,8 +57,8 @@ impl Configuration {
     }
 
     /// Reads `text`, which must be right.
-    pub fn of(text: &str) -> Configuration {
-        let mut configuration = Configuration::new();
+    pub fn of(text: &str) -> TestConfiguration {
+        let mut configuration = TestConfiguration::new();
         if let Err(sentence) = configuration.read(text) {
             panic!("{sentence}\nin\n{text}");
         }
@@ -67,7 +67,7 @@ impl Configuration {
 
     /// What is wrong with `text`; it must be wrong.
     pub fn refusal(text: &str) -> String {
-        let mut configuration = Configuration::new();
+        let mut configuration = TestConfiguration::new();
         configuration.refuses_what_is_not_built = true;
         configuration.read(text).expect_err(text)
     }
@@ -152,7 +152,7 @@ impl Configuration {
     }
 
     /// Settles what was read, for an Apache that runs as www-data.
-    pub fn settle(&self) -> Settled {
+    pub fn resolve_groups(&self) -> ResolvedGroups {
         let apache = ApacheIdentity {
             user: www_data(),
             gid: 33,
@@ -165,7 +165,7 @@ impl Configuration {
             id: Some(id),
             hostname: host.name.map(str::as_bytes),
         }));
-        settle(
+        resolve_groups(
             &self.reading,
             &servers,
             &self.main.global,

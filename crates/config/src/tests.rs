@@ -6,7 +6,7 @@ use super::directive::{apply, Concern, Directive, Effect, Scope, Target, DIRECTI
 use super::given::{DirGiven, ServerGiven};
 use super::place::Place;
 use super::reading::Reading;
-use super::testing::{Configuration, Machine};
+use super::testing::{Machine, TestConfiguration};
 
 #[test]
 fn every_row_is_complete_and_its_example_is_right() {
@@ -26,7 +26,7 @@ fn every_row_is_complete_and_its_example_is_right() {
             "{name}: doc"
         );
         assert!(row.example.contains(row.name), "{name}: example");
-        Configuration::of(row.example);
+        TestConfiguration::of(row.example);
     }
 }
 
@@ -40,7 +40,7 @@ fn no_directive_that_restricts_or_decides_is_without_effect() {
             Effect::Now => {}
             Effect::Refused(mend) => {
                 assert!(mend.ends_with('.'), "{name}: {mend}");
-                let sentence = Configuration::refusal(row.example);
+                let sentence = TestConfiguration::refusal(row.example);
                 assert!(sentence.starts_with(&format!("{name}: ")) && sentence.ends_with(mend));
                 refused.push(name);
             }
@@ -77,7 +77,7 @@ fn no_directive_that_restricts_or_decides_is_without_effect() {
         "application-group=a",
         "process-group=a application-group=%{GLOBAL}",
     ] {
-        let sentence = Configuration::refusal(&format!("<WSGIInterpreterOptions {line}>"));
+        let sentence = TestConfiguration::refusal(&format!("<WSGIInterpreterOptions {line}>"));
         assert!(sentence.contains("cannot do that yet"), "{sentence}");
     }
 }
@@ -98,7 +98,7 @@ fn every_directive_is_in_the_table_once() {
 
 #[test]
 fn the_virtual_host_of_the_flask_documentation_is_understood() {
-    let configuration = Configuration::of(
+    let configuration = TestConfiguration::of(
         "<VirtualHost example.com *>
         WSGIDaemonProcess yourapplication user=ann group=ann threads=5
         WSGIScriptAlias / /var/www/yourapplication/yourapplication.wsgi
@@ -111,9 +111,9 @@ fn the_virtual_host_of_the_flask_documentation_is_understood() {
     );
     let alias = &configuration.hosts[0].given.aliases[0];
     assert_eq!(alias.location, Location::Prefix(b"/"[..].into()));
-    let settled = configuration.settle();
-    assert_eq!((settled.refusals, settled.warnings), (vec![], vec![]));
-    let group = settled.groups.find(b"yourapplication").unwrap();
+    let resolved = configuration.resolve_groups();
+    assert_eq!((resolved.refusals, resolved.warnings), (vec![], vec![]));
+    let group = resolved.groups.find(b"yourapplication").unwrap();
     assert_eq!(
         (group.identity.uid, group.identity.gid, group.threads),
         (1001, 1001, 5)
@@ -138,7 +138,7 @@ fn a_directive_in_the_wrong_place_is_refused() {
              .htaccess (AllowOverride AuthConfig).",
         ),
     ] {
-        assert_eq!(Configuration::refusal(text), sentence);
+        assert_eq!(TestConfiguration::refusal(text), sentence);
     }
 }
 
@@ -149,11 +149,11 @@ fn on_and_off_are_read_in_any_case_and_nothing_else_is() {
         .filter(|row| row.usage.ends_with(" On|Off"))
     {
         for value in ["On", "off", "ON"] {
-            Configuration::of(&in_place(row, value));
+            TestConfiguration::of(&in_place(row, value));
         }
         for value in ["yes", "1", "O"] {
             assert_eq!(
-                Configuration::refusal(&in_place(row, value)),
+                TestConfiguration::refusal(&in_place(row, value)),
                 format!(
                     "{}: \"{value}\" is not valid, expected On or Off.",
                     row.name
@@ -162,7 +162,7 @@ fn on_and_off_are_read_in_any_case_and_nothing_else_is() {
         }
         for value in ["", "On Off", "\"\""] {
             assert_eq!(
-                Configuration::refusal(&in_place(row, value)),
+                TestConfiguration::refusal(&in_place(row, value)),
                 format!("{}: expected \"{}\".", row.name, row.usage),
             );
         }

@@ -1,18 +1,18 @@
-//! The wait of a moment for the next request of a connection.
+//! The keep-alive wait: a short wait for the next request of a client's connection.
 //!
-//! Runs in: the Apache children, on the thread that has served a request. httpd looks then whether the
-//! connection's next request is here already, and where it is not, an MPM such as event gives the
-//! connection to its listener, which gives it to another thread when something comes: that is a sixth
-//! of all that a small request costs. A client that has a next request, such as a proxy, sends it
-//! within the moment in which that happens. So the look waits for [`MOMENT`], as an input filter.
+//! Runs in: the Apache children, on the thread that has served a request. httpd then checks, without
+//! blocking, whether the client has pipelined its next request. If not, the event MPM hands the
+//! connection to its listener, which hands it to another thread later; that is a sixth of the cost of
+//! a small request. A client that has a next request, such as a proxy, sends it within that time. So
+//! this input filter lets httpd's check wait up to [`KEEP_ALIVE_WAIT`].
 //!
 //! That filter is not registered with httpd: a registered one has a name, by which any configuration
 //! and any `.htaccess` could put it where it has no context (`SetInputFilter`).
 //!
-//! What it may cost has a bound: only a part of a child's threads waits at a time, and the client of a
-//! connection that did not ask again in time is waited for less and less often. Where more would wait
-//! than may, nobody does for a while: with many clients the listener finds several that have asked each
-//! time it looks, and that costs less than to wake a thread for each.
+//! The cost is bounded. Only a part of a child's threads waits at a time. A connection whose client did
+//! not send its next request in time is waited for less and less often. If more threads would wait than
+//! may, no thread waits for [`CROWDED`]: with many clients the listener finds several requests at each
+//! look, which costs less than waking a thread for each.
 
 use std::ptr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -26,16 +26,16 @@ use super::panic_wall;
 use super::process;
 use super::sys;
 
-/// How long a client is waited for: longer than a local network takes for a round trip. And longer than
-/// a tick of most kernels: a timer that is due before it is set in hardware at each wait, which takes a
-/// virtual machine two microseconds.
-const MOMENT: Duration = Duration::from_millis(5);
+/// How long a client is waited for. Longer than a round trip of a local network, and longer than a tick
+/// of most kernels: a shorter timer is set in hardware at each wait, which costs a virtual machine two
+/// microseconds.
+const KEEP_ALIVE_WAIT: Duration = Duration::from_millis(5);
 /// One of so many threads may wait.
 const SHARE: usize = 4;
-/// For how long nobody waits after more would have, in milliseconds.
+/// How long no thread waits after too many would have waited, in milliseconds.
 const CROWDED: u64 = 100;
-/// Most requests of a connection that are not followed up before it is tried again.
-const LONGEST_PAUSE: u32 = 64;
+/// Upper bound of the back-off, in requests.
+const MAX_BACKOFF: u32 = 64;
 
 /// What httpd has to know of the filter.
 #[repr(transparent)]
@@ -98,7 +98,7 @@ impl Habit {
     fn learn(&mut self, came: bool) {
         self.next_pause = match came {
             true => 0,
-            false => (2 * self.next_pause + 1).min(LONGEST_PAUSE),
+            false => (2 * self.next_pause + 1).min(MAX_BACKOFF),
         };
         self.pause = self.next_pause;
     }
@@ -188,7 +188,7 @@ fn wait(connection: ClientConnection<'_>) -> Option<bool> {
     let place = WAITING.fetch_add(1, Ordering::Relaxed);
     let came = (place < MOST.load(Ordering::Relaxed)).then(|| {
         let mut wanted = [Wanted::readable(socket)];
-        matches!(poll_uninterrupted(&mut wanted, Some(MOMENT)), Ok(ready) if ready > 0)
+        matches!(poll_uninterrupted(&mut wanted, Some(KEEP_ALIVE_WAIT)), Ok(ready) if ready > 0)
     });
     WAITING.fetch_sub(1, Ordering::Relaxed);
     if came.is_none() {

@@ -1,4 +1,4 @@
-//! Connections to workers in the pool between requests.
+//! The connection pool: idle connections to workers, kept for the next requests.
 //!
 //! Runs in: an Apache child; all its threads share the pool. A connection belongs to one worker
 //! process for life. A request gets one to the process that has fewest requests of this child. Where

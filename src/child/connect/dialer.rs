@@ -1,4 +1,4 @@
-//! Connections to the workers of a group, new ones over its listening socket.
+//! How a request gets its connection to a worker: from the pool, or a new one to the group's socket.
 //!
 //! Runs in: an Apache child. A connection carries one request at a time. The kernel's listen queue
 //! gives a new one to whichever worker of whichever process is free first, so no request waits behind
@@ -17,7 +17,7 @@ use crate::child::relay::worker::{
     ConnectionChoice, Dial, DialError, Interest, Received, WorkerConnection,
 };
 
-/// The dialer of one group.
+/// Gets connections to the workers of one group: from the pool, or new ones.
 #[derive(Debug)]
 pub struct Dialer<'a> {
     /// Path of the listening socket.

@@ -14,27 +14,27 @@ use httpd::request::Request;
 use httpd::server;
 
 use super::forwarded::{self, Trust};
-use super::{Facts, Redirected};
+use super::{EnvironFacts, Redirected};
 use crate::child::environ;
 
 /// What templates such as `%{SERVER}` may ask of a request.
 #[derive(Clone, Copy)]
-pub struct Asked<'r> {
+pub struct HttpdRequestFacts<'r> {
     request: Request<'r>,
     case_sensitive: bool,
 }
 
-impl<'r> Asked<'r> {
+impl<'r> HttpdRequestFacts<'r> {
     /// `case_sensitive` is `WSGICaseSensitivity`.
-    pub fn of(request: Request<'r>, case_sensitive: bool) -> Asked<'r> {
-        Asked {
+    pub fn of(request: Request<'r>, case_sensitive: bool) -> HttpdRequestFacts<'r> {
+        HttpdRequestFacts {
             request,
             case_sensitive,
         }
     }
 }
 
-impl RequestFacts for Asked<'_> {
+impl RequestFacts for HttpdRequestFacts<'_> {
     fn server_hostname(&self) -> Cow<'_, [u8]> {
         Cow::Borrowed(self.request.server().name().unwrap_or_default())
     }
@@ -68,15 +68,15 @@ impl RequestFacts for Asked<'_> {
 }
 
 /// Parts of the facts that have to be made before they can be lent.
-pub struct Made<'r> {
+pub struct ComputedNames<'r> {
     script_name: Cow<'r, [u8]>,
     path_info: Cow<'r, [u8]>,
     server_name: &'r [u8],
 }
 
-impl<'r> Made<'r> {
+impl<'r> ComputedNames<'r> {
     /// Makes them.
-    pub fn of(request: Request<'r>) -> Made<'r> {
+    pub fn of(request: Request<'r>) -> ComputedNames<'r> {
         let uri = request.uri().unwrap_or_default();
         let (script_name, path_info) =
             environ::split_uri(uri, request.path_info().unwrap_or_default());
@@ -87,7 +87,7 @@ impl<'r> Made<'r> {
         } else {
             plain
         };
-        Made {
+        ComputedNames {
             script_name,
             path_info,
             server_name,
@@ -98,11 +98,11 @@ impl<'r> Made<'r> {
 /// Everything the environ says about `request` besides headers and variables.
 pub fn gather<'a>(
     request: Request<'a>,
-    made: &'a Made<'a>,
+    names: &'a ComputedNames<'a>,
     settings: &'a Settings<'_>,
-) -> Facts<'a> {
+) -> EnvironFacts<'a> {
     let connection = request.connection();
-    Facts {
+    EnvironFacts {
         method: environ::shown_method(
             request.method(),
             settings.map_head_to_get,
@@ -113,11 +113,11 @@ pub fn gather<'a>(
         } else {
             environ::request_target(request.the_request().unwrap_or_default())
         },
-        script_name: &made.script_name,
-        path_info: &made.path_info,
+        script_name: &names.script_name,
+        path_info: &names.path_info,
         query: request.args().unwrap_or_default(),
         protocol: request.protocol(),
-        server_name: made.server_name,
+        server_name: names.server_name,
         server_port: request.server_port(),
         server_addr: connection.local_ip(),
         server_software: server::banner(),

@@ -38,7 +38,7 @@ pub struct Redirected<'a> {
 
 /// What the environ says besides headers and variables. `None` leaves a key out.
 #[derive(Debug, Clone, Default)]
-pub struct Facts<'a> {
+pub struct EnvironFacts<'a> {
     /// The method as the application is to see it; see [`shown_method`].
     pub method: &'a [u8],
     /// `REQUEST_URI`.
@@ -93,7 +93,7 @@ pub struct Facts<'a> {
 /// [`Malformed::TooLong`] when there are more entries than a message holds.
 pub fn write<'a>(
     out: &mut Builder<'_>,
-    facts: &Facts<'_>,
+    facts: &EnvironFacts<'_>,
     headers: impl Pairs<'a>,
     variables: impl Pairs<'a>,
 ) -> Result<(), Malformed> {
@@ -107,7 +107,7 @@ pub fn write<'a>(
 /// request came encrypted.
 fn write_variables<'a>(
     out: &mut Builder<'_>,
-    facts: &Facts<'_>,
+    facts: &EnvironFacts<'_>,
     variables: impl Pairs<'a>,
 ) -> Result<bool, Malformed> {
     let mut says_https = false;
@@ -127,7 +127,7 @@ fn write_variables<'a>(
 
 fn write_headers<'a>(
     out: &mut Builder<'_>,
-    facts: &Facts<'_>,
+    facts: &EnvironFacts<'_>,
     headers: impl Pairs<'a>,
 ) -> Result<(), Malformed> {
     let mut key = Vec::with_capacity(64);
@@ -174,7 +174,7 @@ fn header_key(name: &[u8], key: &mut Vec<u8>) -> bool {
     !name.is_empty()
 }
 
-fn write_cgi(out: &mut Builder<'_>, facts: &Facts<'_>) -> Result<(), Malformed> {
+fn write_cgi(out: &mut Builder<'_>, facts: &EnvironFacts<'_>) -> Result<(), Malformed> {
     let said = &facts.forwarded;
     let script_name = said.script_name.as_deref().unwrap_or(facts.script_name);
     let server_name = said.server_name.as_deref().unwrap_or(facts.server_name);
@@ -234,7 +234,11 @@ fn write_cgi(out: &mut Builder<'_>, facts: &Facts<'_>) -> Result<(), Malformed> 
     Ok(())
 }
 
-fn write_own(out: &mut Builder<'_>, facts: &Facts<'_>, says_https: bool) -> Result<(), Malformed> {
+fn write_own(
+    out: &mut Builder<'_>,
+    facts: &EnvironFacts<'_>,
+    says_https: bool,
+) -> Result<(), Malformed> {
     let https = match facts.forwarded.is_https {
         Some(https) => https,
         None => facts.is_https || says_https,

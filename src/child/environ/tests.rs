@@ -9,8 +9,8 @@ use forwarded::Trust;
 use wire::frame;
 use wire::request::{decode, Flags, Key, Prologue};
 
-fn facts() -> Facts<'static> {
-    Facts {
+fn facts() -> EnvironFacts<'static> {
+    EnvironFacts {
         method: b"GET",
         request_uri: b"/shop//cart%20x?a=1",
         script_name: b"/shop",
@@ -36,13 +36,13 @@ fn facts() -> Facts<'static> {
         listener_port: 8080,
         server_pid: 4711,
         request_id: Some(b"abc"),
-        ..Facts::default()
+        ..EnvironFacts::default()
     }
 }
 
 /// The dict a worker would make of it.
 fn environ(
-    facts: &Facts<'_>,
+    facts: &EnvironFacts<'_>,
     headers: &[(&str, &str)],
     variables: &[(&str, &str)],
 ) -> BTreeMap<String, String> {
@@ -164,14 +164,14 @@ fn headers_become_keys_unless_they_could_pass_for_others() {
     ] {
         assert!(!seen.contains_key(key), "{key}");
     }
-    let some = Facts {
+    let some = EnvironFacts {
         passes_authorization: true,
         ..facts()
     };
     let seen = environ(&some, &headers, &[]);
     assert_eq!(seen["HTTP_AUTHORIZATION"], "Basic x");
     assert!(!seen.contains_key("HTTP_PROXY_AUTHORIZATION"));
-    let all = Facts {
+    let all = EnvironFacts {
         passes_all_authorization: true,
         ..facts()
     };
@@ -205,7 +205,7 @@ fn variables_are_copied_and_the_request_wins_over_them() {
 #[test]
 fn the_scheme_is_https_where_the_connection_or_a_variable_says_so() {
     let scheme = |is_https, variable: Option<&str>| {
-        let facts = Facts {
+        let facts = EnvironFacts {
             is_https,
             ..facts()
         };
@@ -235,7 +235,7 @@ fn a_redirect_is_told() {
         query: Some(b"q"),
         user: Some(b"ann"),
     };
-    let facts = Facts {
+    let facts = EnvironFacts {
         redirected: Some(redirected),
         ..facts()
     };
@@ -243,7 +243,7 @@ fn a_redirect_is_told() {
     assert_eq!(seen["REDIRECT_URL"], "/old");
     assert_eq!(seen["REDIRECT_QUERY_STRING"], "q");
     assert_eq!(seen["REDIRECT_REMOTE_USER"], "ann");
-    let known = Facts {
+    let known = EnvironFacts {
         remote_user: Some(b"bob"),
         auth_type: Some(b"Basic"),
         ..facts
@@ -318,7 +318,7 @@ fn numbers_are_written_in_decimal() {
 
 #[test]
 fn what_trusted_proxies_say_takes_the_place_of_what_httpd_knows() {
-    let facts = Facts {
+    let facts = EnvironFacts {
         forwarded: read_forwarded("X-Forwarded-For Forwarded X-Script-Name X-Forwarded-Port"),
         is_https: true,
         ..facts()

@@ -2,7 +2,7 @@
 //!
 //! Runs in: an Apache child, at the beginning of the handler.
 
-use super::rejection::Refusal;
+use super::rejection::Rejection;
 
 /// What is at the script's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Script {
 
 /// The request, as far as the checks go.
 #[derive(Debug, Clone, Copy)]
-pub struct Checked<'a> {
+pub struct RequestToCheck<'a> {
     /// `Options ExecCGI`.
     pub may_execute: bool,
     /// An alias of ours leads to the script: `ExecCGI` is not needed.
@@ -52,37 +52,37 @@ pub enum BodyLength {
 }
 
 /// Checks a request for a script.
-pub fn check(request: &Checked<'_>) -> Result<BodyLength, Refusal> {
+pub fn check(request: &RequestToCheck<'_>) -> Result<BodyLength, Rejection> {
     let file = || request.filename.to_vec();
     if !request.may_execute && !request.is_aliased {
-        return Err(Refusal::NoExecution(file()));
+        return Err(Rejection::NoExecution(file()));
     }
     match request.script {
-        Script::Missing => return Err(Refusal::ScriptMissing(file())),
-        Script::Directory => return Err(Refusal::ScriptIsDirectory(file())),
+        Script::Missing => return Err(Rejection::ScriptMissing(file())),
+        Script::Directory => return Err(Rejection::ScriptIsDirectory(file())),
         Script::File => {}
     }
     if request.refuses_path_info && !request.path_info.is_empty() {
-        return Err(Refusal::PathInfo(request.path_info.to_vec()));
+        return Err(Rejection::PathInfo(request.path_info.to_vec()));
     }
     let chunked = match request.transfer_encoding {
         None => false,
         Some(coding) if !coding.eq_ignore_ascii_case(b"chunked") => {
-            return Err(Refusal::TransferCoding(coding.to_vec()));
+            return Err(Rejection::TransferCoding(coding.to_vec()));
         }
-        Some(_) if !request.chunked_allowed => return Err(Refusal::Chunked),
+        Some(_) if !request.chunked_allowed => return Err(Rejection::Chunked),
         Some(_) => true,
     };
     let length = match request.content_length {
         None => None,
         Some(value) => match length(value) {
-            None => return Err(Refusal::ContentLength(value.to_vec())),
+            None => return Err(Rejection::ContentLength(value.to_vec())),
             known => known,
         },
     };
     if let (Some(length), Some(limit)) = (length, request.body_limit) {
         if length > limit {
-            return Err(Refusal::BodyTooLarge { length, limit });
+            return Err(Rejection::BodyTooLarge { length, limit });
         }
     }
     // httpd removes a Content-Length beside a Transfer-Encoding.
@@ -108,8 +108,8 @@ mod tests {
 
     use super::*;
 
-    fn sound() -> Checked<'static> {
-        Checked {
+    fn sound() -> RequestToCheck<'static> {
+        RequestToCheck {
             may_execute: true,
             is_aliased: false,
             filename: b"/srv/app.wsgi",
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_sound_request_passes_and_its_body_is_known() {
         let with = |content_length, transfer_encoding| {
-            check(&Checked {
+            check(&RequestToCheck {
                 content_length,
                 transfer_encoding,
                 ..sound()
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(with(Some(b"0"), None), Ok(BodyLength::None));
         assert_eq!(with(Some(b"12"), None), Ok(BodyLength::Known(12)));
         assert_eq!(with(None, Some(b"Chunked")), Ok(BodyLength::Chunked));
-        let aliased = Checked {
+        let aliased = RequestToCheck {
             may_execute: false,
             is_aliased: true,
             ..sound()
@@ -147,12 +147,13 @@ mod tests {
     #[test]
     fn each_fault_has_its_status_and_the_first_one_counts() {
         // From the last check to the first: each line adds a fault that is found earlier.
-        let mut request = Checked {
+        let mut request = RequestToCheck {
             body_limit: Some(10),
             content_length: Some(b"11"),
             ..sound()
         };
-        let status = |request: &Checked<'_>| check(request).map_err(|refusal| refusal.status());
+        let status =
+            |request: &RequestToCheck<'_>| check(request).map_err(|rejection| rejection.status());
         assert_eq!(status(&request), Err(413));
         request.content_length = Some(b"-1");
         assert_eq!(status(&request), Err(400));

@@ -5,7 +5,7 @@
 use config::process_group::ProcessGroup;
 use config::{Groups, Settings};
 
-use super::rejection::Refusal;
+use super::rejection::Rejection;
 
 /// The server a request came to, as process groups know servers.
 #[derive(Debug, Clone, Copy)]
@@ -21,25 +21,25 @@ pub fn process_group<'a>(
     settings: &Settings<'_>,
     groups: &'a Groups,
     host: Host<'_>,
-) -> Result<&'a ProcessGroup, Refusal> {
+) -> Result<&'a ProcessGroup, Rejection> {
     let name = &settings.process_group[..];
     if !settings.process_group_allowed() {
-        return Err(Refusal::GroupRestricted(name.to_vec()));
+        return Err(Rejection::GroupRestricted(name.to_vec()));
     }
     if name.is_empty() {
-        return Err(Refusal::NoGroup);
+        return Err(Rejection::NoGroup);
     }
     let Some(group) = groups.find(name) else {
-        return Err(Refusal::GroupUnknown(groups.undefined_sentence(name)));
+        return Err(Rejection::GroupUnknown(groups.undefined_sentence(name)));
     };
     if !group.usable_from(host.id, host.name) {
-        return Err(Refusal::GroupOfOtherHost(
+        return Err(Rejection::GroupOfOtherHost(
             name.to_vec(),
             group.place.to_string(),
         ));
     }
     if group.threads == 0 {
-        return Err(Refusal::GroupServesNothing(name.to_vec()));
+        return Err(Rejection::GroupServesNothing(name.to_vec()));
     }
     Ok(group)
 }
@@ -48,7 +48,7 @@ pub fn process_group<'a>(
 mod tests {
     use super::*;
     use config::resolved::Overrides;
-    use config::testing::Configuration;
+    use config::testing::TestConfiguration;
     use std::borrow::Cow;
     use wire::log_id::{
         LogId, GROUP_OF_OTHER_HOST, GROUP_RESTRICTED, GROUP_SERVES_NOTHING, GROUP_UNKNOWN, NO_GROUP,
@@ -77,8 +77,8 @@ mod tests {
 
     /// The group of a request to host `at` of `lines`, in the first directory section.
     fn group(lines: &str, at: Option<usize>) -> Result<String, (u16, LogId)> {
-        let read = Configuration::of(lines);
-        let settled = read.settle();
+        let read = TestConfiguration::of(lines);
+        let resolved = read.resolve_groups();
         let server = at.map_or(&read.main, |at| &read.hosts[at].given);
         let merged = server.merged_over(&read.main);
         let dir = read.directories.first().map(|(_, dir)| dir.clone());
@@ -88,9 +88,9 @@ mod tests {
             id: at,
             name: at.and_then(|at| read.hosts[at].name).map(str::as_bytes),
         };
-        match process_group(&settings, &settled.groups, host) {
+        match process_group(&settings, &resolved.groups, host) {
             Ok(group) => Ok(String::from_utf8_lossy(&group.name).into_owned()),
-            Err(refusal) => Err((refusal.status(), refusal.id())),
+            Err(rejection) => Err((rejection.status(), rejection.id())),
         }
     }
 

@@ -15,7 +15,7 @@ use config::error::show;
 
 /// Why a request is refused: it knows its status, its number and its sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Rejection {
     /// `Options ExecCGI` is off where the script lies, and no alias leads to it.
     NoExecution(Vec<u8>),
     /// There is no such file.
@@ -48,124 +48,124 @@ pub enum Refusal {
     EnvironTooLarge,
 }
 
-impl Refusal {
+impl Rejection {
     /// What httpd answers with.
     pub fn status(&self) -> u16 {
         match self {
-            Refusal::NoExecution(_) | Refusal::ScriptIsDirectory(_) => 403,
-            Refusal::ScriptMissing(_) | Refusal::PathInfo(_) => 404,
-            Refusal::TransferCoding(_) => 501,
-            Refusal::Chunked => 411,
-            Refusal::ContentLength(_) => 400,
-            Refusal::BodyTooLarge { .. } => 413,
-            Refusal::GroupRestricted(_)
-            | Refusal::NoGroup
-            | Refusal::GroupUnknown(_)
-            | Refusal::GroupOfOtherHost(..)
-            | Refusal::OutsideChroot(..)
-            | Refusal::GroupServesNothing(_) => 500,
-            Refusal::EnvironTooLarge => 400,
+            Rejection::NoExecution(_) | Rejection::ScriptIsDirectory(_) => 403,
+            Rejection::ScriptMissing(_) | Rejection::PathInfo(_) => 404,
+            Rejection::TransferCoding(_) => 501,
+            Rejection::Chunked => 411,
+            Rejection::ContentLength(_) => 400,
+            Rejection::BodyTooLarge { .. } => 413,
+            Rejection::GroupRestricted(_)
+            | Rejection::NoGroup
+            | Rejection::GroupUnknown(_)
+            | Rejection::GroupOfOtherHost(..)
+            | Rejection::OutsideChroot(..)
+            | Rejection::GroupServesNothing(_) => 500,
+            Rejection::EnvironTooLarge => 400,
         }
     }
 
     /// The number an administrator can search for.
     pub fn id(&self) -> LogId {
         match self {
-            Refusal::NoExecution(_) => NO_EXECUTION,
-            Refusal::ScriptMissing(_) => SCRIPT_MISSING,
-            Refusal::ScriptIsDirectory(_) => SCRIPT_IS_DIRECTORY,
-            Refusal::PathInfo(_) => PATH_INFO,
-            Refusal::TransferCoding(_) => TRANSFER_CODING,
-            Refusal::Chunked => CHUNKED_REFUSED,
-            Refusal::ContentLength(_) => CONTENT_LENGTH,
-            Refusal::BodyTooLarge { .. } => BODY_TOO_LARGE,
-            Refusal::GroupRestricted(_) => GROUP_RESTRICTED,
-            Refusal::NoGroup => NO_GROUP,
-            Refusal::GroupUnknown(_) => GROUP_UNKNOWN,
-            Refusal::GroupOfOtherHost(..) => GROUP_OF_OTHER_HOST,
-            Refusal::GroupServesNothing(_) => GROUP_SERVES_NOTHING,
-            Refusal::OutsideChroot(..) => OUTSIDE_CHROOT,
-            Refusal::EnvironTooLarge => ENVIRON_TOO_LARGE,
+            Rejection::NoExecution(_) => NO_EXECUTION,
+            Rejection::ScriptMissing(_) => SCRIPT_MISSING,
+            Rejection::ScriptIsDirectory(_) => SCRIPT_IS_DIRECTORY,
+            Rejection::PathInfo(_) => PATH_INFO,
+            Rejection::TransferCoding(_) => TRANSFER_CODING,
+            Rejection::Chunked => CHUNKED_REFUSED,
+            Rejection::ContentLength(_) => CONTENT_LENGTH,
+            Rejection::BodyTooLarge { .. } => BODY_TOO_LARGE,
+            Rejection::GroupRestricted(_) => GROUP_RESTRICTED,
+            Rejection::NoGroup => NO_GROUP,
+            Rejection::GroupUnknown(_) => GROUP_UNKNOWN,
+            Rejection::GroupOfOtherHost(..) => GROUP_OF_OTHER_HOST,
+            Rejection::GroupServesNothing(_) => GROUP_SERVES_NOTHING,
+            Rejection::OutsideChroot(..) => OUTSIDE_CHROOT,
+            Rejection::EnvironTooLarge => ENVIRON_TOO_LARGE,
         }
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.id())?;
         let sentence: Cow<'static, str> = match self {
-            Refusal::NoExecution(file) => format!(
+            Rejection::NoExecution(file) => format!(
                 "Options ExecCGI is off in this directory: {}. Say Options +ExecCGI there, or lead \
                  to the script with WSGIScriptAlias.",
                 show(file)
             )
             .into(),
-            Refusal::ScriptMissing(file) => format!(
+            Rejection::ScriptMissing(file) => format!(
                 "Target WSGI script not found or unable to stat: {}. The user Apache's children run \
                  as must be able to enter every directory on the way.",
                 show(file)
             )
             .into(),
-            Refusal::ScriptIsDirectory(file) => format!(
+            Rejection::ScriptIsDirectory(file) => format!(
                 "Attempt to invoke directory as WSGI application: {}. An alias that ends in a slash \
                  needs a target that ends in one too.",
                 show(file)
             )
             .into(),
-            Refusal::OutsideChroot(file, root) => format!(
+            Rejection::OutsideChroot(file, root) => format!(
                 "{} does not lie below {}, the chroot= of its process group, whose processes see \
                  nothing else.",
                 show(file),
                 show(root)
             )
             .into(),
-            Refusal::PathInfo(info) => {
+            Rejection::PathInfo(info) => {
                 format!("AcceptPathInfo off disallows user's path: {}", show(info)).into()
             }
-            Refusal::TransferCoding(coding) => format!(
+            Rejection::TransferCoding(coding) => format!(
                 "Unexpected value for Transfer-Encoding of '{}' supplied; only chunked is known.",
                 show(coding)
             )
             .into(),
-            Refusal::Chunked => "Request requires chunked transfer encoding, but optional support \
+            Rejection::Chunked => "Request requires chunked transfer encoding, but optional support \
                                  for chunked transfer encoding has not been enabled \
                                  (WSGIChunkedRequest Off)."
                 .into(),
-            Refusal::ContentLength(value) => {
+            Rejection::ContentLength(value) => {
                 format!("Invalid Content-Length header value of '{}' was supplied.", show(value))
                     .into()
             }
-            Refusal::BodyTooLarge { length, limit } => format!(
+            Rejection::BodyTooLarge { length, limit } => format!(
                 "The request body of {length} bytes is larger than LimitRequestBody allows ({limit} \
                  bytes)."
             )
             .into(),
-            Refusal::GroupRestricted(group) => format!(
+            Rejection::GroupRestricted(group) => format!(
                 "Daemon process called '{}' cannot be accessed by this WSGI application: \
                  WSGIRestrictProcess does not list it.",
                 show(group)
             )
             .into(),
-            Refusal::NoGroup => "No process group is set for this request, so it would run inside \
+            Rejection::NoGroup => "No process group is set for this request, so it would run inside \
                                  of Apache, which this version does not do yet. Define a group with \
                                  WSGIDaemonProcess and name it with WSGIProcessGroup in the \
                                  <Directory> of the script, or with process-group= of its \
                                  WSGIScriptAlias."
                 .into(),
-            Refusal::GroupUnknown(sentence) => sentence.clone().into(),
-            Refusal::GroupOfOtherHost(group, place) => format!(
+            Rejection::GroupUnknown(sentence) => sentence.clone().into(),
+            Rejection::GroupOfOtherHost(group, place) => format!(
                 "Daemon process called '{}' cannot be accessed by this WSGI application: it is \
                  defined inside of a <VirtualHost> with another ServerName ({place}). Define it \
                  outside of <VirtualHost>.",
                 show(group)
             )
             .into(),
-            Refusal::GroupServesNothing(group) => format!(
+            Rejection::GroupServesNothing(group) => format!(
                 "Process group '{}' is defined with threads=0 and serves no requests.",
                 show(group)
             )
             .into(),
-            Refusal::EnvironTooLarge => "The headers and variables of the request do not fit into \
+            Rejection::EnvironTooLarge => "The headers and variables of the request do not fit into \
                                          16 MiB and 4096 entries."
                 .into(),
         };

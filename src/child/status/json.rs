@@ -176,11 +176,11 @@ impl Json {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::child::supervisor::sample_report as sample;
+    use crate::child::supervisor::sample_report;
 
     #[test]
     fn a_document_has_every_member_and_escapes() {
-        let mut report = sample::report();
+        let mut report = sample_report::report();
         report.groups[0].last_error = None;
         report.groups[0].waiting = None;
         let expected = concat!(
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn nothing_is_empty_lists() {
-        let mut report = sample::report();
+        let mut report = sample_report::report();
         report.groups.clear();
         assert!(write(&report).ends_with("\"complete\":true,\"groups\":[]}\n"));
     }

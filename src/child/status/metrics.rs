@@ -233,11 +233,11 @@ impl Display for Escaped<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::child::supervisor::sample_report as sample;
+    use crate::child::supervisor::sample_report;
 
     #[test]
     fn families_are_described_once_and_the_end_is_marked() {
-        let mut report = sample::report();
+        let mut report = sample_report::report();
         let mut second = report.groups[0].clone();
         second.name = "a\\b\nc".into();
         second.waiting = None;

@@ -23,7 +23,7 @@ use httpd::response_writer::{self, AfterWrite, ResponseWriter};
 
 use super::active_configuration::ActiveConfiguration;
 use super::request_log::write_log;
-use super::supervisor::status_query as ask;
+use super::supervisor::status_query;
 
 /// The handler.
 pub const HANDLER: &[u8] = b"wsgi-status";
@@ -115,7 +115,7 @@ fn report(active: &ActiveConfiguration) -> Result<StatusReport, String> {
             groups: Vec::new(),
         });
     };
-    ask::ask(path, LIMIT).map_err(|why| {
+    status_query::query_status(path, LIMIT).map_err(|why| {
         format!(
             "{STATUS_UNKNOWN}: The supervisor does not tell how process groups are: {why}. Look \
              for lines of the supervisor in the error log."
@@ -155,7 +155,7 @@ fn micros(micros: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::child::supervisor::sample_report as sample;
+    use crate::child::supervisor::sample_report;
 
     #[test]
     fn the_query_chooses_the_form() {
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn every_form_takes_any_numbers_and_any_bytes() {
-        let mut report = sample::report();
+        let mut report = sample_report::report();
         let group = &mut report.groups[0];
         let hostile: Vec<u8> = (0..=255).collect();
         group.name = hostile.clone().into();

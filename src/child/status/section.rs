@@ -134,7 +134,7 @@ fn html(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::child::supervisor::sample_report as sample;
+    use crate::child::supervisor::sample_report;
 
     const PAGE: StatusPage = StatusPage {
         is_short: false,
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_table_shows_requests_where_mod_status_does_and_escapes_them() {
-        let page = write(&Ok(sample::report()), PAGE);
+        let page = write(&Ok(sample_report::report()), PAGE);
         assert!(page.contains("<td>sh&quot;op</td><td>ready</td>"), "{page}");
         assert!(
             page.contains("<td>GET /a&quot;b&lt;c&gt;\\d\\n\\xff</td>"),
@@ -153,7 +153,7 @@ mod tests {
             is_extended: false,
             ..PAGE
         };
-        assert!(!write(&Ok(sample::report()), plain).contains("GET"));
+        assert!(!write(&Ok(sample_report::report()), plain).contains("GET"));
         let page = write(&Err("no <supervisor>".into()), PAGE);
         assert!(page.contains("<p>no &lt;supervisor&gt;</p>"), "{page}");
     }
@@ -164,7 +164,7 @@ mod tests {
             is_short: true,
             ..PAGE
         };
-        let page = write(&Ok(sample::report()), short);
+        let page = write(&Ok(sample_report::report()), short);
         assert!(
             page.contains("WsgiGroup[0]ThreadsBusy: 1\n") && !page.contains('<'),
             "{page}"

@@ -153,11 +153,11 @@ pub fn bytes(size: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::child::supervisor::sample_report as sample;
+    use crate::child::supervisor::sample_report;
 
     #[test]
     fn a_page_is_lines_of_text() {
-        let page = write(&sample::report());
+        let page = write(&sample_report::report());
         let lines: Vec<&str> = page.lines().collect();
         assert_eq!(
             lines,

@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// Why there is nothing, as part of a sentence.
-pub fn ask(path: &[u8], limit: Duration) -> Result<StatusReport, String> {
+pub fn query_status(path: &[u8], limit: Duration) -> Result<StatusReport, String> {
     let end = clock::monotonic() + limit;
     let shown = String::from_utf8_lossy(path);
     let late = || format!("no answer at {shown} within {} s", limit.as_secs_f64());
@@ -65,7 +65,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::net::UnixListener;
 
-    use super::super::sample_report as sample;
+    use super::super::sample_report;
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(1);
@@ -84,7 +84,7 @@ mod tests {
                 let _ = until.recv();
             }
         });
-        let report = ask(path.as_os_str().as_bytes(), LIMIT);
+        let report = query_status(path.as_os_str().as_bytes(), LIMIT);
         drop(done);
         thread.join().unwrap();
         std::fs::remove_file(&path).unwrap();
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_report_is_read_to_its_end() {
-        let mut report = sample::report();
+        let mut report = sample_report::report();
         // More than a socket's buffer holds.
         report.groups = vec![report.groups.remove(0); 2000];
         assert_eq!(asked("whole", report.encode(), false), Ok(report));
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn what_is_no_report_is_told_in_a_sentence() {
-        let cut = sample::report().encode()[..30].to_vec();
+        let cut = sample_report::report().encode()[..30].to_vec();
         for (name, answer, stays, said) in [
             ("empty", Vec::new(), false, "is empty"),
             ("cut", cut.clone(), false, "makes no sense"),
@@ -116,7 +116,7 @@ mod tests {
             let why = asked(name, answer, stays).unwrap_err();
             assert!(why.contains(said), "{why}");
         }
-        let why = ask(b"/nonexistent/s", LIMIT).unwrap_err();
+        let why = query_status(b"/nonexistent/s", LIMIT).unwrap_err();
         assert!(
             why.starts_with("nobody answers at /nonexistent/s: No such file"),
             "{why}"

@@ -12,7 +12,7 @@ use os::clock;
 use wire::log_id::{WORKER_DIED, WORKER_KILLED};
 use wire::status::StatusReport;
 
-use super::status_query as ask;
+use super::status_query;
 
 /// Pauses before the supervisor is asked, in milliseconds. It is quick, but on a busy machine; and
 /// what it has told once it tells again for a tenth of a second.
@@ -26,7 +26,12 @@ const LIMIT_AT_ONCE: Duration = Duration::from_millis(20);
 const QUIET: u64 = 5000;
 
 /// What the supervisor at `path` says of the last death in the group since `begun`, if there was one.
-pub fn told(path: &[u8], group: &[u8], begun: Duration, at_once: bool) -> Option<String> {
+pub fn how_a_worker_died(
+    path: &[u8],
+    group: &[u8],
+    begun: Duration,
+    at_once: bool,
+) -> Option<String> {
     static NOT_BEFORE: AtomicU64 = AtomicU64::new(0);
     if clock::monotonic_ms() < NOT_BEFORE.load(Ordering::Relaxed) {
         return None;
@@ -38,7 +43,7 @@ pub fn told(path: &[u8], group: &[u8], begun: Duration, at_once: bool) -> Option
     for &pause in pauses {
         std::thread::sleep(Duration::from_millis(pause));
         // One that does not answer at once has other things to do.
-        let Ok(report) = ask::ask(path, limit) else {
+        let Ok(report) = status_query::query_status(path, limit) else {
             break;
         };
         let since = clock::monotonic().saturating_sub(begun);
@@ -65,15 +70,15 @@ fn death(report: &StatusReport, group: &[u8], since: Duration) -> Option<String>
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample_report as sample;
+    use super::super::sample_report;
     use super::*;
 
     #[test]
     fn only_a_death_since_the_request_came_is_told() {
-        let mut report = sample::report();
+        let mut report = sample_report::report();
         let name = report.groups[0].name.clone();
         let since = Duration::from_millis(300);
-        for (line, age, told) in [
+        for (line, age, how_a_worker_died) in [
             ("WSGI0339: worker 7 was killed by SIGSEGV", 299, true),
             ("WSGI0343: worker 7 did not leave in time", 0, true),
             ("WSGI0339: worker 7 was killed by SIGSEGV", 301, false),
@@ -81,7 +86,7 @@ mod tests {
         ] {
             report.groups[0].last_error = Some((age, line.into()));
             let said = death(&report, &name, since);
-            assert_eq!(said.as_deref(), told.then_some(line));
+            assert_eq!(said.as_deref(), how_a_worker_died.then_some(line));
         }
         assert_eq!(death(&report, b"another", since), None);
         report.groups[0].last_error = None;
@@ -91,7 +96,7 @@ mod tests {
     #[test]
     fn without_a_supervisor_nothing_is_told() {
         assert_eq!(
-            told(b"/nonexistent/s", b"shop", Duration::ZERO, false),
+            how_a_worker_died(b"/nonexistent/s", b"shop", Duration::ZERO, false),
             None
         );
     }

@@ -5,11 +5,11 @@
 #![no_main]
 #![allow(dead_code)]
 
-#[path = "../../../crates/runtime/src/wsgi"]
-mod wsgi {
-    pub mod body;
-    pub mod head;
-    pub mod outlet;
+#[path = "../../../crates/runtime/src/exchange"]
+mod exchange {
+    pub mod frame_writer;
+    pub mod request_body;
+    pub mod response_head;
 }
 
 use std::io;
@@ -18,9 +18,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use wsgi::body::Body;
-use wsgi::head::Head;
-use wsgi::outlet::Stream;
+use exchange::frame_writer::Stream;
+use exchange::request_body::RequestBody;
+use exchange::response_head::ResponseHead;
 
 /// A connection on which `rest` comes in pieces.
 struct Connection {
@@ -67,7 +67,7 @@ impl Stream for Connection {
 /// A head that an application makes of `text` can be sent, and its length is one number.
 fn head(text: &[u8]) {
     let mut parts = text.split(|&byte| byte == 0xff);
-    let Ok(mut head) = Head::new(parts.next().unwrap_or_default()) else {
+    let Ok(mut head) = ResponseHead::new(parts.next().unwrap_or_default()) else {
         return;
     };
     while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
@@ -95,7 +95,7 @@ fuzz_target!(|input: &[u8]| {
         rest: Mutex::new(rest.to_vec()),
         piece: usize::from(*piece) + 1,
     });
-    let mut body = Body::new(stream, came.to_vec(), 0..came.len(), how & 1 != 0);
+    let mut body = RequestBody::new(stream, came.to_vec(), 0..came.len(), how & 1 != 0);
     body.pulled();
     let size = usize::from(how >> 2);
     let mut out = Vec::new();

@@ -7,18 +7,12 @@
 
 #[path = "../../../src/child/environ/forwarded/mod.rs"]
 mod forwarded;
-#[path = "../../../crates/config/src/proxies.rs"]
-mod proxies;
-
-mod config {
-    pub(crate) use crate::proxies;
-}
 
 use std::net::IpAddr;
 
 use forwarded::{read, Forwarded, Trust};
 use libfuzzer_sys::fuzz_target;
-use proxies::{ProxyHeader, Subnet, KNOWN_HEADERS};
+use config::proxies::{ProxyHeader, Subnet, KNOWN_HEADERS};
 
 fn read_from(names: &[String], pairs: &[(&[u8], &[u8])], proxies: Option<&[Subnet]>) -> Forwarded {
     let listed = names.iter().map(|name| ProxyHeader::parse(name.as_bytes()));

@@ -1,17 +1,17 @@
 //! What the options of `WSGIDaemonProcess` take and refuse.
 
-use super::super::testing::Configuration;
+use super::super::testing::TestConfiguration;
 use super::*;
 
 /// The options of `WSGIDaemonProcess shop` with these.
 fn options(text: &str) -> DaemonOptions {
-    let configuration = Configuration::of(&format!("WSGIDaemonProcess shop {text}"));
+    let configuration = TestConfiguration::of(&format!("WSGIDaemonProcess shop {text}"));
     configuration.reading.groups[0].options.clone()
 }
 
 /// What is said about one wrong option.
 fn refusal(text: &str) -> String {
-    Configuration::refusal(&format!("WSGIDaemonProcess shop {text}"))
+    TestConfiguration::refusal(&format!("WSGIDaemonProcess shop {text}"))
 }
 
 fn refusal_of(option: &str, value: &str, expected: &str) {
@@ -23,7 +23,7 @@ fn refusal_of(option: &str, value: &str, expected: &str) {
 
 #[test]
 fn the_name_comes_first() {
-    let group = Configuration::of("WSGIDaemonProcess \"my shop\"")
+    let group = TestConfiguration::of("WSGIDaemonProcess \"my shop\"")
         .reading
         .groups[0]
         .clone();
@@ -31,12 +31,12 @@ fn the_name_comes_first() {
     assert_eq!(group.options, DaemonOptions::default());
     for text in ["WSGIDaemonProcess", "WSGIDaemonProcess ''"] {
         assert_eq!(
-            Configuration::refusal(text),
+            TestConfiguration::refusal(text),
             "WSGIDaemonProcess: expected \"WSGIDaemonProcess name [option=value ...]\".",
         );
     }
     assert_eq!(
-        Configuration::refusal("WSGIDaemonProcess user=ann"),
+        TestConfiguration::refusal("WSGIDaemonProcess user=ann"),
         "WSGIDaemonProcess: \"user=ann\" is not valid, expected the name of the process group \
          before any option.",
     );
@@ -244,7 +244,7 @@ fn paths_are_absolute() {
 
 #[test]
 fn chroot_needs_root() {
-    let mut configuration = Configuration::new();
+    let mut configuration = TestConfiguration::new();
     configuration.machine.root = false;
     assert_eq!(
         configuration
@@ -313,7 +313,7 @@ fn every_option_is_in_the_table_once_and_documented() {
 
 #[test]
 fn what_the_command_line_server_of_mod_wsgi_writes_is_understood() {
-    let configuration = Configuration::of(
+    let configuration = TestConfiguration::of(
         "WSGIDaemonProcess localhost:8000 display-name='(wsgi:localhost:8000:0)' \
          home='/srv/app' processes=1 threads=5 maximum-requests=0 python-path='' \
          python-eggs='/tmp/python-eggs' lang='en_US.UTF-8' locale='en_US.UTF-8' \
@@ -324,5 +324,8 @@ fn what_the_command_line_server_of_mod_wsgi_writes_is_understood() {
          header-buffer-size=0 response-buffer-size=0 response-flush-delay=5 \
          response-socket-timeout=0 server-metrics=Off",
     );
-    assert_eq!(configuration.settle().refusals, Vec::<String>::new());
+    assert_eq!(
+        configuration.resolve_groups().refusals,
+        Vec::<String>::new()
+    );
 }

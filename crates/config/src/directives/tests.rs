@@ -6,17 +6,17 @@ use std::time::Duration;
 use crate::alias::Location;
 use crate::expand::Template;
 use crate::given::{HashSeed, MapHead};
-use crate::testing::Configuration;
+use crate::testing::TestConfiguration;
 
 fn refused(rows: &[(&str, &str)]) {
     for (text, sentence) in rows {
-        assert_eq!(Configuration::refusal(text), *sentence, "{text}");
+        assert_eq!(TestConfiguration::refusal(text), *sentence, "{text}");
     }
 }
 
 #[test]
 fn an_alias_has_location_target_and_options() {
-    let configuration = Configuration::of(
+    let configuration = TestConfiguration::of(
         "WSGIScriptAlias /shop \"/srv/my shop/app.wsgi\" process-group=%{GLOBAL} \
          application-group=%{ENV:X} callable-object=app pass-authorization=on
         WSGIScriptAliasMatch ^/(a|b) /srv/$1.wsgi",
@@ -101,7 +101,7 @@ fn a_script_to_import_needs_both_groups() {
 
 #[test]
 fn scripts_for_handlers_and_access_take_their_options() {
-    let configuration = Configuration::of(
+    let configuration = TestConfiguration::of(
         "<Directory /srv>
         WSGIHandlerScript bobo '/srv/a b.py' process-group=shop application-group=%{HOST}
         WSGIAccessScript /srv/access.py application-group=%{GLOBAL}
@@ -149,7 +149,7 @@ fn group_names_are_one_word() {
 #[test]
 fn values_from_a_list_are_read_in_any_case() {
     let head = |value: &str| {
-        let configuration = Configuration::of(&format!("WSGIMapHEADToGET {value}"));
+        let configuration = TestConfiguration::of(&format!("WSGIMapHEADToGET {value}"));
         configuration.main.directory.map_head_to_get.unwrap()
     };
     assert_eq!(
@@ -159,7 +159,7 @@ fn values_from_a_list_are_read_in_any_case() {
     for kind in [
         "Default", "flock", "FCNTL", "sysvsem", "posixsem", "pthread",
     ] {
-        Configuration::of(&format!("WSGIAcceptMutex {kind}"));
+        TestConfiguration::of(&format!("WSGIAcceptMutex {kind}"));
     }
     refused(&[
         (
@@ -192,7 +192,7 @@ fn proxies_and_their_headers_are_checked_word_by_word() {
 
 #[test]
 fn settings_of_python_are_checked() {
-    let global = |text: &str| Configuration::of(text).main.global;
+    let global = |text: &str| TestConfiguration::of(text).main.global;
     let seed = |text: &str| global(text).python_hash_seed.unwrap();
     assert_eq!(seed("WSGIPythonHashSeed random"), HashSeed::Random);
     assert_eq!(
@@ -242,7 +242,7 @@ fn settings_of_python_are_checked() {
 
 #[test]
 fn a_section_for_interpreters_has_each_selector_once() {
-    let global = Configuration::of(
+    let global = TestConfiguration::of(
         "<WSGIInterpreterOptions Process-Group=shop application-group=%{GLOBAL}>
         </WSGIInterpreterOptions>",
     )
@@ -274,7 +274,11 @@ fn a_section_for_interpreters_has_each_selector_once() {
 
 #[test]
 fn what_a_section_cannot_do_yet_is_said() {
-    let said = |text: &str| Configuration::of(text).reading.without_effect_sentence();
+    let said = |text: &str| {
+        TestConfiguration::of(text)
+            .reading
+            .without_effect_sentence()
+    };
     let section = "<WSGIInterpreterOptions process-group=shop>
         WSGIPythonPath /srv/lib
         </WSGIInterpreterOptions>";
@@ -286,7 +290,7 @@ fn what_a_section_cannot_do_yet_is_said() {
 #[test]
 fn the_telemetry_service_is_a_socket_with_an_interval() {
     let service = |text: &str| {
-        let configuration = Configuration::of(&format!("WSGITelemetryService {text}"));
+        let configuration = TestConfiguration::of(&format!("WSGITelemetryService {text}"));
         configuration.main.global.telemetry_service.unwrap()
     };
     assert_eq!(service("unix:/run/t.sock").interval, Duration::from_secs(1));
@@ -335,7 +339,7 @@ fn telemetry_flags_stack_with_a_sign_and_replace_without() {
     ] {
         let line = |flags: &str| format!("WSGITelemetryOptions {flags}\n");
         let text: String = lines.lines().map(line).collect();
-        let configuration = Configuration::of(&text);
+        let configuration = TestConfiguration::of(&text);
         assert_eq!(
             configuration.main.global.capture_user_agent,
             Some(captured),
@@ -345,7 +349,7 @@ fn telemetry_flags_stack_with_a_sign_and_replace_without() {
     let expected = "expected CaptureUserAgent with or without a sign, None or All.";
     for flags in ["+", "+All", "-None", "Everything"] {
         assert_eq!(
-            Configuration::refusal(&format!("WSGITelemetryOptions {flags}")),
+            TestConfiguration::refusal(&format!("WSGITelemetryOptions {flags}")),
             format!("WSGITelemetryOptions: \"{flags}\" is not valid, {expected}"),
         );
     }

@@ -1,25 +1,25 @@
-use super::super::testing::Configuration;
+use super::super::testing::TestConfiguration;
 use super::*;
 
 fn refusals(text: &str) -> Vec<String> {
-    Configuration::of(text).settle().refusals
+    TestConfiguration::of(text).resolve_groups().refusals
 }
 
 fn warnings(text: &str) -> Vec<String> {
-    let settled = Configuration::of(text).settle();
-    assert_eq!(settled.refusals, Vec::<String>::new());
-    settled.warnings
+    let resolved = TestConfiguration::of(text).resolve_groups();
+    assert_eq!(resolved.refusals, Vec::<String>::new());
+    resolved.warnings
 }
 
 #[test]
 fn groups_are_numbered_in_the_order_of_the_file() {
-    let configuration = Configuration::of(
+    let configuration = TestConfiguration::of(
         "<VirtualHost b.example.com *:80>
         WSGIDaemonProcess blog
         </VirtualHost>
         WSGIDaemonProcess shop",
     );
-    let groups = configuration.settle().groups;
+    let groups = configuration.resolve_groups().groups;
     let ids: Vec<_> = groups
         .all()
         .iter()
@@ -65,15 +65,15 @@ fn names_that_depend_on_the_request_are_not_warned_about() {
 
 #[test]
 fn the_order_of_definition_and_use_does_not_matter() {
-    let configuration = Configuration::of(
+    let configuration = TestConfiguration::of(
         "WSGIScriptAlias / /srv/app.wsgi process-group=shop application-group=%{GLOBAL}
         WSGIImportScript /srv/warm.py process-group=shop application-group=cache
         WSGIScriptAlias /again /srv/app.wsgi process-group=shop application-group=%{GLOBAL}
         WSGIDaemonProcess shop",
     );
-    let settled = configuration.settle();
-    assert_eq!((&settled.refusals, &settled.warnings), (&vec![], &vec![]));
-    let preload = &settled.groups.find(b"shop").unwrap().preload;
+    let resolved = configuration.resolve_groups();
+    assert_eq!((&resolved.refusals, &resolved.warnings), (&vec![], &vec![]));
+    let preload = &resolved.groups.find(b"shop").unwrap().preload;
     let expected: [(Vec<u8>, Vec<u8>); 2] = [
         (b"/srv/app.wsgi".to_vec(), b"".to_vec()),
         (b"/srv/warm.py".to_vec(), b"cache".to_vec()),
@@ -116,12 +116,13 @@ fn a_script_is_loaded_early_only_when_no_request_can_change_file_or_groups() {
             false,
         ),
     ] {
-        let settled = Configuration::of(&format!("WSGIDaemonProcess shop\n{alias}")).settle();
-        let preload = &settled.groups.find(b"shop").unwrap().preload;
+        let resolved =
+            TestConfiguration::of(&format!("WSGIDaemonProcess shop\n{alias}")).resolve_groups();
+        let preload = &resolved.groups.find(b"shop").unwrap().preload;
         assert_eq!(preload.len(), usize::from(early), "{alias}");
     }
     let text = "WSGIScriptAlias / /a process-group=%{GLOBAL} application-group=x";
-    let groups = Configuration::of(text).settle().groups;
+    let groups = TestConfiguration::of(text).resolve_groups().groups;
     assert_eq!(groups.embedded_preload, [(b"/a".to_vec(), b"x".to_vec())]);
 }
 
@@ -174,7 +175,7 @@ fn a_group_of_a_virtual_host_is_for_its_server_name() {
 
 #[test]
 fn reach_is_asked_by_identity_and_by_name() {
-    let configuration = Configuration::of(
+    let configuration = TestConfiguration::of(
         "WSGIDaemonProcess all
         <VirtualHost - *:443>
         WSGIDaemonProcess nameless
@@ -183,7 +184,7 @@ fn reach_is_asked_by_identity_and_by_name() {
         WSGIDaemonProcess shop
         </VirtualHost>",
     );
-    let groups = configuration.settle().groups;
+    let groups = configuration.resolve_groups().groups;
     let usable = |name: &[u8], id, host: Option<&str>| {
         groups
             .find(name)
@@ -198,7 +199,7 @@ fn reach_is_asked_by_identity_and_by_name() {
 
 #[test]
 fn a_copied_virtual_host_may_repeat_its_group() {
-    let configuration = Configuration::of(
+    let configuration = TestConfiguration::of(
         "<VirtualHost shop.example.com *:80>
         WSGIDaemonProcess shop threads=5 home='/srv/shop'
         </VirtualHost>
@@ -206,9 +207,9 @@ fn a_copied_virtual_host_may_repeat_its_group() {
         WSGIDaemonProcess shop   threads=5 home=/srv/shop
         </VirtualHost>",
     );
-    let settled = configuration.settle();
-    assert_eq!(settled.refusals, Vec::<String>::new());
-    let [shop] = settled.groups.all() else {
+    let resolved = configuration.resolve_groups();
+    assert_eq!(resolved.refusals, Vec::<String>::new());
+    let [shop] = resolved.groups.all() else {
         panic!("one group")
     };
     assert!(shop.usable_from(Some(0), None) && shop.usable_from(Some(1), None));
@@ -262,10 +263,10 @@ fn hosts_of_different_names_do_not_share_a_group_by_accident() {
         WSGIDaemonProcess app
         </VirtualHost>
         WSGIDaemonProcess app";
-    let settled = Configuration::of(text).settle();
-    assert_eq!(settled.refusals, Vec::<String>::new());
+    let resolved = TestConfiguration::of(text).resolve_groups();
+    assert_eq!(resolved.refusals, Vec::<String>::new());
     assert_eq!(
-        settled.groups.find(b"app").unwrap().reach,
+        resolved.groups.find(b"app").unwrap().reach,
         Reach::Everywhere
     );
 }
@@ -280,7 +281,9 @@ fn remarks_are_passed_on_with_their_place() {
 
 #[test]
 fn a_request_for_an_unknown_group_gets_the_same_suggestion() {
-    let groups = Configuration::of("WSGIDaemonProcess shop").settle().groups;
+    let groups = TestConfiguration::of("WSGIDaemonProcess shop")
+        .resolve_groups()
+        .groups;
     assert_eq!(
         groups.undefined_sentence(b"shpo"),
         "process group \"shpo\" is not defined. Defined groups: \"shop\" (shop.conf:1). Did \
@@ -289,8 +292,8 @@ fn a_request_for_an_unknown_group_gets_the_same_suggestion() {
     let many: String = (0..12)
         .map(|n| format!("WSGIDaemonProcess group{n:02}\n"))
         .collect();
-    let sentence = Configuration::of(&many)
-        .settle()
+    let sentence = TestConfiguration::of(&many)
+        .resolve_groups()
         .groups
         .undefined_sentence(b"x");
     assert!(

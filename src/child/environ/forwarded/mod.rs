@@ -134,31 +134,31 @@ pub fn read<'a>(
     headers: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     variables: impl Iterator<Item = (&'a [u8], &'a [u8])>,
 ) -> Forwarded {
-    let mut told = Forwarded::default();
+    let mut forwarded = Forwarded::default();
     for category in trust.headers.iter().filter_map(ProxyHeader::category) {
-        told.withheld |= withheld_by(category);
+        forwarded.withheld |= withheld_by(category);
     }
-    if told.withheld != 0 && trust.believes_peer() {
-        let said = collect(headers, variables);
-        believe(trust, &said, &mut told);
+    if forwarded.withheld != 0 && trust.believes_peer() {
+        let values = collect(headers, variables);
+        believe(trust, &values, &mut forwarded);
     }
-    told
+    forwarded
 }
 
 /// The values of the known headers, in the order of [`KNOWN_HEADERS`].
-type Said<'a> = [Option<Cow<'a, [u8]>>; KNOWN_HEADERS.len()];
+type HeaderValues<'a> = [Option<Cow<'a, [u8]>>; KNOWN_HEADERS.len()];
 
 fn collect<'a>(
     headers: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     variables: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-) -> Said<'a> {
-    let mut said: Said<'a> = [const { None }; KNOWN_HEADERS.len()];
+) -> HeaderValues<'a> {
+    let mut values: HeaderValues<'a> = [const { None }; KNOWN_HEADERS.len()];
     for (name, value) in headers {
         let mut known = KNOWN_HEADERS.iter();
         let Some(index) = known.position(|(key, _)| is_key_of(name, key.as_bytes())) else {
             continue;
         };
-        match &mut said[index] {
+        match &mut values[index] {
             // Two lines are one list (RFC 9110, 5.3); httpd joins those it reads, but not those a
             // module adds.
             Some(list) => {
@@ -172,10 +172,10 @@ fn collect<'a>(
     for (name, value) in variables {
         let mut known = KNOWN_HEADERS.iter();
         if let Some(index) = known.position(|(key, _)| name == key.as_bytes()) {
-            said[index].get_or_insert(Cow::Borrowed(value));
+            values[index].get_or_insert(Cow::Borrowed(value));
         }
     }
-    said
+    values
 }
 
 /// Whether the header `name` has `key` in environ: `X-Host` has `HTTP_X_HOST`, and `X_Host` is not
@@ -192,7 +192,7 @@ fn is_key_of(name: &[u8], key: &[u8]) -> bool {
 
 /// Which item of a list is about the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum ListPosition {
     /// The first: everybody is believed.
     First,
     /// The one which the last so many proxies vouch for, each for the next to its left; the first
@@ -200,27 +200,27 @@ enum Place {
     FromRight(usize),
 }
 
-impl Place {
+impl ListPosition {
     /// The place of what only the peer has said.
-    fn nearest(trust: &Trust<'_>) -> Place {
+    fn nearest(trust: &Trust<'_>) -> ListPosition {
         match trust.proxies {
-            None => Place::First,
-            Some(_) => Place::FromRight(1),
+            None => ListPosition::First,
+            Some(_) => ListPosition::FromRight(1),
         }
     }
 
     fn pick(self, list: FromRight<'_>) -> Option<&[u8]> {
         match self {
-            Place::First => list.last(),
-            Place::FromRight(count) => list.take(count).last(),
+            ListPosition::First => list.last(),
+            ListPosition::FromRight(count) => list.take(count).last(),
         }
     }
 
     /// The list as the application is to see it.
     fn cut(self, value: &[u8], list: FromRight<'_>) -> Vec<u8> {
         match self {
-            Place::First => value.to_vec(),
-            Place::FromRight(count) => {
+            ListPosition::First => value.to_vec(),
+            ListPosition::FromRight(count) => {
                 let mut items: Vec<&[u8]> = list.take(count).collect();
                 items.reverse();
                 items.join(&b", "[..])
@@ -231,79 +231,83 @@ impl Place {
 
 /// The way a request took.
 #[derive(Debug, Clone, Copy)]
-struct Route {
+struct ProxyPath {
     /// The farthest address that is vouched for; `None` if there is none but the peer's.
     client: Option<IpAddr>,
-    place: Place,
+    position: ListPosition,
 }
 
-impl Route {
+impl ProxyPath {
     /// Goes back from proxy to proxy as long as they are trusted: whom a trusted one names is who
     /// asked it. `None` for an empty list.
     fn follow<'l>(
         trust: &Trust<'_>,
         list: FromRight<'l>,
         address: impl Fn(&'l [u8]) -> Option<IpAddr>,
-    ) -> Option<Route> {
+    ) -> Option<ProxyPath> {
         let Some(proxies) = trust.proxies else {
-            return list.last().map(|first| Route {
+            return list.last().map(|first| ProxyPath {
                 client: address(first),
-                place: Place::First,
+                position: ListPosition::First,
             });
         };
-        let mut route = None;
+        let mut path = None;
         let mut client = None;
         for (index, item) in list.take(MOST_HOPS).enumerate() {
             let next = address(item);
             client = next.or(client);
-            route = Some(Route {
+            path = Some(ProxyPath {
                 client,
-                place: Place::FromRight(index + 1),
+                position: ListPosition::FromRight(index + 1),
             });
             if !next.is_some_and(|next| is_in(proxies, next)) {
                 break;
             }
         }
-        route
+        path
     }
 }
 
 /// A header that is listed and was sent.
-struct Heard<'a> {
+struct TrustedHeader<'a> {
     index: usize,
     category: Category,
     value: &'a [u8],
     /// For those that tell of the way.
-    route: Option<Route>,
+    path: Option<ProxyPath>,
 }
 
-impl<'a> Heard<'a> {
-    fn of(trust: &Trust<'_>, index: usize, value: &'a [u8]) -> Option<Heard<'a>> {
+impl<'a> TrustedHeader<'a> {
+    fn of(trust: &Trust<'_>, index: usize, value: &'a [u8]) -> Option<TrustedHeader<'a>> {
         let category = KNOWN_HEADERS[index].1;
-        let route = match category {
-            Category::Chain => Some(Route::follow(trust, FromRight::of(value), syntax::address)?),
-            Category::Standard => Some(Route::follow(
+        let path = match category {
+            Category::Chain => Some(ProxyPath::follow(
+                trust,
+                FromRight::of(value),
+                syntax::address,
+            )?),
+            Category::Standard => Some(ProxyPath::follow(
                 trust,
                 FromRight::of_quoted(value),
                 |element| syntax::address(&Element::parse(element)?.client?),
             )?),
             _ => None,
         };
-        Some(Heard {
+        Some(TrustedHeader {
             index,
             category,
             value,
-            route,
+            path,
         })
     }
 
     fn shown(&self) -> Vec<u8> {
-        match self.route {
-            Some(route) if self.category == Category::Standard => {
+        match self.path {
+            Some(path) if self.category == Category::Standard => {
                 let list = FromRight::of_quoted(self.value);
-                route.place.cut(self.value, list)
+                path.position.cut(self.value, list)
             }
-            Some(route) => route.place.cut(self.value, FromRight::of(self.value)),
+            Some(path) => path.position.cut(self.value, FromRight::of(self.value)),
             None => self.value.to_vec(),
         }
     }
@@ -318,7 +322,7 @@ impl Winners {
     fn settle<T>(
         &mut self,
         subject: Subject,
-        heard: &Heard<'_>,
+        heard: &TrustedHeader<'_>,
         slot: &mut Option<T>,
         value: Option<T>,
     ) {
@@ -330,87 +334,87 @@ impl Winners {
     }
 }
 
-fn believe(trust: &Trust<'_>, said: &Said<'_>, told: &mut Forwarded) {
+fn believe(trust: &Trust<'_>, values: &HeaderValues<'_>, forwarded: &mut Forwarded) {
     let listed = trust.headers.iter().filter_map(ProxyHeader::known);
-    let heard: Vec<Heard<'_>> = listed
-        .filter_map(|index| Heard::of(trust, index, said[index].as_deref()?))
+    let heard: Vec<TrustedHeader<'_>> = listed
+        .filter_map(|index| TrustedHeader::of(trust, index, values[index].as_deref()?))
         .collect();
-    let nearest = Place::nearest(trust);
+    let nearest = ListPosition::nearest(trust);
     // Proxies that add to X-Forwarded-For add to the other lists too.
-    let place = heard
+    let position = heard
         .iter()
         .rev()
-        .find_map(|heard| Some(heard.route?.place))
+        .find_map(|heard| Some(heard.path?.position))
         .unwrap_or(nearest);
     let mut winners = Winners::default();
     for heard in &heard {
-        let item = || place.pick(FromRight::of(heard.value));
+        let item = || position.pick(FromRight::of(heard.value));
         match heard.category {
             Category::Chain => {
-                let client = heard.route.and_then(|route| route.client);
+                let client = heard.path.and_then(|path| path.client);
                 let text = client.map(|address| address.to_string());
-                winners.settle(Subject::Client, heard, &mut told.remote_addr, text);
+                winners.settle(Subject::Client, heard, &mut forwarded.remote_addr, text);
             }
             Category::Client => {
                 let client = nearest.pick(FromRight::of(heard.value));
                 let text = client.and_then(syntax::address).map(|it| it.to_string());
-                winners.settle(Subject::Client, heard, &mut told.remote_addr, text);
+                winners.settle(Subject::Client, heard, &mut forwarded.remote_addr, text);
             }
-            Category::Standard => believe_standard(heard, &mut winners, told),
+            Category::Standard => believe_standard(heard, &mut winners, forwarded),
             Category::Host => {
                 let host = item().and_then(syntax::authority).map(<[u8]>::to_vec);
-                winners.settle(Subject::Host, heard, &mut told.host, host);
+                winners.settle(Subject::Host, heard, &mut forwarded.host, host);
             }
             Category::Server => {
                 let name = item().and_then(syntax::host).map(<[u8]>::to_vec);
-                winners.settle(Subject::Server, heard, &mut told.server_name, name);
+                winners.settle(Subject::Server, heard, &mut forwarded.server_name, name);
             }
             Category::Port => {
                 let port = item().and_then(syntax::port);
-                winners.settle(Subject::Port, heard, &mut told.server_port, port);
+                winners.settle(Subject::Port, heard, &mut forwarded.server_port, port);
             }
             Category::Script => {
                 // A path may hold commas, and no proxy makes a list of it.
                 let path = syntax::path(heard.value);
-                winners.settle(Subject::Script, heard, &mut told.script_name, path);
+                winners.settle(Subject::Script, heard, &mut forwarded.script_name, path);
             }
             Category::Scheme => {
                 let is_https = item().and_then(syntax::scheme);
-                winners.settle(Subject::Scheme, heard, &mut told.is_https, is_https);
+                winners.settle(Subject::Scheme, heard, &mut forwarded.is_https, is_https);
             }
             Category::Encrypted => {
                 let is_https = item().and_then(syntax::flag);
-                winners.settle(Subject::Scheme, heard, &mut told.is_https, is_https);
+                winners.settle(Subject::Scheme, heard, &mut forwarded.is_https, is_https);
             }
         }
     }
     for heard in heard {
         let has_won = |(index, _)| index == heard.index;
         let key = KNOWN_HEADERS[heard.index].0;
-        let is_new = told.shown.iter().all(|(shown, _)| *shown != key);
+        let is_new = forwarded.shown.iter().all(|(shown, _)| *shown != key);
         if is_new && winners.0.into_iter().flatten().any(has_won) {
-            told.shown.push((key, heard.shown()));
+            forwarded.shown.push((key, heard.shown()));
         }
     }
 }
 
 /// `Forwarded` tells of the client in any case, and of host and scheme where it names them.
-fn believe_standard(heard: &Heard<'_>, winners: &mut Winners, told: &mut Forwarded) {
-    let Some(route) = heard.route else {
+fn believe_standard(heard: &TrustedHeader<'_>, winners: &mut Winners, forwarded: &mut Forwarded) {
+    let Some(path) = heard.path else {
         return;
     };
-    let text = route.client.map(|address| address.to_string());
-    winners.settle(Subject::Client, heard, &mut told.remote_addr, text);
-    let element = route.place.pick(FromRight::of_quoted(heard.value));
+    let text = path.client.map(|address| address.to_string());
+    winners.settle(Subject::Client, heard, &mut forwarded.remote_addr, text);
+    let element = path.position.pick(FromRight::of_quoted(heard.value));
     let Some(element) = element.and_then(Element::parse) else {
         return;
     };
     if let Some(host) = element.host {
         let host = syntax::authority(&host).map(<[u8]>::to_vec);
-        winners.settle(Subject::Host, heard, &mut told.host, host);
+        winners.settle(Subject::Host, heard, &mut forwarded.host, host);
     }
     if let Some(proto) = element.proto {
         let is_https = syntax::scheme(&proto);
-        winners.settle(Subject::Scheme, heard, &mut told.is_https, is_https);
+        winners.settle(Subject::Scheme, heard, &mut forwarded.is_https, is_https);
     }
 }
