@@ -89,7 +89,7 @@ struct Slot<T> {
     value: T,
 }
 
-impl<T: Any> Slot<T> {
+impl<T: Any + Send> Slot<T> {
     fn put(pool: Pool<'_>, value: T) -> *mut c_void {
         let slot: *mut Slot<T> = pool.own(Slot {
             identity: TypeId::of::<T>(),

@@ -24,7 +24,7 @@ pub trait Module: Sized + 'static {
     /// What is given for a directory.
     type Dir: Default + Send + Sync + Any;
     /// What one reading of the configuration gathers over all of these.
-    type Reading: Default + Any;
+    type Reading: Default + Send + Any;
     /// What a whole configuration comes to, for all requests to see.
     type ActiveConfiguration: Send + Sync + Any;
 
@@ -190,12 +190,18 @@ macro_rules! module_record {
 /// Most modules one hook can be ordered against.
 const MOST_NEIGHBOURS: usize = 8;
 
-fn neighbours(names: &[&'static CStr]) -> [*const c_char; MOST_NEIGHBOURS + 1] {
+/// Their names, as httpd wants them: a list that ends with NULL.
+struct Neighbours([*const c_char; MOST_NEIGHBOURS + 1]);
+
+// SAFETY: they point to texts that live as long as the module is loaded and never change.
+unsafe impl Send for Neighbours {}
+
+fn neighbours(names: &[&'static CStr]) -> Neighbours {
     let mut list = [ptr::null(); MOST_NEIGHBOURS + 1];
     for (slot, name) in list.iter_mut().zip(names.iter().take(MOST_NEIGHBOURS)) {
         *slot = name.as_ptr();
     }
-    list
+    Neighbours(list)
 }
 
 unsafe extern "C" fn register<M: Module>(pool: *mut sys::apr_pool_t) {
@@ -206,8 +212,8 @@ unsafe extern "C" fn register<M: Module>(pool: *mut sys::apr_pool_t) {
             return;
         };
         // httpd keeps the lists themselves, hence the pool.
-        let after: &[*const c_char] = pool.own(neighbours(M::TRANSLATES_AFTER));
-        let before: &[*const c_char] = pool.own(neighbours(M::TRANSLATES_BEFORE));
+        let after = &pool.own(neighbours(M::TRANSLATES_AFTER)).0;
+        let before = &pool.own(neighbours(M::TRANSLATES_BEFORE)).0;
         let none = ptr::null();
         let middle = sys::APR_HOOK_MIDDLE as c_int;
         // SAFETY: thunks of the types the hooks have; the lists end with NULL and live as long as

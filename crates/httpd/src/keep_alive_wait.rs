@@ -22,7 +22,7 @@ use os::clock;
 use os::poll::{poll_uninterrupted, Wanted};
 
 use super::connection::ClientConnection;
-use super::panic_wall;
+use super::panic_wall::{self, AprStatus};
 use super::process;
 use super::sys;
 
@@ -147,7 +147,7 @@ unsafe extern "C" fn look(
     block: sys::apr_read_type_e,
     bytes: sys::apr_off_t,
 ) -> sys::apr_status_t {
-    panic_wall::enter("the look for the next request", || {
+    let looked = panic_wall::enter("the look for the next request", || {
         // SAFETY: the arguments of a filter that `expect` has added, valid for its call; the rest of
         // the chain takes them as they are.
         unsafe {
@@ -156,7 +156,7 @@ unsafe extern "C" fn look(
             let is_look = mode == sys::AP_MODE_SPECULATIVE && block == sys::APR_NONBLOCK_READ;
             let habit = &mut *(*filter).ctx.cast::<Habit>();
             if !is_look || !habit.is_due() {
-                return status;
+                return AprStatus(status);
             }
             let is_nothing = status == libc::EAGAIN
                 || status == sys::SUCCESS && sys::shim_brigade_first(brigade).is_null();
@@ -164,18 +164,19 @@ unsafe extern "C" fn look(
                 if status == sys::SUCCESS {
                     habit.learn(true);
                 }
-                return status;
+                return AprStatus(status);
             }
             let Some(came) = ClientConnection::lent((*filter).c).and_then(wait) else {
-                return status;
+                return AprStatus(status);
             };
             habit.learn(came);
-            match came {
+            AprStatus(match came {
                 true => ask(),
                 false => status,
-            }
+            })
         }
-    })
+    });
+    looked.0
 }
 
 /// Waits for something to come. `None` where no thread can be spared for that.

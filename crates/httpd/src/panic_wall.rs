@@ -12,6 +12,7 @@ use std::ptr;
 use wire::log_id::DEFECT;
 
 use super::log::{Log, MainLog};
+use super::sys;
 
 /// What C is told when the body panicked. A type without it cannot be returned to C.
 pub(super) trait Fallback {
@@ -26,6 +27,14 @@ impl Fallback for () {
 /// Hooks: an internal server error, and for the start-up hooks a refusal to start.
 impl Fallback for c_int {
     const ON_PANIC: Self = 500;
+}
+
+/// What APR and httpd's filters are told: a status, which is no status of HTTP though C has one type
+/// for both.
+pub(super) struct AprStatus(pub(super) sys::apr_status_t);
+
+impl Fallback for AprStatus {
+    const ON_PANIC: Self = AprStatus(sys::APR_EGENERAL as sys::apr_status_t);
 }
 
 /// Configuration records: absent, which every reader has to expect.
@@ -89,6 +98,8 @@ mod tests {
     fn a_panic_becomes_the_fallback_of_its_type() {
         std::panic::set_hook(Box::new(|_| {}));
         assert_eq!(enter("a hook", || -> c_int { panic!("no") }), 500);
+        let failed = enter("a filter", || -> AprStatus { panic!("no") }).0;
+        assert_eq!(failed, sys::APR_EGENERAL as sys::apr_status_t);
         assert!(enter("a config", || -> *mut c_void { panic!("no") }).is_null());
         assert_eq!(enter("a hook", || 7), 7);
         assert_eq!(INSIDE.get(), "a thread of its own");

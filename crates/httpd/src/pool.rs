@@ -5,11 +5,11 @@
 
 use std::ffi::{c_char, c_void, CStr};
 use std::marker::PhantomData;
-use std::mem::{align_of, size_of};
+use std::mem::{align_of, needs_drop, size_of};
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use super::panic_wall;
+use super::panic_wall::{self, AprStatus};
 use super::sys;
 
 /// A pool of httpd's, lent to us: what it gives lives as long as it does, `'p`.
@@ -67,22 +67,26 @@ impl<'p> Pool<'p> {
     }
 
     /// Moves `value` into the pool; its destructor runs when the pool is cleared, the last one moved
-    /// in first. `'static`, because a destructor that ran after a neighbour's could see it dead.
-    pub fn own<T: 'static>(self, value: T) -> &'p mut T {
+    /// in first. `'static`, because a destructor that ran after a neighbour's could see it dead; `Send`,
+    /// because httpd may clear a pool on another thread than the one it was filled on (event clears a
+    /// connection's on whichever closes it).
+    pub fn own<T: Send + 'static>(self, value: T) -> &'p mut T {
         const { assert!(align_of::<T>() <= 8, "APR aligns its blocks to 8 bytes") };
         // SAFETY: the pool is live for 'p; size_of is non-zero after `max`, and httpd's pools end
         // the process rather than return NULL.
         let slot = unsafe { sys::apr_palloc(self.raw(), size_of::<T>().max(1) as _) }.cast::<T>();
         // SAFETY: the block is fresh, large enough and aligned (asserted above).
         unsafe { ptr::write(slot, value) };
-        // SAFETY: `slot` stays valid until the pool's memory goes, which is after its cleanups.
-        unsafe {
-            sys::apr_pool_cleanup_register(
-                self.raw(),
-                slot.cast::<c_void>(),
-                Some(drop_in_pool::<T>),
-                Some(sys::apr_pool_cleanup_null),
-            );
+        if needs_drop::<T>() {
+            // SAFETY: `slot` stays valid until the pool's memory goes, which is after its cleanups.
+            unsafe {
+                sys::apr_pool_cleanup_register(
+                    self.raw(),
+                    slot.cast::<c_void>(),
+                    Some(drop_in_pool::<T>),
+                    Some(sys::apr_pool_cleanup_null),
+                );
+            }
         }
         // SAFETY: written above, and nobody else has the pointer until the cleanup runs at the end
         // of 'p.
@@ -91,7 +95,7 @@ impl<'p> Pool<'p> {
 
     /// Runs `action` when the pool is cleared, in the process that clears it; not in a child that is
     /// about to exec.
-    pub fn at_end(self, action: impl FnOnce() + 'static) {
+    pub fn at_end(self, action: impl FnOnce() + Send + 'static) {
         self.own(AtEnd(Some(action)));
     }
 
@@ -137,11 +141,12 @@ impl<F: FnOnce()> Drop for AtEnd<F> {
 }
 
 unsafe extern "C" fn drop_in_pool<T>(slot: *mut c_void) -> sys::apr_status_t {
-    panic_wall::enter("the clearing of a pool", || {
+    let cleared = panic_wall::enter("the clearing of a pool", || {
         // SAFETY: registered by `own` with a pointer to an initialised T; APR runs it once.
         unsafe { ptr::drop_in_place(slot.cast::<T>()) }
+        AprStatus(sys::SUCCESS)
     });
-    sys::SUCCESS
+    cleared.0
 }
 
 /// The bytes of a C string that httpd owns, or `None` for NULL.
@@ -156,8 +161,7 @@ pub(super) unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use std::cell::Cell;
-    use std::rc::Rc;
+    use std::sync::{Arc, Mutex};
 
     /// A pool of its own for a test, destroyed at its end.
     pub(crate) fn with_pool(test: impl FnOnce(Pool<'_>)) {
@@ -179,31 +183,43 @@ pub(super) mod tests {
 
     #[test]
     fn what_a_pool_owns_is_dropped_with_it_last_in_first_out() {
-        let order = Rc::new(Cell::new(String::new()));
+        let order = Arc::new(Mutex::new(String::new()));
         with_pool(|pool| {
             for name in ["a", "b"] {
                 let order = order.clone();
-                pool.at_end(move || order.set(order.take() + name));
+                pool.at_end(move || order.lock().unwrap().push_str(name));
             }
             assert_eq!(*pool.own(5_u64), 5);
         });
-        assert_eq!(order.take(), "ba");
+        assert_eq!(*order.lock().unwrap(), "ba");
+    }
+
+    #[test]
+    fn what_needs_no_drop_costs_a_pool_its_size_alone() {
+        with_pool(|pool| {
+            let places = [0_u64, 1].map(|value| ptr::from_mut(pool.own(value)) as usize);
+            assert_eq!(
+                places[1] - places[0],
+                size_of::<u64>(),
+                "a cleanup lies between them"
+            );
+        });
     }
 
     #[test]
     fn a_temporary_pool_is_gone_when_its_body_returns() {
-        let order = Rc::new(Cell::new(String::new()));
+        let order = Arc::new(Mutex::new(String::new()));
         with_pool(|pool| {
             let inner = order.clone();
             let five = pool.with_temporary(|temporary| {
                 let own = inner.clone();
-                temporary.at_end(move || own.set(own.take() + "temporary "));
+                temporary.at_end(move || own.lock().unwrap().push_str("temporary "));
                 5
             });
-            order.set(order.take() + "after");
+            order.lock().unwrap().push_str("after");
             assert_eq!(five, 5);
         });
-        assert_eq!(order.take(), "temporary after");
+        assert_eq!(*order.lock().unwrap(), "temporary after");
     }
 
     #[test]

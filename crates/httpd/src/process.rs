@@ -295,7 +295,7 @@ pub enum Fate {
 }
 
 /// Says which process is to be watched from now on, if any.
-type OnEnd = Box<dyn FnMut(Fate) -> Option<u32>>;
+type OnEnd = Box<dyn FnMut(Fate) -> Option<u32> + Send>;
 
 struct Watch {
     process: sys::apr_proc_t,
@@ -303,10 +303,13 @@ struct Watch {
     on_end: OnEnd,
 }
 
+// SAFETY: what it points to is in the pool it lives in, and goes wherever that goes.
+unsafe impl Send for Watch {}
+
 /// Has httpd's parent reap process `pid` when it ends, and call `on_end` within about a second of
 /// it, or when httpd ends its children without grace; what that returns is watched next. The watch
 /// ends with `pool`, without a call; the process does not.
-pub fn watch(pool: Pool<'_>, pid: u32, on_end: impl FnMut(Fate) -> Option<u32> + 'static) {
+pub fn watch(pool: Pool<'_>, pid: u32, on_end: impl FnMut(Fate) -> Option<u32> + Send + 'static) {
     // SAFETY: a plain C structure for which all-zero means "no pipes, no pid".
     let process: sys::apr_proc_t = unsafe { std::mem::zeroed() };
     let watch: *mut Watch = pool.own(Watch {
