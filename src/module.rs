@@ -150,7 +150,8 @@ impl Module for Wsgi {
         } = std::mem::take(&mut reading.resolved);
         parent::warn(configured, &reading.directives, &warnings);
         let started = parent::start(configured, groups.all(), main)?;
-        let pool = ConnectionPool::new(active_configuration::share_of_descriptors());
+        let share_of_descriptors = active_configuration::share_of_descriptors();
+        let pool = ConnectionPool::new(share_of_descriptors);
         let endpoints = started
             .addresses
             .into_iter()
@@ -172,6 +173,8 @@ impl Module for Wsgi {
             regexes,
             globals,
             status: started.status,
+            spool_directory: active_configuration::default_spool_directory(),
+            share_of_descriptors,
         });
         Ok(())
     }

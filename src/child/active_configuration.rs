@@ -4,6 +4,9 @@
 //! by all threads at once; only the connection pool in it changes.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::given::Text;
@@ -13,7 +16,12 @@ use httpd::regex::Regex;
 use os::rlimit::Resource;
 
 use super::connect::connection_pool::GroupPool;
+use super::relay::spool::{Place, Usage};
 use super::relay::RelayLimits;
+
+/// How long a response may hold its worker up, in all, before it goes to a temporary file: one of a
+/// client that reads quickly never does.
+const SPOOL_AFTER: Duration = Duration::from_millis(100);
 
 /// How a child reaches the workers of one group.
 #[derive(Debug)]
@@ -38,6 +46,10 @@ pub struct ActiveConfiguration {
     pub globals: Globals,
     /// Path of the supervisor's status socket; `None` where there is no supervisor.
     pub status: Option<Vec<u8>>,
+    /// Where temporary files are made of groups that name no directory.
+    pub spool_directory: PathBuf,
+    /// How many descriptors temporary files may take in a child, and idle connections.
+    pub share_of_descriptors: usize,
 }
 
 /// How many descriptors each of the things in a child that keep some may have: a quarter of what the
@@ -46,6 +58,34 @@ pub fn share_of_descriptors() -> usize {
     // Where the kernel does not say, what most systems allow at least.
     let most = Resource::OpenFiles.limit().map_or(1024, |limit| limit.soft);
     usize::try_from(most / 4).unwrap_or(usize::MAX).min(4096)
+}
+
+/// The directory for temporary files of groups that name none. Not `/tmp` first: it often is memory.
+pub fn default_spool_directory() -> PathBuf {
+    let named = std::env::var_os("TMPDIR").map(PathBuf::from);
+    let usual = ["/var/tmp", "/tmp"].map(PathBuf::from);
+    named
+        .filter(|path| path.is_absolute())
+        .into_iter()
+        .chain(usual)
+        .find(|path| path.is_dir())
+        .unwrap_or_else(|| PathBuf::from("/tmp"))
+}
+
+impl ActiveConfiguration {
+    /// Where what does not fit into memory waits, of requests for `group`: `most` bytes of each.
+    pub fn spool<'a>(&'a self, group: &'a ProcessGroup, most: u64) -> Place<'a> {
+        static USAGE: Usage = Usage::new();
+        let own = group.transport.spool_directory.as_deref();
+        Place {
+            directory: own.map_or(&self.spool_directory, |path| {
+                Path::new(OsStr::from_bytes(path))
+            }),
+            most,
+            files: self.share_of_descriptors,
+            usage: &USAGE,
+        }
+    }
 }
 
 /// The limits of a conversation with a worker of `group`. `timeout` is the server's `Timeout`.
@@ -63,6 +103,7 @@ pub fn limits(group: &ProcessGroup, timeout: Duration) -> RelayLimits {
         flush_delay: group.transport.response_flush_delay,
         flush_bytes: usize::try_from(group.transport.response_buffer).unwrap_or(usize::MAX),
         response_buffer: usize::try_from(group.transport.response_buffer).unwrap_or(usize::MAX),
+        spool_after: SPOOL_AFTER,
         header_field: usize::try_from(group.transport.header_buffer).unwrap_or(usize::MAX),
     }
 }

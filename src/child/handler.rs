@@ -277,6 +277,7 @@ fn relay_prepared(
         error_override,
         may_redirect,
         limits: limits(group, request.server().timeout()),
+        spool: active.spool(group, group.transport.response_spool),
     };
     let mut dialer = Dialer {
         path: &endpoint.path,

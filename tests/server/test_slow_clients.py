@@ -1,16 +1,18 @@
 """Clients that send or read slowly take no thread away from others (issue 3, point 7).
 
-The bounds are options: `request-buffer-size=` and `response-buffer-size=`.
+The bounds are options: `request-buffer-size=`, `response-buffer-size=` and `response-spool-size=`.
 """
 
 import contextlib
+import os
+import signal
 import threading
 import time
 
 import pytest
 
 import h2client
-from waiting import SLACK, until
+from waiting import SLACK, for_exit, until
 
 APP = """
 import os, sys
@@ -164,7 +166,7 @@ def test_streams_of_http_2_that_do_not_read_hold_nobody_up(serve):
 @pytest.mark.differs("slow-clients-hold-no-thread", run=False)
 @pytest.mark.parametrize("option, held", [("", MEGABYTE), ("response-buffer-size=65536", 65536), ("response-buffer-size=4000000", 4_000_000)])
 def test_what_is_held_for_a_client_has_a_bound(serve, option, held):
-    httpd = serve(options=f"threads=1 {option}")
+    httpd = serve(options=f"threads=1 response-spool-size=0 {option}")
     # Beside the buffer there is what the kernel takes: of the client's socket and of the worker's.
     size = held + 16 * MEGABYTE
     child = httpd.children()[0]
@@ -204,7 +206,7 @@ def test_a_client_that_reads_slowly_gets_everything(serve):
 @pytest.mark.differs("slow-clients-hold-no-thread", run=False)
 @pytest.mark.parametrize("timeout, options", [(1, ""), (20, "socket-timeout=1"), (20, "socket-timeout=20 response-socket-timeout=1")])
 def test_a_client_that_takes_nothing_at_all_is_given_up(serve, timeout, options):
-    httpd = serve(f"Timeout {timeout}", options=f"threads=1 response-buffer-size=65536 {options}")
+    httpd = serve(f"Timeout {timeout}", options=f"threads=1 response-buffer-size=65536 response-spool-size=0 {options}")
     with readers(httpd, 1, f"/down/length?{32 * MEGABYTE}") as clients:
         httpd.error_log.expect("WSGI0371", level="info")
         # The worker hears of it and is free.
@@ -218,6 +220,135 @@ def test_a_client_that_takes_nothing_at_all_is_given_up(serve, timeout, options)
         except ConnectionError:
             pass
         assert got < 32 * MEGABYTE
+
+
+# 20 MB of which no two pieces are the same.
+LARGE = """
+import os, signal, time
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/quick":
+        start_response("200 OK", [("Content-Length", "5")])
+        return [b"quick"]
+    start_response("200 OK", [])
+    return large(environ)
+
+def large(environ):
+    for number in range(20 << 8):
+        yield b"%012d" % number * 341
+    print("response taken", flush=True)
+    while environ["PATH_INFO"] == "/stuck":
+        time.sleep(0.01)
+"""
+
+LARGE_BODY = b"".join(b"%012d" % number * 341 for number in range(20 << 8))
+
+
+@pytest.fixture
+def large(httpd):
+    httpd.app("large.wsgi", LARGE)
+    httpd.error_log.allow("response taken", "WSGI0371", "WSGI0126")
+    size = "StartServers 25\nMinSpareServers 5\nMaxSpareServers 25\nMaxRequestWorkers 40" if httpd.mpm == "prefork" else None
+    return lambda *lines, options: httpd.serve("large.wsgi", *lines, options=options, size=size)
+
+
+def spools(httpd):
+    """The temporary files that Apache's children have open."""
+    return [kind for child in httpd.children() for kind in child.descriptors.values() if kind.endswith("(deleted)") and "/spool/" in kind]
+
+
+def whole(client):
+    """All that a client gets until the server closes."""
+    client.settimeout(30)
+    got = []
+    while piece := client.recv(1 << 20):
+        got.append(piece)
+    return b"".join(got)
+
+
+def unchunked(body):
+    out = []
+    while True:
+        size, _, body = body.partition(b"\r\n")
+        size = int(size, 16)
+        if size == 0:
+            return b"".join(out)
+        out.append(body[:size])
+        assert body[size:size + 2] == b"\r\n"
+        body = body[size + 2:]
+
+
+@pytest.fixture
+def spool(folder):
+    made = folder / "spool"
+    made.mkdir()
+    made.chmod(0o777)
+    return made
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+def test_ten_clients_that_do_not_read_twenty_megabytes_hold_nobody_up(large, httpd, spool):
+    large(options=f"threads=5 spool-directory={spool}")
+    child = httpd.children()[0]
+    quick(httpd, 3)
+    memory = child.private_memory
+    with readers(httpd, 10, "/large") as clients:
+        taken(httpd, 10)
+        assert quick(httpd) < 1 + SLACK
+        assert len(spools(httpd)) == 10 and not list(spool.iterdir())
+        # Twice what waits in memory, and what the memory allocator adds for a thread.
+        assert child.private_memory - memory < 10 * 4 * MEGABYTE
+        for client in clients:
+            head, _, body = whole(client).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200") and unchunked(body) == LARGE_BODY
+        assert child.private_memory - memory < 10 * 4 * MEGABYTE
+    until(lambda: not spools(httpd), what="the temporary files to be closed")
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+def test_a_client_that_leaves_takes_its_temporary_file_along(large, httpd, spool):
+    large(options=f"threads=5 spool-directory={spool}")
+    with readers(httpd, 3, "/large"):
+        taken(httpd, 3)
+        assert len(spools(httpd)) == 3
+    until(lambda: not spools(httpd), 30, "the temporary files to be closed")
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+def test_a_killed_worker_breaks_a_response_that_waits_in_a_file(large, httpd, spool):
+    large(options=f"threads=2 spool-directory={spool}")
+    httpd.error_log.allow("SIGKILL", "WSGI0119")
+    worker, = httpd.workers(count=1)
+    with readers(httpd, 1, "/stuck") as (client,):
+        taken(httpd, 1)
+        os.kill(worker.pid, signal.SIGKILL)
+        for_exit(worker.pid)
+        body = whole(client).partition(b"\r\n\r\n")[2]
+        assert not body.endswith(b"0\r\n\r\n"), "the response looks complete"
+    httpd.error_log.expect("WSGI0119")
+    until(lambda: not spools(httpd), what="the temporary files to be closed")
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+def test_without_a_place_for_the_file_the_thread_waits_and_a_line_says_so(large, httpd):
+    large(options="threads=1 spool-directory=/no/such/directory")
+    with readers(httpd, 1, "/large") as (client,):
+        httpd.error_log.expect("WSGI0440: .*'/no/such/directory': No such file", level="warn", count=1)
+        assert "response taken" not in httpd.error_log.text()
+        body = whole(client).partition(b"\r\n\r\n")[2]
+        assert unchunked(body) == LARGE_BODY
+    taken(httpd, 1)
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+def test_at_the_bound_of_its_file_the_thread_waits(large, httpd, spool):
+    large(options=f"threads=1 response-spool-size=1048576 spool-directory={spool}")
+    with readers(httpd, 1, "/large") as (client,):
+        until(lambda: spools(httpd), what="a temporary file")
+        assert "response taken" not in httpd.error_log.text()
+        body = whole(client).partition(b"\r\n\r\n")[2]
+        assert unchunked(body) == LARGE_BODY
+    taken(httpd, 1)
 
 
 def test_a_slow_client_of_a_stream_gets_each_piece(httpd):

@@ -70,6 +70,8 @@ pub struct DaemonOptions {
     pub response_socket_timeout: Option<Duration>,
     pub request_buffer_size: Option<u64>,
     pub response_buffer_size: Option<u64>,
+    pub response_spool_size: Option<u64>,
+    pub spool_directory: Option<Vec<u8>>,
     pub response_flush_delay: Option<Duration>,
     pub header_buffer_size: Option<u64>,
     pub send_buffer_size: Option<u32>,

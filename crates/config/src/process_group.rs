@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::daemon_options::transport::{
-    DEFAULT_HEADER_BUFFER, DEFAULT_REQUEST_BUFFER, DEFAULT_RESPONSE_BUFFER,
+    DEFAULT_HEADER_BUFFER, DEFAULT_REQUEST_BUFFER, DEFAULT_RESPONSE_BUFFER, DEFAULT_RESPONSE_SPOOL,
 };
 use super::daemon_process::GroupGiven;
 use super::error::show;
@@ -185,6 +185,10 @@ pub struct Transport {
     pub request_buffer: u64,
     /// Bytes of a response a child may hold for its client.
     pub response_buffer: u64,
+    /// Bytes of a response that may wait in a temporary file.
+    pub response_spool: u64,
+    /// Where those files are made; `None` is the default.
+    pub spool_directory: Option<Vec<u8>>,
     pub response_flush_delay: Duration,
     /// Longest response header, in bytes.
     pub header_buffer: u64,
@@ -305,6 +309,10 @@ impl ProcessGroup {
                     .unwrap_or(DEFAULT_REQUEST_BUFFER),
                 response_buffer: size(options.response_buffer_size)
                     .unwrap_or(DEFAULT_RESPONSE_BUFFER),
+                response_spool: options
+                    .response_spool_size
+                    .unwrap_or(DEFAULT_RESPONSE_SPOOL),
+                spool_directory: options.spool_directory.clone(),
                 response_flush_delay: options
                     .response_flush_delay
                     .unwrap_or(Duration::from_millis(5)),
@@ -423,6 +431,8 @@ mod tests {
         assert_eq!(group.transport.socket_uid, 33);
         assert_eq!(group.transport.request_buffer, 64 * 1024);
         assert_eq!(group.transport.response_buffer, 1024 * 1024);
+        assert_eq!(group.transport.response_spool, 1 << 30);
+        assert_eq!(group.transport.spool_directory, None);
         assert_eq!(group.transport.header_buffer, 32768);
         assert_eq!(
             group.transport.response_flush_delay,

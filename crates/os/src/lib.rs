@@ -20,6 +20,7 @@ pub mod signal;
 pub mod socket;
 pub mod spawn;
 pub mod syslog;
+pub mod temporary;
 pub mod title;
 
 use std::io;

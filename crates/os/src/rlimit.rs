@@ -13,6 +13,8 @@ pub enum Resource {
     AddressSpace,
     /// Bytes of a core dump.
     Core,
+    /// Bytes of a file that is written.
+    FileSize,
     /// One more than the highest descriptor.
     OpenFiles,
     /// Processes and threads of the user.
@@ -35,6 +37,7 @@ impl Resource {
             Self::Data => libc::RLIMIT_DATA,
             Self::AddressSpace => libc::RLIMIT_AS,
             Self::Core => libc::RLIMIT_CORE,
+            Self::FileSize => libc::RLIMIT_FSIZE,
             Self::OpenFiles => libc::RLIMIT_NOFILE,
             Self::Processes => libc::RLIMIT_NPROC,
         }

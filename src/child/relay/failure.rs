@@ -3,18 +3,23 @@
 //! Runs in: an Apache child.
 
 use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use wire::log_id::{
     CLIENT_STALLED, CONNECTION_FAILED, CONNECT_FAILED, CONNECT_TIMED_OUT, HANDED_BACK,
-    HEADER_FIELD_TOO_LONG, HEAD_UNFIT, NOT_A_FILE, QUEUE_TIMED_OUT, RESPONSE_BROKEN_OFF,
-    RESPONSE_CUT, RESPONSE_MALFORMED, RESPONSE_SHORT, RESPONSE_STALLED, UPLOAD_FAILED,
-    WORKER_CLOSED, WORKER_SILENT,
+    HEADER_FIELD_TOO_LONG, HEAD_UNFIT, NOT_A_FILE, NOT_SPOOLED, QUEUE_TIMED_OUT,
+    RESPONSE_BROKEN_OFF, RESPONSE_CUT, RESPONSE_MALFORMED, RESPONSE_SHORT, RESPONSE_STALLED,
+    SPOOL_LOST, UPLOAD_FAILED, WORKER_CLOSED, WORKER_SILENT,
 };
 use wire::response::{BodyFailure, Level, Retry};
 use wire::Malformed;
 
 use super::response_head::InvalidHead;
+
+/// How often a child says the same about its temporary files.
+const SAID_AGAIN_AFTER: Duration = Duration::from_secs(600);
 
 /// One line of the error log and the status it leads to where nothing has been sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -240,6 +245,43 @@ impl RelayFailure {
         }
     }
 
+    /// The part of the response in a temporary file is lost.
+    pub fn spool_lost(group: &[u8], error: &io::Error) -> RelayFailure {
+        let group = name(group);
+        RelayFailure::new(
+            500,
+            format!(
+                "{SPOOL_LOST}: A part of the response of process group '{group}' cannot be read back from \
+                 its temporary file: {error}; the client is made to see that the response is not \
+                 complete."
+            ),
+        )
+    }
+
+    /// Nothing can be written to a temporary file. Said once in a while by each child.
+    pub fn not_spooled(group: &[u8], directory: &Path, error: &io::Error) -> Option<RelayFailure> {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let now = os::clock::monotonic().as_secs().max(1);
+        let last = LAST.load(Ordering::Relaxed);
+        let is_due = last == 0 || now >= last + SAID_AGAIN_AFTER.as_secs();
+        let is_mine = is_due
+            && LAST
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        let group = name(group);
+        is_mine.then(|| RelayFailure {
+            status: 200,
+            level: Level::Warning,
+            text: format!(
+                "{NOT_SPOOLED}: What does not fit into memory cannot be written to a temporary file in \
+                 '{}': {error}. Meanwhile slow clients of process group '{group}' hold its threads. Make room \
+                 there, let Apache's user write there, or name another directory with \
+                 spool-directory=.",
+                directory.display()
+            ),
+        })
+    }
+
     /// The client does not take its response.
     pub fn client_stalled(limit: Duration, given: u64) -> RelayFailure {
         RelayFailure {
@@ -324,6 +366,11 @@ impl RelayFailure {
                 "it is larger than LimitRequestBody allows",
             ),
             BodyFailure::Malformed => (400, Level::Error, "its framing is broken"),
+            BodyFailure::Lost => (
+                500,
+                Level::Error,
+                "a part of it cannot be read back from its temporary file",
+            ),
         };
         RelayFailure {
             status,

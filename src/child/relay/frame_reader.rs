@@ -26,6 +26,8 @@ pub const BLOCK: usize = 64 << 10;
 const LARGE: usize = 16 << 10;
 /// Descriptors that may be here before the frames they belong to.
 const MOST_FILES: usize = 4;
+/// Blocks whose memory is kept for the next ones.
+const MOST_SPARE: usize = 8;
 
 /// The next thing in the stream. It holds until the next [`FrameReader::fill`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,7 +163,9 @@ impl FrameReader {
 
     /// Takes back the memory of a block.
     pub fn recycle(&mut self, block: Vec<u8>) {
-        self.spare.push(block);
+        if self.spare.len() < MOST_SPARE {
+            self.spare.push(block);
+        }
     }
 
     /// Takes the next piece; `None` until more has been received.

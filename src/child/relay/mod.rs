@@ -20,6 +20,7 @@ pub mod frame_reader;
 pub mod response_body;
 mod response_buffer;
 pub mod response_head;
+pub mod spool;
 pub mod upload;
 pub mod worker;
 
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 use client::Client;
 use conversation::{AttemptResult, Conversation};
 use failure::{RelayFailure, RetryReason};
+use spool::Place;
 use upload::Upload;
 use wire::response::End;
 use worker::{ConnectionChoice, Dial, DialError, WorkerConnection};
@@ -52,6 +54,9 @@ pub struct RelayLimits {
     pub flush_bytes: usize,
     /// `response-buffer-size=`: bytes buffered for a client that does not take them.
     pub response_buffer: usize,
+    /// How long a client may hold the worker up, in all, before what it does not take goes to a
+    /// temporary file.
+    pub spool_after: Duration,
     /// `header-buffer-size=`: longest single header field, name and value.
     pub header_field: usize,
 }
@@ -74,6 +79,8 @@ pub struct RelayRequest<'a> {
     pub may_redirect: bool,
     /// Its limits.
     pub limits: RelayLimits,
+    /// Where bytes of the response wait that do not fit into memory.
+    pub spool: Place<'a>,
 }
 
 /// How it ended, for the handler.

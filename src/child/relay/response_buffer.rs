@@ -1,14 +1,21 @@
 //! What of a response waits here because its client does not take it yet.
 //!
 //! Runs in: an Apache child. A worker's thread is free as soon as its response has been taken from
-//! it, so a client that reads slowly costs memory here and no thread there. How much, the caller
-//! bounds: nothing is received from the worker while this is full.
+//! it, so a client that reads slowly costs memory here and no thread there. What does not fit into
+//! memory goes to a temporary file. Both have bounds: nothing is received from the worker while this
+//! is full.
 
 use std::collections::VecDeque;
+use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use super::frame_reader::BLOCK;
+use super::spool::{Place, Spool};
+
+/// Bytes that are read back from the file at once, where memory has room for so many.
+const READ_BACK: usize = 4 * BLOCK;
 
 /// Pieces that leave together: as many as httpd writes at once, less what it puts around them.
 const PIECES: usize = 12;
@@ -29,16 +36,148 @@ enum Portion {
     /// Bytes, from this one on.
     Bytes(Vec<u8>, usize),
     File(Stretch),
+    /// So many bytes in the temporary file: the oldest of them that no portion before this has.
+    Spooled(u64),
 }
 
 /// Portions of a response, the oldest first.
-#[derive(Debug, Default)]
-pub struct ResponseBuffer {
+#[derive(Debug)]
+pub struct ResponseBuffer<'o> {
     portions: VecDeque<Portion>,
     bytes: usize,
+    /// Bytes that may wait in memory.
+    most: usize,
+    /// Where the others may wait.
+    place: Place<'o>,
+    spool: Option<Spool>,
+    /// The file takes nothing more until memory has room again.
+    is_refused: bool,
+    /// How long the worker may still be held up before anything goes to the file.
+    patience: Duration,
 }
 
-impl ResponseBuffer {
+impl<'o> ResponseBuffer<'o> {
+    /// Nothing, of which `most` bytes may wait in memory and the others in a file in `place`, once
+    /// the worker has been held up for so long as `after` says.
+    pub fn new(most: usize, place: Place<'o>, after: Duration) -> ResponseBuffer<'o> {
+        ResponseBuffer {
+            portions: VecDeque::new(),
+            bytes: 0,
+            most,
+            place,
+            spool: None,
+            is_refused: false,
+            patience: after,
+        }
+    }
+
+    /// Whether as much waits as may: nothing is to be taken from the worker then.
+    pub fn is_full(&self) -> bool {
+        // A response of just this size is taken with its end.
+        self.bytes > self.most && !self.spools()
+    }
+
+    /// The worker has been held up for so long, because this was full.
+    pub fn note_held_up(&mut self, time: Duration) {
+        self.patience = self.patience.saturating_sub(time);
+    }
+
+    /// How long the worker is still to be held up until what it sends goes to a file; `None` where
+    /// it does not.
+    pub fn time_to_spool(&self) -> Option<Duration> {
+        let has_place = self.place.most > 0 && !self.is_refused && self.has_room();
+        has_place.then_some(self.patience)
+    }
+
+    fn has_room(&self) -> bool {
+        self.spool.as_ref().is_none_or(Spool::has_room)
+    }
+
+    /// Whether what memory has no room for goes to the file.
+    fn spools(&self) -> bool {
+        self.time_to_spool() == Some(Duration::ZERO)
+    }
+
+    /// Memory has room again: the file is tried again the next time.
+    pub fn forgive(&mut self) {
+        self.is_refused = false;
+    }
+
+    /// Puts bytes behind what waits into the file, where memory has no room for them. False where
+    /// they are to go into memory.
+    ///
+    /// # Errors
+    /// The file cannot be written. What waits is whole, and the bytes can go into memory.
+    pub fn spool(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        let fits = self.spool.is_none() && self.bytes + bytes.len() <= self.most;
+        if fits || bytes.is_empty() || !self.spools() {
+            return Ok(false);
+        }
+        let done = self.push_to_file(bytes);
+        self.is_refused = !matches!(done, Ok(true));
+        if self.spool.as_ref().is_some_and(Spool::is_empty) {
+            self.spool = None;
+        }
+        done
+    }
+
+    fn push_to_file(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        if self.spool.is_none() {
+            self.spool = Spool::open(self.place)?;
+        }
+        let Some(spool) = &mut self.spool else {
+            return Ok(false);
+        };
+        if !spool.push(bytes)? {
+            return Ok(false);
+        }
+        let len = bytes.len() as u64;
+        match self.portions.back_mut() {
+            Some(Portion::Spooled(last)) => *last += len,
+            _ => self.portions.push_back(Portion::Spooled(len)),
+        }
+        Ok(true)
+    }
+
+    /// Reads back what comes first, where that is in the file. When all has been read back the file
+    /// is gone.
+    ///
+    /// # Errors
+    /// It can't be read back: the response can't be completed.
+    pub fn read_back(&mut self) -> io::Result<()> {
+        let (Some(Portion::Spooled(len)), Some(spool)) =
+            (self.portions.front_mut(), &mut self.spool)
+        else {
+            return Ok(());
+        };
+        let room = self.most.saturating_sub(self.bytes).clamp(BLOCK, READ_BACK);
+        let mut left = u64::min(*len, room as u64) as usize;
+        *len -= left as u64;
+        let mut blocks = Vec::new();
+        while left > 0 {
+            let mut block = Vec::with_capacity(left.min(BLOCK));
+            let got = spool.take(left.min(BLOCK), &mut block)?;
+            left -= got;
+            self.bytes += got;
+            blocks.push(block);
+        }
+        if *len == 0 {
+            self.portions.pop_front();
+        }
+        for block in blocks.into_iter().rev() {
+            self.portions.push_front(Portion::Bytes(block, 0));
+        }
+        if spool.is_empty() {
+            self.spool = None;
+        }
+        Ok(())
+    }
+
+    /// Bytes that wait, in memory or in the temporary file; those of other files do not count.
+    pub fn waiting(&self) -> u64 {
+        self.bytes as u64 + self.spool.as_ref().map_or(0, Spool::len)
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.portions.is_empty()
@@ -88,7 +227,7 @@ impl ResponseBuffer {
     }
 
     /// The oldest bytes that wait, `most` of them at most and in a few pieces; none where a stretch
-    /// of a file comes first.
+    /// of a file comes first, or what is to be read back.
     pub fn front(&self, most: usize) -> Vec<&[u8]> {
         let mut left = most;
         let mut pieces = Vec::new();
@@ -132,8 +271,8 @@ impl ResponseBuffer {
     pub fn take_file(&mut self) -> Option<Stretch> {
         match self.portions.pop_front()? {
             Portion::File(stretch) => Some(stretch),
-            bytes => {
-                self.portions.push_front(bytes);
+            other => {
+                self.portions.push_front(other);
                 None
             }
         }
@@ -142,11 +281,18 @@ impl ResponseBuffer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::spool::tests::place;
     use super::*;
+
+    const SPOOL_AFTER: Duration = Duration::from_millis(100);
+
+    fn buffer() -> ResponseBuffer<'static> {
+        ResponseBuffer::new(1 << 20, place(0), SPOOL_AFTER)
+    }
 
     #[test]
     fn what_waits_comes_out_in_its_order_and_in_any_size() {
-        let mut buffered = ResponseBuffer::default();
+        let mut buffered = buffer();
         assert!(buffered.is_empty() && buffered.front(1).is_empty());
         buffered.push(b"");
         assert!(buffered.is_empty());
@@ -179,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_full_block_is_kept_and_comes_back_and_a_mostly_empty_one_is_copied() {
-        let mut buffered = ResponseBuffer::default();
+        let mut buffered = buffer();
         let block = vec![b'x'; BLOCK + 16];
         let start = block.as_ptr();
         assert_eq!(buffered.push_block(block, 8..BLOCK + 8), None);
@@ -195,10 +341,86 @@ mod tests {
 
     #[test]
     fn small_pieces_cost_what_they_hold() {
-        let mut buffered = ResponseBuffer::default();
+        let mut buffered = buffer();
         for _ in 0..3 * BLOCK {
             buffered.push(b"x");
         }
         assert_eq!((buffered.len(), buffered.portions.len()), (3 * BLOCK, 3));
+    }
+
+    #[test]
+    fn what_memory_has_no_room_for_goes_to_a_file_and_comes_back_in_order() {
+        let place = place(1 << 30);
+        let mut buffered = ResponseBuffer::new(100_000, place, SPOOL_AFTER);
+        buffered.push(&[1; 100_001]);
+        assert!(buffered.is_full());
+        assert!(!buffered.spool(b"too early").unwrap());
+        buffered.note_held_up(SPOOL_AFTER / 2);
+        assert_eq!(buffered.time_to_spool(), Some(SPOOL_AFTER / 2));
+        buffered.note_held_up(SPOOL_AFTER / 2);
+        assert!(!buffered.is_full());
+        let mut expected = vec![1; 100_001];
+        for round in 0..100 {
+            let bytes = [round; 10_007];
+            assert!(buffered.spool(&bytes).unwrap());
+            expected.extend_from_slice(&bytes);
+            if round == 50 {
+                buffered.push_file(Stretch {
+                    file: std::fs::File::open("/dev/null").unwrap().into(),
+                    offset: 0,
+                    len: 4,
+                });
+                expected.extend_from_slice(b"file");
+            }
+        }
+        assert_eq!(buffered.waiting(), expected.len() as u64 - 4);
+        assert_eq!(buffered.len(), 100_001);
+        let mut out = Vec::new();
+        let mut most = 0;
+        while !buffered.is_empty() {
+            buffered.read_back().unwrap();
+            most = most.max(buffered.len());
+            if buffered.take_file().is_some() {
+                out.extend_from_slice(b"file");
+                continue;
+            }
+            let piece = buffered.front(9_999).concat();
+            buffered.advance(piece.len(), |_| ());
+            out.extend(piece);
+        }
+        assert!(out == expected && buffered.waiting() == 0);
+        assert!(most <= 100_001 && buffered.spool.is_none());
+        // Memory takes the next.
+        assert!(!buffered.spool(b"fits").unwrap());
+    }
+
+    #[test]
+    fn a_file_that_is_full_or_cannot_be_written_has_the_worker_wait() {
+        let block = [b'x'; BLOCK];
+        let nowhere = Place {
+            directory: std::path::Path::new("/no/such"),
+            ..place(1 << 30)
+        };
+        let none_left = Place {
+            files: 0,
+            ..place(1 << 30)
+        };
+        for (place, fails) in [(place(1 << 20), false), (none_left, false), (nowhere, true)] {
+            let mut buffered = ResponseBuffer::new(BLOCK, place, Duration::ZERO);
+            buffered.push(&[b'x'; BLOCK + 1]);
+            let mut sizes = 0;
+            while !buffered.is_full() {
+                match buffered.spool(&block) {
+                    Ok(true) => sizes += BLOCK,
+                    Ok(false) => assert!(!fails),
+                    Err(_) => assert!(fails),
+                }
+            }
+            assert!(sizes <= 1 << 20 && buffered.waiting() == (BLOCK + 1 + sizes) as u64);
+            assert_eq!(
+                (sizes > 0, buffered.spool.is_some()),
+                (place.files > 0 && !fails, sizes > 0)
+            );
+        }
     }
 }

@@ -12,6 +12,7 @@ mod relay;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use relay::client::{BodyRead, Client, FileSent, Gone};
 use relay::response_head::ResponseHead;
 use relay::worker::{Dial, DialError, Interest, WorkerConnection, Received, ConnectionChoice};
 use relay::failure::RelayFailure;
+use relay::spool::{Place, Usage};
 use relay::upload::Upload;
 use relay::{relay_request, RelayLimits, RelayRequest, RelayOutcome};
 use libfuzzer_sys::fuzz_target;
@@ -62,6 +64,8 @@ impl WorkerConnection for Worker<'_> {
         })
     }
 }
+
+static USAGE: Usage = Usage::new();
 
 /// A regular file that is always there.
 fn the_file() -> &'static File {
@@ -219,6 +223,7 @@ fuzz_target!(|input: &[u8]| {
         flush_delay: Duration::ZERO,
         flush_bytes: 1000,
         response_buffer: 500,
+        spool_after: Duration::ZERO,
         header_field: 32 << 10,
     };
     let request = RelayRequest {
@@ -233,6 +238,13 @@ fuzz_target!(|input: &[u8]| {
         error_override: has(3),
         may_redirect: has(4),
         limits,
+        spool: Place {
+            directory: Path::new("/dev/shm"),
+            // A worker that is cut finely spools.
+            most: u64::from(piece % 8 < 4) << 20,
+            files: 1,
+            usage: &USAGE,
+        },
     };
     let mut browser = Browser {
         body_left: 100_000,

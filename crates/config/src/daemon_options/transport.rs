@@ -12,6 +12,10 @@ pub const DEFAULT_REQUEST_BUFFER: u64 = 64 * 1024;
 const MOST_REQUEST_BUFFER: u64 = 8 * 1024 * 1024;
 /// Bytes of a response that wait in a child for a client that does not take them.
 pub const DEFAULT_RESPONSE_BUFFER: u64 = 1024 * 1024;
+/// Bytes of a response that wait in a temporary file. As nginx has it.
+pub const DEFAULT_RESPONSE_SPOOL: u64 = 1 << 30;
+/// A smaller temporary file than this is not worth it.
+const LEAST_SPOOL: u64 = 1 << 20;
 /// Longest line of a response head.
 pub const DEFAULT_HEADER_BUFFER: u64 = 32768;
 
@@ -106,6 +110,38 @@ pub const OPTIONS: &[DaemonOption] = &[
         },
     },
     DaemonOption {
+        name: "response-spool-size",
+        value: "bytes, 0 or 1048576 and more",
+        default: "1073741824",
+        effect: Now,
+        doc: "How much of a response Apache takes from a process into a temporary file \
+              (`spool-directory=`) for a client that does not take it as quickly, once \
+              `response-buffer-size=` is used up. Only a client that holds the thread up for \
+              more than a tenth of a second costs a file. At this many bytes the thread waits \
+              until the client has taken all of them. The files of one of Apache's children are \
+              bounded, too: 4 GiB in all, a quarter of the descriptors it may have, and \
+              they leave a twentieth of the file system free. Files that the application hands \
+              over, and responses over HTTP/2, do not go there. 0 turns it off. Not in mod_wsgi.",
+        set: |options, value| {
+            options.response_spool_size = Some(spool(value)?);
+            Ok(())
+        },
+    },
+    DaemonOption {
+        name: "spool-directory",
+        value: "absolute path",
+        default: "TMPDIR of Apache, else /var/tmp, else /tmp",
+        effect: Now,
+        doc: "Where the temporary files of `response-spool-size=` are \
+              made. They have no name, so they are gone with their request, however that ends. \
+              The user of Apache's children (`User`) must be able to write there. A directory in \
+              memory, as `/tmp` is on many systems, defeats the purpose. Not in mod_wsgi.",
+        set: |options, value| {
+            options.spool_directory = Some(value.absolute_path()?);
+            Ok(())
+        },
+    },
+    DaemonOption {
         name: "response-flush-delay",
         value: "milliseconds",
         default: "5",
@@ -172,6 +208,13 @@ pub const OPTIONS: &[DaemonOption] = &[
         },
     },
 ];
+
+fn spool(value: &OptionValue<'_>) -> Result<u64, Invalid> {
+    let bytes = value.bytes(0)?;
+    let fits = bytes == 0 || bytes >= LEAST_SPOOL;
+    fits.then_some(bytes)
+        .ok_or_else(|| value.invalid("0 for none, or 1048576 bytes or more"))
+}
 
 fn socket_buffer(value: &OptionValue<'_>) -> Result<u32, Invalid> {
     let bytes = value.bytes(512)?;

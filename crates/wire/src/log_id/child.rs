@@ -241,4 +241,18 @@ super::events! { CHILD:
         example: "WSGI0372: /srv/shop/shop.wsgi does not lie below /srv/jail, the chroot= of its process group, whose processes see nothing else.",
         mend: "Put the script below that directory; WSGIScriptAlias has its path as seen from outside.",
     }
+    NOT_SPOOLED = 440 {
+        level: "warning",
+        status: "",
+        when: "A response or a request body of a slow client does not fit into memory, and cannot be written to a temporary file either: the directory is missing or not writable for Apache's user, or less than a twentieth of its file system is free. Said at most every ten minutes by each of Apache's children.",
+        example: "WSGI0440: What does not fit into memory cannot be written to a temporary file in '/var/tmp': No space left on device (os error 28). Meanwhile slow clients of process group 'shop' hold its threads. Make room there, let Apache's user write there, or name another directory with spool-directory=.",
+        mend: "Make room in the directory, or name another with `spool-directory=`. Until then nothing fails, but a slow client of a large response holds a thread.",
+    }
+    SPOOL_LOST = 441 {
+        level: "error",
+        status: "500 (the response is broken off: its head had gone)",
+        when: "A part of a response that waited in a temporary file for a slow client cannot be read back.",
+        example: "WSGI0441: A part of the response of process group 'shop' cannot be read back from its temporary file: Input/output error (os error 5); the client is made to see that the response is not complete.",
+        mend: "Look for errors of the disk in the kernel's log (`dmesg`), or name a directory on another with `spool-directory=`.",
+    }
 }

@@ -1,6 +1,9 @@
 //! The response on its way to the client: at once while the client takes it, buffered here while it
 //! does not, so that a worker's thread never waits for a client that fits into the bound.
 //!
+//! What does not fit into memory waits in a temporary file, once the client has held the worker up for
+//! a moment: nothing goes there while the client reads quickly.
+//!
 //! Runs in: an Apache child, as a part of [`Conversation`]. httpd's filters wait for a client that does
 //! not read, and while they wait nobody takes what the worker sends. So as long as the worker is not
 //! done they are given only what the client's socket has room for. Once it is done they may wait:
@@ -150,6 +153,17 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
             return;
         }
         self.wait_starts();
+        match self.buffered.spool(self.frames.body(&part)) {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => {
+                let place = self.request.spool.directory;
+                if let Some(failure) = RelayFailure::not_spooled(self.request.group, place, &error)
+                {
+                    self.client.report(&failure);
+                }
+            }
+        }
         match part {
             Part::Among(_) => self.buffered.push(self.frames.body(&part)),
             Part::Block(range) => {
@@ -169,8 +183,7 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
 
     /// Whether as much is buffered as may be: nothing is taken from the worker then.
     pub(super) fn is_full(&self) -> bool {
-        // A response of just this size is taken with its end.
-        self.buffered.len() > self.request.limits.response_buffer
+        self.buffered.is_full()
     }
 
     /// Whether the client's socket decides how it goes on.
@@ -195,6 +208,7 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
             return self.flush();
         }
         while !self.buffered.is_empty() {
+            self.read_back()?;
             // A file counts as one byte: nobody knows how httpd sends it.
             let wanted = self.buffered.len().max(1);
             let Some(room) = self.room(wanted) else {
@@ -214,7 +228,16 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
         if was_full && !self.is_full() {
             self.waited_for = Instant::now();
         }
+        if self.buffered.len() < self.request.limits.response_buffer / 2 {
+            self.buffered.forgive();
+        }
         Ok(())
+    }
+
+    fn read_back(&mut self) -> Result<(), Stop> {
+        self.buffered
+            .read_back()
+            .map_err(|error| self.failure(RelayFailure::spool_lost, &error))
     }
 
     /// Whether more is waited for before the client is given what there is: it is most likely here.
@@ -226,6 +249,7 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
     pub(super) fn deliver_all(&mut self, ending: bool) -> Result<(), Stop> {
         let mut ended = false;
         while !self.buffered.is_empty() {
+            self.read_back()?;
             let most = match self.request.upload.may_be_coming() {
                 true => SIP,
                 false => usize::MAX,
@@ -348,7 +372,7 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
     /// The client has taken nothing for too long.
     pub(super) fn stalled(&mut self) -> Stop {
         let given = match &self.phase {
-            Phase::Relaying(body) => body.sent.saturating_sub(self.buffered.len() as u64),
+            Phase::Relaying(body) => body.sent.saturating_sub(self.buffered.waiting()),
             _ => 0,
         };
         let limit = self.request.limits.reader;

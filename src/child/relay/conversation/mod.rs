@@ -68,7 +68,7 @@ pub struct Conversation<'x, 'o, P, C> {
     begun: bool,
     interims: u32,
     /// What the client does not take yet.
-    buffered: ResponseBuffer,
+    buffered: ResponseBuffer<'o>,
     /// Something of the body has been given to the client.
     delivered: bool,
     /// Bytes that the client's socket is known to have room for: a fresh one has for some.
@@ -110,12 +110,15 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
         Conversation {
             worker,
             client,
-            request,
             frames: FrameReader::default(),
             phase: Phase::Waiting,
             begun: false,
             interims: 0,
-            buffered: ResponseBuffer::default(),
+            buffered: ResponseBuffer::new(
+                request.limits.response_buffer,
+                request.spool,
+                request.limits.spool_after,
+            ),
             delivered: false,
             credit,
             took: Instant::now(),
@@ -127,6 +130,7 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
             awaited: false,
             half_close: HalfClose::No,
             read_since: None,
+            request,
         }
     }
 

@@ -51,6 +51,11 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
             }
             return Err(self.silent());
         }
+        if full {
+            if let Some(time) = self.buffered.time_to_spool() {
+                left = left.min(time);
+            }
+        }
         let silent_for = self.waited_for.elapsed();
         if self.may_withdraw() {
             match self.time_to_withdraw() {
@@ -97,7 +102,12 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
                 client_closed: attends && self.half_close == HalfClose::No,
                 client_lost: attends || behind,
             };
-            self.wait_for(interest, left)?
+            let before = Instant::now();
+            let ready = self.wait_for(interest, left)?;
+            if full {
+                self.buffered.note_held_up(before.elapsed());
+            }
+            ready
         };
         if ready.client_lost {
             return Err(Stop::Gone);

@@ -4,6 +4,7 @@ mod bodies;
 mod hostile;
 mod repeats;
 mod responses;
+mod spooled;
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Seek};
@@ -17,6 +18,7 @@ use wire::Malformed;
 use super::client::{BodyRead, Client, FileSent, Gone};
 use super::failure::RelayFailure;
 use super::response_head::{PlacedField, ResponseHead};
+use super::spool::tests::place;
 use super::upload::Upload;
 use super::worker::{ConnectionChoice, Dial, DialError, Interest, Received, WorkerConnection};
 use super::{relay_request, RelayLimits, RelayOutcome, RelayRequest};
@@ -422,6 +424,7 @@ fn limits() -> RelayLimits {
         flush_delay: Duration::from_millis(1),
         flush_bytes: 8 << 20,
         response_buffer: 1 << 20,
+        spool_after: Duration::from_millis(5),
         header_field: 32 << 10,
     }
 }
@@ -435,6 +438,7 @@ fn request() -> RelayRequest<'static> {
         error_override: false,
         may_redirect: true,
         limits: limits(),
+        spool: place(0),
     }
 }
 
