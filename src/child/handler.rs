@@ -21,6 +21,7 @@ use super::active_configuration::{limits, ActiveConfiguration, GroupEndpoint};
 use super::connect::dialer::Dialer;
 use super::environ;
 use super::environ::facts::{self, ComputedNames, HttpdRequestFacts};
+use super::environ::EnvironFacts;
 use super::httpd_client::{body_failure, HttpdClient};
 use super::relay::failure::RelayFailure;
 use super::relay::upload::Upload;
@@ -94,7 +95,11 @@ fn prepare<'r>(
     };
     let body = match read_initial_body(request, length, group.transport.request_buffer) {
         Ok(body) => body,
-        Err(outcome) => return Ok(Err(outcome)),
+        Err(outcome) => {
+            let names = ComputedNames::of(request);
+            publish(request, &facts::gather(request, &names, &settings));
+            return Ok(Err(outcome));
+        }
     };
     let chroot = group.surroundings.chroot.as_deref();
     let message = message(request, &settings, endpoint, chroot, length, &body)?;
@@ -197,6 +202,7 @@ fn message(
 ) -> Result<Vec<u8>, Rejection> {
     let names = ComputedNames::of(request);
     let mut facts = facts::gather(request, &names, settings);
+    let outside = chroot.map(|_| facts.clone());
     if let Some(root) = chroot {
         let Some(inside) = jail::inside(root, facts.script_filename) else {
             let file = facts.script_filename.to_vec();
@@ -244,10 +250,16 @@ fn message(
         environ::write(&mut builder, &facts, headers, variables)?;
         builder.finish(&body.bytes)
     });
+    publish(request, outside.as_ref().unwrap_or(&facts));
     match written {
         Ok(()) => Ok(out),
         Err(_) => Err(Rejection::EnvironTooLarge),
     }
+}
+
+fn publish(request: Request<'_>, facts: &EnvironFacts<'_>) {
+    let headers = request.headers_in().iter();
+    environ::published::publish(request.subprocess_env(), facts, headers);
 }
 
 #[inline(never)]

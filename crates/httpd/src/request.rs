@@ -477,19 +477,6 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// Puts into [`Self::subprocess_env`] what every program that answers is told: headers,
-    /// addresses, names. What is there already and not known to httpd stays.
-    pub fn add_common_variables(self) {
-        // SAFETY: a live record in its handler.
-        unsafe { sys::ap_add_common_vars(self.raw()) };
-    }
-
-    /// Puts the CGI variables there: method, query, `SCRIPT_NAME`, `PATH_INFO`.
-    pub fn add_cgi_variables(self) {
-        // SAFETY: a live record in its handler.
-        unsafe { sys::ap_add_cgi_vars(self.raw()) };
-    }
-
     /// Escapes `text` for HTML, as httpd does with `SERVER_NAME`.
     pub fn escape_html(self, text: &[u8]) -> Result<&'r [u8], InteriorNul> {
         let text = self.pool().text(text)?;

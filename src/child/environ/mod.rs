@@ -4,8 +4,9 @@
 //! wins; hence variables of the configuration come first and what the request itself says after
 //! them. Values that only the worker knows (`wsgi.input`, times, thread) are added there.
 //!
-//! httpd could fill a table for us (`ap_add_common_vars`), at the price of a copy of each name and
-//! value and of variables nobody is to see. One pass over the tables into one buffer costs neither.
+//! httpd could fill a table for us (`ap_add_common_vars`), with variables nobody is to see and at the
+//! price of questions to the network (`REMOTE_HOST`). So the same pass that writes the message fills
+//! the table from which httpd and other modules read: see [`published`].
 
 use std::borrow::Cow;
 
@@ -15,6 +16,7 @@ use wire::Malformed;
 
 pub mod facts;
 pub mod forwarded;
+pub mod published;
 
 use forwarded::Forwarded;
 
@@ -24,6 +26,24 @@ mod tests;
 /// A table of httpd's: names and values in order.
 pub trait Pairs<'a>: Iterator<Item = (&'a [u8], &'a [u8])> {}
 impl<'a, T: Iterator<Item = (&'a [u8], &'a [u8])>> Pairs<'a> for T {}
+
+/// What takes entries of an environ. A later one wins.
+pub trait Entries {
+    /// Takes one whose key has a code of [`wire::keys`].
+    fn known(&mut self, code: u8, value: &[u8]) -> Result<(), Malformed>;
+    /// Takes one by its key.
+    fn named(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed>;
+}
+
+impl Entries for Builder<'_> {
+    fn known(&mut self, code: u8, value: &[u8]) -> Result<(), Malformed> {
+        Builder::known(self, code, value)
+    }
+
+    fn named(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
+        Builder::named(self, name, value)
+    }
+}
 
 /// The request an internal redirect came from.
 #[derive(Debug, Clone, Default)]
@@ -100,7 +120,13 @@ pub fn write<'a>(
     let says_https = write_variables(out, facts, variables)?;
     write_headers(out, facts, headers)?;
     write_cgi(out, facts)?;
-    write_own(out, facts, says_https)
+    let https = match facts.forwarded.is_https {
+        Some(https) => https,
+        None => facts.is_https || says_https,
+    };
+    let scheme: &[u8] = if https { b"https" } else { b"http" };
+    out.known(const { code("wsgi.url_scheme") }, scheme)?;
+    write_own(out, facts)
 }
 
 /// `SetEnv`, `RewriteRule [E=]`, `SSL_*` and so on. Returns whether one of them says that the
@@ -126,7 +152,7 @@ fn write_variables<'a>(
 }
 
 fn write_headers<'a>(
-    out: &mut Builder<'_>,
+    out: &mut impl Entries,
     facts: &EnvironFacts<'_>,
     headers: impl Pairs<'a>,
 ) -> Result<(), Malformed> {
@@ -174,7 +200,7 @@ fn header_key(name: &[u8], key: &mut Vec<u8>) -> bool {
     !name.is_empty()
 }
 
-fn write_cgi(out: &mut Builder<'_>, facts: &EnvironFacts<'_>) -> Result<(), Malformed> {
+fn write_cgi(out: &mut impl Entries, facts: &EnvironFacts<'_>) -> Result<(), Malformed> {
     let said = &facts.forwarded;
     let script_name = said.script_name.as_deref().unwrap_or(facts.script_name);
     let server_name = said.server_name.as_deref().unwrap_or(facts.server_name);
@@ -234,17 +260,7 @@ fn write_cgi(out: &mut Builder<'_>, facts: &EnvironFacts<'_>) -> Result<(), Malf
     Ok(())
 }
 
-fn write_own(
-    out: &mut Builder<'_>,
-    facts: &EnvironFacts<'_>,
-    says_https: bool,
-) -> Result<(), Malformed> {
-    let https = match facts.forwarded.is_https {
-        Some(https) => https,
-        None => facts.is_https || says_https,
-    };
-    let scheme: &[u8] = if https { b"https" } else { b"http" };
-    out.known(const { code("wsgi.url_scheme") }, scheme)?;
+fn write_own(out: &mut impl Entries, facts: &EnvironFacts<'_>) -> Result<(), Malformed> {
     out.known(
         const { code("mod_wsgi.process_group") },
         facts.process_group,
