@@ -40,6 +40,11 @@ impl LogLines {
         }
     }
 
+    /// Whether nothing is pending.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// Makes a record of what is pending, if anything is.
     pub fn flush(&mut self, mut record: impl FnMut(&[u8])) {
         if !self.pending.is_empty() {

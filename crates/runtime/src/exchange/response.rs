@@ -313,6 +313,11 @@ impl Response {
         }
     }
 
+    /// Whether a line is pending that has no end yet.
+    pub fn has_partial_line(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
     /// Makes a record of a partial line.
     pub fn flush_lines(&mut self) -> Option<Vec<u8>> {
         let mut lines = std::mem::take(&mut self.lines);

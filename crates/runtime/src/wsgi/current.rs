@@ -120,6 +120,14 @@ pub fn flush(gil: Gil<'_>, exchange: &Exchange) {
     if fork::happened() {
         return;
     }
+    // Every request ends with this, and what it has collected of its response leaves with its end:
+    // httpd answers ranges of a file only where both come together.
+    let is_idle = exchange
+        .try_response()
+        .is_some_and(|response| !response.has_partial_line());
+    if is_idle {
+        return;
+    }
     if let Some(record) = send_response(gil, exchange, |response| response.flush_lines()) {
         gil.released(|| process_log::record(&record));
     }
