@@ -143,3 +143,27 @@ def test_a_touched_script_gets_a_module_of_what_it_is_now(httpd):
     httpd.app("case.wsgi", SCRIPT.replace("class Item:", "class Item:\n    mended = True\n"))
     facts = httpd.ask("/")
     as_ordinary(httpd, facts)
+
+
+def test_a_load_is_said_at_level_info(httpd):
+    httpd.app("case.wsgi", "import time\ntime.sleep(0.3)\n\ndef application(environ, start_response):\n    start_response('200 OK', [])\n    return []\n")
+    httpd.app("early.wsgi", "")
+    httpd.configure("LogLevel info", "WSGIDaemonProcess app threads=2", "WSGIProcessGroup app", "WSGIScriptAlias /one {apps}/case.wsgi application-group=%{GLOBAL}",
+                    "WSGIScriptAlias /two {apps}/case.wsgi application-group=other",
+                    "WSGIImportScript {apps}/early.wsgi process-group=app application-group=other").start()
+    for path in ("/one", "/two", "/two"):
+        assert httpd.get(path).status == 200
+    if httpd.is_reference:
+        httpd.error_log.expect(r"Loading WSGI script '.*case\.wsgi' into", level="info", count=2)
+        return
+    said = httpd.error_log.expect(r"WSGI0450: .*case\.wsgi was loaded in [3-9]\d\d ms, in ", level="info", count=2)
+    assert all("of process group 'app'" in record.text for record in said)
+    assert "main interpreter" in said[0].text and "sub-interpreter 'other'" in said[1].text
+    httpd.error_log.expect(r"WSGI0450: .*early\.wsgi was loaded in \d+ ms, in sub-interpreter 'other'", level="info", count=1)
+
+
+def test_a_load_is_not_said_at_the_usual_level(httpd):
+    httpd.app("case.wsgi", "def application(environ, start_response):\n    start_response('200 OK', [])\n    return []\n")
+    httpd.configure("LogLevel warn", "WSGIDaemonProcess app threads=2", "WSGIProcessGroup app", "WSGIScriptAlias / {apps}/case.wsgi").start()
+    assert httpd.get("/").status == 200
+    assert not httpd.error_log.records("case.wsgi")

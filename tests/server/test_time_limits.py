@@ -169,7 +169,11 @@ def test_only_the_late_request_is_interrupted(served):
             assert answers[0].text == pid
     assert not load.failures, load.failures[:3]
     httpd.error_log.allow("WSGI0", *BELOW)
-    httpd.error_log.expect("WSGI0324: GET /loop has taken longer than request-timeout=2, and RequestTimeout has ended it")
+    ended, = httpd.error_log.expect("WSGI0324: GET /loop has taken longer than request-timeout=2, and RequestTimeout has ended it")
+    assert ended.level == "info"
+    # Where it was has been said at level info, when RequestTimeout was raised.
+    httpd.error_log.expect("RequestTimeout is raised in its thread", level="info")
+    assert not httpd.error_log.records("Traceback")
     assert httpd.get("/").text == pid
 
 

@@ -148,11 +148,6 @@ def missing(namespace, name, path, where):
     return text
 
 
-def overdue(error, sentence):
-    """RequestTimeout came out of the application."""
-    return f"{sentence}\n{_traceback(error)}"
-
-
 def stack(ident):
     """Where another thread is."""
     import sys

@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import re
 import socket
 import struct
 import subprocess
@@ -35,6 +36,10 @@ def eventually(condition, limit=LIMIT, what="condition"):
         if time.monotonic() > end:
             raise AssertionError(f"{what}: not within {limit} s")
         time.sleep(0.005)
+
+
+# Level info, as the supervisor reads it.
+LOADED = re.compile("\x1e6WSGI0450: .*\n")
 
 
 class Worker:
@@ -89,7 +94,12 @@ class Worker:
 
     @property
     def log(self):
-        return self._log.decode("utf-8", "replace")
+        """All that the worker has logged but how long scripts took to load: that is in `loads`."""
+        return re.sub(LOADED, "", self._log.decode("utf-8", "replace"))
+
+    @property
+    def loads(self):
+        return re.findall(LOADED, self._log.decode("utf-8", "replace"))
 
     def ready(self):
         """Waits until the worker is ready; what it said before is in `said`."""

@@ -130,7 +130,8 @@ pub fn assign(gil: Gil<'_>, interpreters: &Interpreters, name: &[u8]) {
         .latin1(name)
         .and_then(|name| state.python.assign.bind(gil).call(&[&name]));
     if let Err(raised) = told {
-        process_log::error(&describe(gil, raised));
+        let why = describe(gil, raised);
+        gil.released(|| process_log::error(&why));
     }
     interpreters.told();
 }
@@ -373,7 +374,7 @@ impl RequestRun<'_> {
     /// Answers with a status and a record for the log.
     fn fail(&self, gil: Gil<'_>, status: u16, report: &str) -> Served {
         if let Err(not_ours) = self.begin() {
-            process_log::error(report);
+            gil.released(|| process_log::error(report));
             return not_ours;
         }
         log(gil, self.exchange, Level::Error, report);

@@ -67,7 +67,8 @@ fn hooks(gil: Gil<'_>, interpreter: &Interpreter, reason: &str, atexit: bool) {
     };
     let report = |done: Result<(), Raised>| {
         if let Err(raised) = done {
-            process_log::error(&describe(gil, raised));
+            let why = describe(gil, raised);
+            gil.released(|| process_log::error(&why));
         }
     };
     report(gil.text(reason).and_then(|reason| {

@@ -59,7 +59,8 @@ fn publish(interpreter: &'static Interpreter, number: i32) {
             signalled.call(&[&name, &gil.int(number.into())?])
         });
         if let Err(raised) = told {
-            process_log::error(&describe(gil, raised));
+            let why = describe(gil, raised);
+            gil.released(|| process_log::error(&why));
         }
     });
 }

@@ -309,6 +309,30 @@ impl<'a> TimeLimits<'a> {
     fn end_deadlock(&mut self, now: u64) {
         let limit = self.deadlock.unwrap_or(0) / 1_000_000;
         let busy = self.worker.running_requests.all();
+        let circumstances = self.worker.circumstances();
+        self.worker.draining.store(true, Ordering::SeqCst);
+        self.worker
+            .request_replacement_because(ReplacementReason::TimeLimit, "deadlock_timeout");
+        for running in &busy {
+            self.hand_back(running);
+            if running.progress.is_given_up() {
+                continue;
+            }
+            let called = running.progress.called().unwrap_or(now);
+            let sentence = format!(
+                "{DEADLOCKED}: {} was ended: Python's global lock was held for longer than \
+                 deadlock-timeout={limit}: {} in the queue, {} in the application {}. The log of the \
+                 process group shows where its threads were",
+                running.line,
+                seconds(running.queue_time),
+                seconds(now.saturating_sub(called)),
+                running.script,
+            );
+            running.progress.give_up();
+            self.answer(Arc::clone(running), sentence, "");
+        }
+        // All have their answers by now: to show where a thread hangs in C code takes time, and the
+        // process may not survive it.
         let mut stacks = self.show(Thread::current(), Scope::All).text;
         for running in &busy {
             if !std::ptr::eq(running.interpreter, self.worker.interpreters.main()) {
@@ -317,32 +341,9 @@ impl<'a> TimeLimits<'a> {
         }
         process_log::error(&format!(
             "{DEADLOCKED}: Python's global lock was held for longer than deadlock-timeout={limit} in \
-             process group '{}'. {}. The process is replaced. Its threads were at\n{stacks}",
+             process group '{}'. {circumstances}. The process is replaced. Its threads were at\n{stacks}",
             self.worker.setup.group.name.text(),
-            self.worker.circumstances(),
         ));
-        self.worker.draining.store(true, Ordering::SeqCst);
-        self.worker
-            .request_replacement_because(ReplacementReason::TimeLimit, "deadlock_timeout");
-        for running in busy {
-            self.hand_back(&running);
-            if running.progress.is_given_up() {
-                continue;
-            }
-            let stack = self.show(running.thread, Scope::Own);
-            let called = running.progress.called().unwrap_or(now);
-            let sentence = format!(
-                "{DEADLOCKED}: {} was ended: Python's global lock was held for longer than \
-                 deadlock-timeout={limit}: {} in the queue, {} in the application {}{}",
-                running.line,
-                seconds(running.queue_time),
-                seconds(now.saturating_sub(called)),
-                running.script,
-                stack.place(),
-            );
-            running.progress.give_up();
-            self.answer(running, sentence, "");
-        }
     }
 
     fn look_at_load(&mut self, now: u64) {

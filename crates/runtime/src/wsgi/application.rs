@@ -191,7 +191,8 @@ pub fn run<'g>(
         }
     };
     if let Err(raised) = events::finished(gil, &state.python, &subject, facts) {
-        process_log::error(&describe(gil, raised));
+        let why = describe(gil, raised);
+        gil.released(|| process_log::error(&why));
     }
     if let Some(id) = &request_id {
         active.dict_remove(id);
@@ -201,7 +202,7 @@ pub fn run<'g>(
     // Destructors of the application's objects may still print into this request's log.
     drop(call);
     if let Some(record) = with_response(gil, exchange, |response| response.flush_lines()) {
-        process_log::record(&record);
+        gil.released(|| process_log::record(&record));
     }
     drop(serving);
     drop((data, request_id));
@@ -253,7 +254,8 @@ fn run_post_hooks<'g>(
             run.call(&[environ, hooks, &aborted, &bytes])
         });
     if let Err(raised) = done {
-        process_log::error(&describe(gil, raised));
+        let why = describe(gil, raised);
+        gil.released(|| process_log::error(&why));
     }
 }
 
@@ -321,7 +323,7 @@ fn conclude<'g>(
     let told = task.progress.is_given_up() || gone && is_os_error(gil, &error);
     if timeout && !told {
         events::raised(gil, &task.state.python, subject, &error);
-        report_overdue(gil, task, &error);
+        report_overdue(gil, task);
     } else if !told {
         report(gil, task, subject, &error);
     }
@@ -340,18 +342,11 @@ fn is_os_error(gil: Gil<'_>, error: &Object<'_>) -> bool {
     is
 }
 
-/// Puts the end of a request that took too long into its log, and where that was.
-fn report_overdue<'g>(gil: Gil<'g>, task: &Task<'_>, error: &Object<'g>) {
+/// Puts the end of a request that took too long into its log. Where it was has been said when
+/// `RequestTimeout` was raised.
+fn report_overdue(gil: Gil<'_>, task: &Task<'_>) {
     let sentence = gil.released(|| (task.overdue)());
-    let text = gil.text(&sentence).and_then(|sentence| {
-        let overdue = task.state.python.overdue.bind(gil);
-        overdue.call(&[error, &sentence])?.to_text()
-    });
-    let text = text.unwrap_or_else(|raised| {
-        gil.clear(raised);
-        sentence
-    });
-    log(gil, task.exchange, Level::Error, &text);
+    log(gil, task.exchange, Level::Info, &sentence);
 }
 
 /// Puts an exception and its traceback into the request's log, and tells subscribers.

@@ -10,10 +10,12 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use wire::log_id::NOT_LOADED_BEFORE;
+use wire::log_id::{NOT_LOADED_BEFORE, SCRIPT_LOADED};
+use wire::response::Level;
 
 use super::names::Names;
 use super::python_functions::PythonFunctions;
+use crate::process::process_log;
 use crate::python::gil::{Gil, Raised};
 use crate::python::interpreter::describe;
 use crate::python::object::{Object, Stored};
@@ -266,6 +268,7 @@ impl Loader<'_> {
         let place = gil.text(wanted.place)?;
         let in_request = gil.boolean(in_request);
         let arguments = [&path, &place, &in_request];
+        let begun = os::clock::monotonic_us();
         let pair = self.python.load.bind(gil).call(&arguments)?;
         let first = pair.item(0).unwrap_or_else(|| gil.none());
         let version = match pair.item(1) {
@@ -285,6 +288,13 @@ impl Loader<'_> {
             };
             return Ok(Err((first.to_text()?, LoadFailure { version, status })));
         }
+        let text = format!(
+            "{SCRIPT_LOADED}: {} was loaded in {} ms, {}",
+            String::from_utf8_lossy(wanted.path),
+            (os::clock::monotonic_us() - begun) / 1000,
+            wanted.place
+        );
+        gil.released(|| process_log::record_at(Level::Info, text.as_bytes()));
         Ok(Ok(LoadedScript {
             namespace: Stored::new(gil, first),
             file: version.map_or((0, 0), |version| version.file),

@@ -257,11 +257,11 @@ super::events! { WORKER:
         mend: "Look at the place it names; raise `request-timeout=` if such requests are meant to take that long.",
     }
     REQUEST_INTERRUPTED = 324 {
-        level: "error",
+        level: "info",
         status: "504, or a broken response once it had begun",
         when: "A request ran longer than `request-timeout=`, and mod_wsgi.RequestTimeout was raised in its thread (said at level info, with the stack) and ended it. The process goes on.",
         example: "WSGI0324: GET /report has taken longer than request-timeout=60, and RequestTimeout has ended it: 0.2 s in the queue, 60.1 s in the application /srv/shop/shop.wsgi. 4 of 5 threads of the process are busy",
-        mend: "Look at the traceback; raise `request-timeout=` if such requests are meant to take that long.",
+        mend: "Look at the stack that the line of the same number before it shows, at level info; raise `request-timeout=` if such requests are meant to take that long.",
     }
     DEADLOCKED = 325 {
         level: "error",
@@ -297,5 +297,11 @@ super::events! { WORKER:
         when: "A process has used as much processor time as `cpu-time-limit=` allows. It is replaced.",
         example: "WSGI0329: the process has used cpu-time-limit=600 and is replaced",
         mend: "Nothing: that is what the option is for. Requests that still run after `graceful-timeout=` are cut.",
+    }    SCRIPT_LOADED = 450 {
+        level: "info",
+        status: "",
+        when: "A script was loaded: by which process group, in which interpreter, and how long that took.",
+        example: "WSGI0450: /srv/shop/shop.wsgi was loaded in 1284 ms, in the main interpreter of process group 'shop'",
+        mend: "Nothing. Where it takes long, `preload=` or WSGIImportScript has it done before there are requests.",
     }
 }
