@@ -145,10 +145,8 @@ impl Module for Wsgi {
             .main
             .given::<Self>()
             .ok_or(ConfigurationRefused)?;
-        let config::ResolvedGroups {
-            groups, warnings, ..
-        } = std::mem::take(&mut reading.resolved);
-        parent::warn(configured, &reading.directives, &warnings);
+        parent::warn(configured, &reading.directives, &reading.resolved);
+        let config::ResolvedGroups { groups, .. } = std::mem::take(&mut reading.resolved);
         let started = parent::start(configured, groups.all(), main)?;
         let share_of_descriptors = active_configuration::share_of_descriptors();
         let pool = ConnectionPool::new(share_of_descriptors);

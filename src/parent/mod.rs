@@ -21,7 +21,8 @@ use std::path::PathBuf;
 use wire::control::StatusSocket;
 use wire::group::ServerFacts;
 use wire::log_id::{
-    CONFIGURATION_REFUSED, GROUP_OUT_OF_REACH, NOT_IN_FORCE, NOT_STARTED, NO_SECRET, WITHOUT_EFFECT,
+    CONFIGURATION_REFUSED, DROPPED_DIRECTIVE, GROUP_OUT_OF_REACH, NOT_IN_FORCE, NOT_STARTED,
+    NO_SECRET, RELATIVE_PYTHON_PATH, WITHOUT_EFFECT,
 };
 
 use config::process_group::Reach;
@@ -114,7 +115,7 @@ pub fn check(
         }
     }
     if process::purpose() == Purpose::CheckConfiguration {
-        warn(configured, reading, &resolved.warnings);
+        warn(configured, reading, &resolved);
     }
     for refusal in &refusals {
         // By the start-up log: that is the terminal while there is one.
@@ -129,11 +130,16 @@ pub fn check(
 
 /// Says what is probably not meant. Once: with `-t` when the configuration is checked, else when it is
 /// brought into force, because only then the error log is open.
-pub fn warn(configured: &Configured<'_>, reading: &Reading, warnings: &[String]) {
-    for warning in warnings {
-        configured
-            .main
-            .warning(format!("{GROUP_OUT_OF_REACH}: {warning}"));
+pub fn warn(configured: &Configured<'_>, reading: &Reading, resolved: &ResolvedGroups) {
+    let dropped = reading.dropped_sentences();
+    for (number, sentences) in [
+        (GROUP_OUT_OF_REACH, &resolved.warnings),
+        (RELATIVE_PYTHON_PATH, &resolved.relative_paths),
+        (DROPPED_DIRECTIVE, &dropped),
+    ] {
+        for sentence in sentences {
+            configured.main.warning(format!("{number}: {sentence}"));
+        }
     }
     if let Some(sentence) = reading.without_effect_sentence() {
         configured

@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 
-use super::directives::{access, daemon, mapping, python, requests, telemetry};
+use super::directives::{access, daemon, dropped, mapping, python, requests, telemetry};
 use super::error::{Invalid, Problem};
 use super::given::{DirGiven, GlobalGiven, InterpreterGiven, ServerGiven};
 use super::nearest::nearest;
@@ -344,4 +344,8 @@ pub const DIRECTIVES: &[Directive] = &[
     telemetry::TELEMETRY_OPTIONS,
     telemetry::SLOW_REQUESTS,
     telemetry::VERBOSE_DEBUGGING,
+    // Of earlier versions.
+    dropped::LAZY_INITIALIZATION,
+    dropped::NEW_RELIC_CONFIG_FILE,
+    dropped::NEW_RELIC_ENVIRONMENT,
 ];

@@ -87,6 +87,8 @@ pub struct ResolvedGroups {
     pub refusals: Vec<String>,
     /// What is probably not meant: whole sentences, each with its place.
     pub warnings: Vec<String>,
+    /// Relative directories of `python-path=`, and where they lead: whole sentences.
+    pub relative_paths: Vec<String>,
 }
 
 /// Makes the process groups of a configuration that was read to its end.
@@ -106,12 +108,37 @@ pub fn resolve_groups(
     for group in &mut resolved.groups.list {
         group.global_reachable = main_interpreter::can_be_asked_of(group, reading);
     }
+    resolved.relative_paths = resolved
+        .groups
+        .list
+        .iter()
+        .filter_map(relative_path)
+        .collect();
     let remarks = reading
         .remarks
         .iter()
         .map(|(place, remark)| format!("{place} {remark}"));
     resolved.warnings.extend(remarks);
     resolved
+}
+
+/// What a group's relative directories are taken from: the directory its workers start in, as
+/// mod_wsgi does it.
+fn relative_path(group: &ProcessGroup) -> Option<String> {
+    let given = group.python.path.iter().map(Vec::as_slice);
+    let relative: Vec<&[u8]> = given.filter(|path| !path.starts_with(b"/")).collect();
+    let first = relative.first()?;
+    let around = &group.surroundings;
+    let place = match around.home.as_ref().or(around.chdir.as_ref()) {
+        Some(directory) => format!("{}/{}", show(directory), show(first)),
+        None => format!("{} in the directory Apache runs in", show(first)),
+    };
+    Some(format!(
+        "process group {}: python-path={} is relative, so it is taken from the directory in which the \
+         workers start: {place}. Write it with a slash in front.",
+        described(group),
+        show(&relative.join(&b':')),
+    ))
 }
 
 fn define(

@@ -6,6 +6,7 @@
 //! and again at every restart, so the owner makes a new one in `pre_config`.
 
 use super::daemon_process::GroupGiven;
+use super::directive::{Directive, Effect};
 use super::expand::Template;
 use super::given::Preload;
 use super::place::Place;
@@ -23,6 +24,8 @@ pub struct Reading {
     pub groups_chosen_by_script: bool,
     /// Every setting given that has no effect yet, once, with the first place it was given.
     pub without_effect: Vec<(String, Place)>,
+    /// Every directive given that mod_wsgi has had only before its version 5.
+    pub dropped: Vec<(&'static str, Place)>,
     /// What was accepted but can hardly be meant, as sentences for the log.
     pub remarks: Vec<(Place, String)>,
 }
@@ -46,6 +49,21 @@ impl Reading {
         if !self.without_effect.iter().any(|(known, _)| known == what) {
             self.without_effect.push((what.to_owned(), place.clone()));
         }
+    }
+
+    /// A line for each directive that mod_wsgi has had only before its version 5.
+    pub fn dropped_sentences(&self) -> Vec<String> {
+        let sentence = |(name, place): &(&str, Place)| {
+            let why = match Directive::find(name).map(|row| row.effect) {
+                Some(Effect::Never(why)) => why,
+                _ => "nothing here depends on it",
+            };
+            format!(
+                "{place}: {name} is a directive of mod_wsgi 4, which mod_wsgi 5 took away. It has no \
+                 effect: {why}. Take the line out."
+            )
+        };
+        self.dropped.iter().map(sentence).collect()
     }
 
     /// One line that names every setting that was accepted and has no effect yet.

@@ -91,9 +91,41 @@ fn every_directive_is_in_the_table_once() {
     names.sort_unstable();
     let count = names.len();
     names.dedup();
-    assert_eq!((names.len(), count), (51, 51));
+    assert_eq!((names.len(), count), (54, 54));
     assert!(Directive::find("wsgiscriptalias").is_some());
-    assert!(Directive::find("WSGILazyInitialization").is_none());
+    assert!(Directive::find("WSGINoSuchThing").is_none());
+}
+
+#[test]
+fn directives_of_mod_wsgi_4_are_accepted_and_named() {
+    let lines = "WSGILazyInitialization On\nWSGINewRelicEnvironment staging";
+    let configuration = TestConfiguration::of(lines);
+    let sentences = configuration.reading.dropped_sentences();
+    assert_eq!(sentences.len(), 2);
+    assert!(
+        sentences[0].contains("WSGILazyInitialization"),
+        "{sentences:?}"
+    );
+    assert!(
+        sentences[0].contains("Python never runs in Apache"),
+        "{sentences:?}"
+    );
+    assert!(
+        sentences[0].ends_with("Take the line out."),
+        "{sentences:?}"
+    );
+}
+
+#[test]
+fn a_relative_python_path_is_named_with_where_it_leads() {
+    let lines = "WSGIDaemonProcess shop home=/srv/shop python-path=/srv/lib:lib:more
+        WSGIDaemonProcess blog python-path=/srv/lib";
+    let settled = TestConfiguration::of(lines).resolve_groups();
+    let [sentence] = &settled.relative_paths[..] else {
+        panic!("{:?}", settled.relative_paths);
+    };
+    assert!(sentence.contains("python-path=lib:more"), "{sentence}");
+    assert!(sentence.contains("/srv/shop/lib"), "{sentence}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod daemon;
+pub mod dropped;
 pub mod mapping;
 pub mod python;
 pub mod requests;

@@ -116,4 +116,18 @@ super::events! { PARENT:
         example: "WSGI0420: WSGIAccessScript: this version cannot do that yet, and nobody is served as if the line were not there. Take it out and say who may enter with Require.",
         mend: "Do what the line says, or stay with mod_wsgi 6.1.1 for this site.",
     }
+    RELATIVE_PYTHON_PATH = 462 {
+        level: "warn",
+        status: "",
+        when: "Apache is started or checked, and `python-path=` of a process group names a directory without a slash in front. It is taken from the directory in which the workers start, which another option or user may change.",
+        example: "WSGI0462: process group \"shop\" (/etc/apache2/sites-enabled/s.conf:1): python-path=lib is relative, so it is taken from the directory in which the workers start: /srv/shop/lib. Write it with a slash in front.",
+        mend: "Write the path that the line shows, if it is the one that was meant.",
+    }
+    DROPPED_DIRECTIVE = 463 {
+        level: "warn",
+        status: "",
+        when: "Apache is started or checked, and a line of the configuration is of mod_wsgi 4 (Debian 12 has 4.9.4), which later versions refuse. It is accepted and changes nothing.",
+        example: "WSGI0463: /etc/apache2/mods-enabled/wsgi.conf:7: WSGILazyInitialization is a directive of mod_wsgi 4, which mod_wsgi 5 took away. It has no effect: Python never runs in Apache's parent or children. Take the line out.",
+        mend: "Take the line out.",
+    }
 }
