@@ -211,7 +211,8 @@ def test_a_held_lock_is_found_and_costs_only_its_own_request(served):
     httpd.error_log.allow(*BELOW)
     found = httpd.error_log.expect("WSGI0325")
     assert any("deadlock-timeout=2 in process group 'app'" in record.text for record in found)
-    assert any("GET /held was ended" in record.text and "called by application (" in record.text for record in found)
+    assert any("GET /held was ended" in record.text and "shows where its threads were" in record.text for record in found)
+    httpd.error_log.expect(r'File ".*", line \d+ in application')
 
 
 # -- startup-timeout ----------------------------------------------------------------------------
