@@ -19,7 +19,11 @@ pub const LAZY_INITIALIZATION: Directive = Directive {
         "In mod_wsgi 4, whether Python was initialised in Apache's children and not already in its \
           parent. mod_wsgi 5 took it away. Here Python starts in the processes of a group alone.",
     example: "WSGILazyInitialization On",
-    setter: Setter::Global(accept),
+    setter: Setter::Global(|_, line| {
+        line.on_off()?;
+        note(line);
+        Ok(())
+    }),
 };
 
 pub const NEW_RELIC_CONFIG_FILE: Directive = Directive {
@@ -52,7 +56,11 @@ pub const NEW_RELIC_ENVIRONMENT: Directive = Directive {
 
 fn accept(_: &mut GlobalGiven, line: &mut Line<'_>) -> Result<(), Invalid> {
     line.word()?;
+    note(line);
+    Ok(())
+}
+
+fn note(line: &mut Line<'_>) {
     let (name, place) = (line.directive.name, line.place.clone());
     line.reading.dropped.push((name, place));
-    Ok(())
 }
