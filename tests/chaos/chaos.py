@@ -8,6 +8,7 @@ follows from the seed; when each thing happens, from the machine.
 
 import argparse
 import random
+import resource
 import secrets
 import shutil
 import sys
@@ -20,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "server"))
 import growth
 import processes
 import waiting
+from crashes import Cores
 from faults import WEIGHTS, Faults
-from httpd import CHECKOUT, Port, Server
+from httpd import APACHE, CHECKOUT, Port, Server
 from judge import Verdict
 from ledger import Ledger
 from visitors import Visitors
@@ -52,9 +54,9 @@ def staged(directory):
 class Chaos:
     """One run. `run` returns the Verdict; `say` hears of every fault when it is thrown."""
 
-    def __init__(self, seed, seconds, every=4.0, clients=8, only=None, mpm="event", say=print, keep=None, tls=False):
+    def __init__(self, seed, seconds, every=4.0, clients=8, only=None, mpm="event", say=print, keep=None, tls=False, cores=False):
         self.seed, self.seconds, self.every, self.clients = seed, seconds, every, clients
-        self.only, self.mpm, self.keep, self.tls = only, mpm, keep, tls
+        self.only, self.mpm, self.keep, self.tls, self.cores = only, mpm, keep, tls, cores
         self._say = say
 
     def run(self):
@@ -85,7 +87,8 @@ class Chaos:
         for group in GROUPS:
             server.app(f"{group}.wsgi", application)
         port = self._secure(server) if self.tls else None
-        server.configure(*CONFIGURATION, *(port.lines if port else ()))
+        cores = self._cores(server) if self.cores else None
+        server.configure(*CONFIGURATION, *(port.lines if port else ()), *(cores.lines if cores else ()))
         server.start()
         secure = {"secure": port.number} if port else {}
         faults = Faults(server, GROUPS, random.Random(f"{self.seed} faults"), self.log, self.only)
@@ -104,7 +107,7 @@ class Chaos:
         after = self._at_rest(before)
         visitors.trouble += warm.trouble
         visitors.aborted |= warm.aborted
-        verdict = Verdict(visitors, faults, ledger, server.error_log.text())
+        verdict = Verdict(visitors, faults, ledger, server.error_log.text(), cores.backtrace if cores else lambda pid: None)
         verdict.broken += self._grown(before, after)
         server.stop()
         verdict.broken += [f"left behind: {thing}" for thing in server.leftovers()]
@@ -127,6 +130,18 @@ class Chaos:
             *(line for line in CONFIGURATION if line.startswith("WSGIScriptAlias")), "</VirtualHost>",
         ]
         return port
+
+    def _cores(self, server):
+        """Where Apache's children leave cores, with the lines that configure it."""
+        if Path("/proc/sys/kernel/core_pattern").read_text().strip() != "core.%p":
+            raise SystemExit("--cores needs: sysctl kernel.core_pattern=core.%p")
+        resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        directory = server.root / "cores"
+        directory.mkdir()
+        directory.chmod(0o1777)
+        cores = Cores(directory, APACHE)
+        cores.lines = [f"CoreDumpDirectory {directory}"]
+        return cores
 
     def _at_rest(self, before=None):
         """Figures when the clients have gone and every process that was leaving has left."""
@@ -165,12 +180,13 @@ def main():
     parser.add_argument("--only", nargs="+", choices=list(WEIGHTS), metavar="FAULT", help=" ".join(WEIGHTS))
     parser.add_argument("--mpm", default="event", choices=["event", "worker", "prefork"])
     parser.add_argument("--tls", action="store_true", help="over TLS, half of the clients with HTTP/2; needs Python's h2")
+    parser.add_argument("--cores", action="store_true", help="look into cores of Apache's children with gdb")
     parser.add_argument("--keep", metavar="DIRECTORY", help="where to keep the server's logs")
     options = parser.parse_args()
     processes.adopt_orphans()
     chaos = Chaos(
         options.seed or secrets.token_hex(4), options.minutes * 60, options.every, options.clients,
-        options.only, options.mpm, lambda text: print(text, flush=True), options.keep, options.tls,
+        options.only, options.mpm, lambda text: print(text, flush=True), options.keep, options.tls, options.cores,
     )
     verdict = chaos.run()
     if verdict.broken:

@@ -7,13 +7,15 @@ asked. Everything else must be answered.
 
 import re
 
+import crashes
+
 # The least part of the requests not hit that must be answered.
 AVAILABILITY = 0.999
 # What no run may leave in the error log, whatever was done to the server: a child of Apache that
 # crashed, a panic, words of a sanitizer.
-NEVER_LOGGED = re.compile(r"AH00052|panick|:(emerg|alert|crit)\]|AddressSanitizer|stack smashing|double free")
+NEVER_LOGGED = re.compile(r"AH0005[12]|panick|:(emerg|alert|crit)\]|AddressSanitizer|stack smashing|double free")
 # But what the faults did themselves: a killed supervisor is critical, a killed child is noted.
-DONE_BY_US = re.compile(r"WSGI0384|AH00052: child pid \d+ exit signal Killed \(9\)")
+DONE_BY_US = re.compile(r"WSGI0384|AH0005[12]: child pid \d+ exit signal Killed \(9\)")
 
 
 def hit_by(answer, begun, faults):
@@ -35,7 +37,7 @@ def hit_by(answer, begun, faults):
 class Verdict:
     """`broken` names every promise that was not kept."""
 
-    def __init__(self, visitors, faults, ledger, log_text):
+    def __init__(self, visitors, faults, ledger, log_text, backtrace=lambda pid: None):
         begun = ledger.begun()
         faults.pids_of(begun)
         self.asked = visitors.asked
@@ -57,9 +59,15 @@ class Verdict:
         for name, length in ledger.read().items():
             if name in visitors.aborted:
                 self.broken.append(f"{name} was sent in part, and the application took {length} bytes for the whole")
-        for line in log_text.splitlines():
-            if NEVER_LOGGED.search(line) and not DONE_BY_US.search(line):
-                self.broken.append(f"logged: {line}")
+        lines, self.crashes_of_httpd = log_text.splitlines(), 0
+        for index, line in enumerate(lines):
+            if not NEVER_LOGGED.search(line) or DONE_BY_US.search(line):
+                continue
+            missing = crashes.missing_evidence(lines, index, backtrace) if crashes.CRASH.search(line) else ""
+            if missing is None:
+                self.crashes_of_httpd += 1
+            else:
+                self.broken.append(f"logged: {line}{f' ({missing})' if missing else ''}")
         if self.availability < AVAILABILITY:
             self.broken.append(f"availability {100 * self.availability:.3f} %, not {100 * AVAILABILITY:g} %")
 
@@ -78,6 +86,8 @@ class Verdict:
             f" {len(self.failed)} failed without one: availability {100 * self.availability:.4f} %"
         ]
         lines += [f"  hit: {count} x {cause}" for cause, count in self.hit.items()]
+        if self.crashes_of_httpd:
+            lines.append(f"  {self.crashes_of_httpd} x httpd's own crash at a restart (tests/chaos/crashes.py)")
         for answer, pids in self.failed:
             lines.append(
                 f"  failed: {answer.ask}: {answer.failed}; from {answer.start - since:.3f} to {answer.end - since:.3f} s;"
