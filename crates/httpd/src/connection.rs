@@ -42,8 +42,8 @@ impl<'c> ClientConnection<'c> {
         unsafe { pool::bytes((*self.raw()).local_ip) }
     }
 
-    /// The host of the `Listen` that took this connection, as it was written; `None` where it names
-    /// none.
+    /// The host in the `Listen` line that accepted this connection, as written; `None` if the line
+    /// names no host.
     pub fn listener_host(self) -> Option<&'c [u8]> {
         // SAFETY: a live record; its address is NULL or lives as long as it, and so does the name,
         // which is not written to.
@@ -63,7 +63,8 @@ impl<'c> ClientConnection<'c> {
         unsafe { port((*self.raw()).local_addr) }
     }
 
-    /// The address of the next hop; [`super::request::Request::useragent_ip`] is the client's.
+    /// The address of the next hop. [`super::request::Request::useragent_ip`] is the client's
+    /// address.
     pub fn client_ip(self) -> Option<&'c [u8]> {
         // SAFETY: as in `local_ip`.
         unsafe { pool::bytes((*self.raw()).client_ip) }
@@ -75,13 +76,13 @@ impl<'c> ClientConnection<'c> {
         unsafe { port((*self.raw()).client_addr) }
     }
 
-    /// Whether a write has failed: the client is gone.
+    /// Whether a write has failed, which means that the client has disconnected.
     pub fn is_aborted(self) -> bool {
         // SAFETY: a live record.
         unsafe { (*self.raw()).aborted != 0 }
     }
 
-    /// Gives the connection up: nothing more is written to it, and it is closed.
+    /// Aborts the connection: httpd writes nothing more to it and closes it.
     pub fn abort(self) {
         // SAFETY: a live record, used by this thread alone.
         unsafe {
@@ -90,13 +91,13 @@ impl<'c> ClientConnection<'c> {
         }
     }
 
-    /// Marks the connection as not to be used for another request.
+    /// Forbids another request on the connection.
     pub fn close_after_this(self) {
         // SAFETY: a live record, used by this thread alone.
         unsafe { (*self.raw()).keepalive = sys::AP_CONN_CLOSE };
     }
 
-    /// Whether the connection is, or may yet be, kept for another request.
+    /// Whether keep-alive is in effect, or may still be, on the connection.
     pub fn may_be_kept(self) -> bool {
         // SAFETY: a live record.
         unsafe { (*self.raw()).keepalive != sys::AP_CONN_CLOSE }
@@ -114,8 +115,8 @@ impl<'c> ClientConnection<'c> {
         unsafe { pool::bytes((*self.raw()).log_id) }
     }
 
-    /// The socket, to wait on; everything else goes through the filters. `None` for a secondary
-    /// connection: what it waits for comes over another.
+    /// The socket, for polling only; data goes through the filters. `None` for a secondary
+    /// connection, whose data arrives over another connection.
     pub fn socket(self) -> Option<BorrowedFd<'c>> {
         if self.is_secondary() {
             return None;
@@ -140,7 +141,7 @@ impl<'c> ClientConnection<'c> {
 
     /// Whether the connection is encrypted, as the module says that does the encrypting.
     pub fn is_https(self) -> bool {
-        // An HTTP/2 stream is a connection of its own; mod_ssl knows only the one it rides on.
+        // An HTTP/2 stream has its own connection record; mod_ssl knows only its master connection.
         // SAFETY: a live record; a secondary connection lives no longer than its master.
         unsafe {
             let master = (*self.raw()).master;

@@ -3,8 +3,8 @@
 //! Runs in: the Apache parent while it reads the configuration; a child's request threads when a
 //! directory's records are merged and when an `.htaccess` is read.
 //!
-//! A record lies in a pool of httpd's behind a void pointer. [`Slot`] puts the type's identity in
-//! front, so that reading it back in safe code is checked and not believed.
+//! A record lies in a pool of httpd's behind a void pointer. [`Slot`] stores the type's identity in
+//! front of the record, so that safe code checks the type before it reads the record.
 
 use std::any::{Any, TypeId};
 use std::ffi::{c_char, c_int, c_void, CStr};
@@ -18,29 +18,29 @@ use super::request::Request;
 use super::server::Server;
 use super::sys;
 
-/// Where a directive may stand.
+/// Where a directive is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// The main server only, outside of all sections.
     Global,
     /// The main server and virtual hosts.
     Server,
-    /// The same and directory sections.
+    /// The main server, virtual hosts and directory sections.
     Directory,
-    /// The same and `.htaccess` under `AllowOverride FileInfo`.
+    /// The same, and `.htaccess` under `AllowOverride FileInfo`.
     FileInfo,
     /// Directory sections and `.htaccess` under `AllowOverride AuthConfig`.
     AuthConfig,
 }
 
-/// One directive, as httpd has to know it. All of them take the raw text of their line.
+/// One directive, as httpd needs it. Every directive receives the raw text of its line.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
     /// The name, with `<` in front for a section.
     pub name: &'static str,
     /// One line for `httpd -L`.
     pub help: &'static str,
-    /// Where it may stand.
+    /// Where it is allowed.
     pub scope: Scope,
 }
 
@@ -55,7 +55,7 @@ impl Scope {
     }
 }
 
-/// Where in the configuration a directive stands.
+/// The place of a directive in the configuration.
 #[derive(Clone, Copy)]
 pub struct Position<'a> {
     /// The file.
@@ -64,21 +64,21 @@ pub struct Position<'a> {
     pub line: u32,
     /// The argument of the enclosing directory-like section; empty in an `.htaccess`.
     pub directory: Option<&'a [u8]>,
-    /// The server it is for.
+    /// The server it applies to.
     pub server: Server<'a>,
     /// The argument of the enclosing `<VirtualHost>`.
     pub virtual_host: Option<&'a [u8]>,
-    /// Whether it stands in an `.htaccess` and a request is waiting for it.
+    /// Whether it is in an `.htaccess` file that is read while a request waits.
     pub in_htaccess: bool,
-    /// What the directive stores lives as long as this pool.
+    /// Data that the directive stores lives as long as this pool.
     pub pool: Pool<'a>,
 }
 
-/// The record a directive is for.
+/// The record that a directive changes.
 pub enum Target<'a, M: Module> {
-    /// It stands in a server, outside of directory sections.
+    /// The directive is in a server, outside of directory sections.
     Server(&'a mut M::Server),
-    /// It stands in a directory section or an `.htaccess`.
+    /// The directive is in a directory section or an `.htaccess` file.
     Directory(&'a mut M::Dir),
 }
 
@@ -110,7 +110,7 @@ impl<T: Any + Send> Slot<T> {
     }
 }
 
-/// What a server record holds: what was given, and on the main server what comes of it.
+/// A server's record: the given settings, and on the main server the resolved configuration.
 struct ServerSlot<M: Module> {
     given: M::Server,
     active_configuration: OnceLock<M::ActiveConfiguration>,
@@ -141,7 +141,7 @@ pub(super) unsafe extern "C" fn merge_server<M: Module>(
     inner: *mut c_void,
 ) -> *mut c_void {
     panic_wall::enter("the merging of two servers' records", || {
-        // SAFETY: httpd calls with the configuration's pool and two records of ours, which nobody
+        // SAFETY: httpd calls with the configuration's pool and two records of ours, which no code
         // changes meanwhile.
         unsafe {
             let outer = Slot::<ServerSlot<M>>::value(outer);
@@ -214,14 +214,14 @@ fn server_slot<M: Module>(server: Server<'_>) -> Option<*mut ServerSlot<M>> {
 }
 
 impl<'s> Server<'s> {
-    /// What was given for this server, merged with the main server's once the configuration is read.
+    /// The settings of this server, merged with the main server's once the configuration is read.
     pub fn given<M: Module>(self) -> Option<&'s M::Server> {
         // SAFETY: the record lives as long as the server and is not changed after the configuration
         // was read; before, only one thread exists and the setters hold no view.
         server_slot::<M>(self).map(|slot| unsafe { &(*slot).given })
     }
 
-    /// What the whole configuration comes to, once it was.
+    /// The resolved configuration, once it exists.
     pub fn active_configuration<M: Module>(self) -> Option<&'s M::ActiveConfiguration> {
         let main = Server::main()?;
         // SAFETY: as in `given`; the cell synchronises by itself. The main server lives as long as
@@ -237,7 +237,7 @@ impl<'s> Server<'s> {
     }
 }
 
-/// Stores what the configuration comes to. Once for each reading; a second call is ignored.
+/// Stores the resolved configuration, once per reading; a second call is ignored.
 pub(super) fn activate<M: Module>(main: Server<'_>, active_configuration: M::ActiveConfiguration) {
     if let Some(slot) = server_slot::<M>(main) {
         // SAFETY: a live record of the main server; the cell synchronises by itself.
@@ -246,18 +246,18 @@ pub(super) fn activate<M: Module>(main: Server<'_>, active_configuration: M::Act
 }
 
 impl<'r> Request<'r> {
-    /// What was given for the request's directory, merged from the outermost to the innermost.
+    /// The settings for the request's directory, merged from the outermost to the innermost.
     pub fn given<M: Module>(self) -> Option<&'r M::Dir> {
         // SAFETY: a live request and its vector; records are not changed after they were merged.
         unsafe { Slot::<M::Dir>::value(record_in((*self.raw()).per_dir_config)).map(|dir| &*dir) }
     }
 }
 
-/// The name under which a pool keeps the reading it belongs to.
+/// The key under which a pool stores its reading.
 const READING: &CStr = c"mod_wsgi: reading";
 
-/// What a reading of the configuration has gathered so far, made on first use. One for each pool:
-/// the configuration's, or for an `.htaccess` the request's.
+/// The data that a reading of the configuration has gathered, created on first use. One per pool:
+/// the configuration's pool, or the request's for an `.htaccess`.
 ///
 /// # Safety
 /// No other reference to the reading of this pool is alive.
@@ -310,7 +310,7 @@ impl Occurrence<'_> {
     /// `dir` is our record of the directory, and no reference to it, to the server's record or to
     /// the reading is alive.
     unsafe fn step<M: Module>(&self, step: Step<M>) -> Result<(), String> {
-        // SAFETY: live records and nobody else's for the length of this call, as promised.
+        // SAFETY: live records, exclusive for the length of this call, as promised.
         unsafe {
             let target = if self.in_directory {
                 Slot::<M::Dir>::value(self.dir).map(|dir| Target::Directory(&mut *dir))
@@ -331,7 +331,7 @@ impl Occurrence<'_> {
     }
 }
 
-/// The one setter of all directives; which one it is says `cmd_data`.
+/// The one setter of all directives; `cmd_data` identifies the directive.
 unsafe extern "C" fn set<M: Module>(
     command: *mut sys::cmd_parms,
     dir: *mut c_void,
@@ -384,7 +384,7 @@ unsafe extern "C" fn set<M: Module>(
             } else {
                 sys::ap_walk_config(children, command, (*command).context)
             };
-            // The section ends in any case; a child's complaint comes first in the file.
+            // The section ends in any case; an error of a nested directive comes first in the file.
             let closed = occurrence.step::<M>(M::close);
             match closed {
                 Err(sentence) if refusal.is_null() => complaint(pool, &sentence),
@@ -447,7 +447,7 @@ const DIRECTORY_LIKE: [&[u8]; 6] = [
     b"<FilesMatch",
 ];
 
-/// The sentence as httpd wants it back.
+/// The sentence in the form that httpd expects.
 fn complaint(pool: Pool<'_>, sentence: &str) -> *const c_char {
     match pool.text(sentence.replace('\0', "\\0").as_bytes()) {
         Ok(text) => text.as_ptr(),
@@ -464,7 +464,7 @@ const HELP: usize = 256;
 pub struct Texts<const N: usize>([([u8; NAME], [u8; HELP]); N]);
 
 impl<const N: usize> Texts<N> {
-    /// The texts of `specs`. A text too long stops the compilation.
+    /// The texts of `specs`. A text that is too long stops the compilation.
     pub const fn of(specs: &[Spec]) -> Texts<N> {
         let mut texts = [([0; NAME], [0; HELP]); N];
         let mut at = 0;

@@ -2,8 +2,9 @@
 //!
 //! Runs in: the Apache parent (the hooks about the configuration) and its children (the others).
 //!
-//! One trait says everything the module does when httpd calls it. Each hook has one thunk, generic
-//! over the trait, in which the views of httpd's structures are born for the length of the call.
+//! One trait describes all that the module does when httpd calls it. Each hook has one thunk,
+//! generic over the trait, which creates the views of httpd's structures for the length of the
+//! call.
 
 use std::any::Any;
 use std::ffi::{c_char, c_int, CStr};
@@ -19,13 +20,13 @@ use super::sys;
 
 /// What the module is and does.
 pub trait Module: Sized + 'static {
-    /// What is given for a server.
+    /// The settings of a server.
     type Server: Default + Send + Sync + Any;
-    /// What is given for a directory.
+    /// The settings of a directory.
     type Dir: Default + Send + Sync + Any;
-    /// What one reading of the configuration gathers over all of these.
+    /// The data that one reading of the configuration gathers.
     type Reading: Default + Send + Any;
-    /// What a whole configuration comes to, for all requests to see.
+    /// The resolved configuration, visible to all requests.
     type ActiveConfiguration: Send + Sync + Any;
 
     /// All directives.
@@ -35,8 +36,8 @@ pub trait Module: Sized + 'static {
     /// Modules whose `translate_name` runs after ours.
     const TRANSLATES_BEFORE: &'static [&'static CStr];
 
-    /// Reads the directive at `index` of [`Self::DIRECTIVES`]. The error is the sentence httpd shows
-    /// behind file and line.
+    /// Reads the directive at `index` of [`Self::DIRECTIVES`]. The error is the sentence that httpd
+    /// shows after file and line.
     fn read(
         index: usize,
         target: Target<'_, Self>,
@@ -54,65 +55,66 @@ pub trait Module: Sized + 'static {
         at: &Position<'_>,
     ) -> Result<(), String>;
 
-    /// `inner`, a virtual host's, laid over the main server's.
+    /// Merges `inner`, a virtual host's settings, over the main server's.
     fn merge_servers(outer: &Self::Server, inner: &Self::Server) -> Self::Server;
 
-    /// `inner`, a directory's, laid over the one around it.
+    /// Merges `inner`, a directory's settings, over those of the enclosing directory.
     fn merge_dirs(outer: &Self::Dir, inner: &Self::Dir) -> Self::Dir;
 
-    /// The configuration is read: check it as a whole. Called by `-t` too, and twice at a start.
+    /// Checks the complete configuration. Called by `-t` too, and twice at a start.
     fn check(
         configured: &Configured<'_>,
         reading: &mut Self::Reading,
     ) -> Result<(), ConfigurationRefused>;
 
-    /// The configuration is to be served: start what it needs. In the parent, as the user that
+    /// Starts what the configuration needs before it is served. In the parent, as the user that
     /// started httpd, before children exist.
     fn start(
         configured: &Configured<'_>,
         reading: &mut Self::Reading,
     ) -> Result<(), ConfigurationRefused>;
 
-    /// A child has begun.
+    /// Called when a child has started.
     fn begin_child(_main: Server<'_>, _pool: Pool<'_>) {}
 
-    /// Map a URI to a file.
+    /// Maps a URI to a file.
     fn translate_name(request: Request<'_>) -> HookStatus;
 
-    /// Answer a request.
+    /// Answers a request.
     fn handle(request: Request<'_>) -> HookStatus;
 
-    /// Add to the page of mod_status, where that is loaded.
+    /// Adds to the page of mod_status, if mod_status is loaded.
     fn write_status(_request: Request<'_>, _page: StatusPage) {}
 }
 
-/// How mod_status shows its page.
+/// The format of mod_status's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusPage {
-    /// Lines of `Name: value` and no HTML (`?auto`).
+    /// Lines of `Name: value` without HTML (`?auto`).
     pub is_short: bool,
-    /// With what single requests are (`ExtendedStatus On`).
+    /// With details of single requests (`ExtendedStatus On`).
     pub is_extended: bool,
 }
 
-/// What a hook says to httpd.
+/// The result of a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HookStatus(c_int);
 
 impl HookStatus {
-    /// Done, by us.
+    /// The hook handled it.
     pub const OK: HookStatus = HookStatus(sys::HOOK_OK);
-    /// Not ours.
+    /// The hook declines; other modules may handle it.
     pub const DECLINED: HookStatus = HookStatus(sys::HOOK_DECLINED);
-    /// Done, the response is complete.
+    /// The hook handled it and the response is complete.
     pub const DONE: HookStatus = HookStatus(sys::HOOK_DONE);
 
-    /// An error response of httpd's, with its `ErrorDocument`.
+    /// An error response by httpd, with its `ErrorDocument`.
     pub fn status(status: u16) -> HookStatus {
         HookStatus(c_int::from(status))
     }
 
-    /// What reading the body failed with ([`super::request_body::Broken::status`]), passed on as it is.
+    /// What reading the body failed with ([`super::request_body::Broken::status`]), passed on as it
+    /// is.
     pub fn from_httpd(status: i32) -> HookStatus {
         HookStatus(status)
     }
@@ -133,7 +135,7 @@ pub struct Configured<'p> {
 }
 
 impl Configured<'_> {
-    /// Stores what the configuration comes to, for [`Server::active_configuration`].
+    /// Stores the resolved configuration, for [`Server::active_configuration`].
     pub fn activate<M: Module>(&self, active_configuration: M::ActiveConfiguration) {
         directives::activate::<M>(self.main, active_configuration);
     }
@@ -153,7 +155,8 @@ impl ModuleRecord {
             version: sys::MODULE_MAGIC_NUMBER_MAJOR as c_int,
             minor_version: sys::MODULE_MAGIC_NUMBER_MINOR as c_int,
             module_index: -1,
-            // The C module's, so that `<IfModule mod_wsgi.c>` and other modules' hook orders hold.
+            // The C module's file name, so that `<IfModule mod_wsgi.c>` and other modules' hook
+            // orders work.
             name: c"mod_wsgi.c".as_ptr(),
             dynamic_load_handle: ptr::null_mut(),
             next: ptr::null_mut(),
@@ -187,10 +190,10 @@ macro_rules! module_record {
     };
 }
 
-/// Most modules one hook can be ordered against.
+/// Maximum number of modules that one hook can be ordered against.
 const MOST_NEIGHBOURS: usize = 8;
 
-/// Their names, as httpd wants them: a list that ends with NULL.
+/// Their names, as httpd expects them: a list that ends with NULL.
 struct Neighbours([*const c_char; MOST_NEIGHBOURS + 1]);
 
 // SAFETY: they point to texts that live as long as the module is loaded and never change.
@@ -211,7 +214,7 @@ unsafe extern "C" fn register<M: Module>(pool: *mut sys::apr_pool_t) {
         let Some(pool) = (unsafe { Pool::lent(pool) }) else {
             return;
         };
-        // httpd keeps the lists themselves, hence the pool.
+        // httpd stores the lists themselves, so they are in the pool.
         let after = &pool.own(neighbours(M::TRANSLATES_AFTER)).0;
         let before = &pool.own(neighbours(M::TRANSLATES_BEFORE)).0;
         let none = ptr::null();

@@ -1,18 +1,19 @@
 //! The keep-alive wait: a short wait for the next request of a client's connection.
 //!
-//! Runs in: the Apache children, on the thread that has served a request. httpd then checks, without
-//! blocking, whether the client has pipelined its next request. If not, the event MPM hands the
-//! connection to its listener, which hands it to another thread later; that is a sixth of the cost of
-//! a small request. A client that has a next request, such as a proxy, sends it within that time. So
-//! this input filter lets httpd's check wait up to [`KEEP_ALIVE_WAIT`].
+//! Runs in: the Apache children, on the thread that has served a request. After a request, httpd
+//! checks without blocking whether the client has pipelined its next request. If not, the event MPM
+//! hands the connection to its listener thread, which later hands it to another thread. That costs
+//! a sixth of a small request. A client that has a next request, such as a proxy, sends it within
+//! that time. So this input filter lets httpd's check wait up to [`KEEP_ALIVE_WAIT`].
 //!
-//! That filter is not registered with httpd: a registered one has a name, by which any configuration
-//! and any `.htaccess` could put it where it has no context (`SetInputFilter`).
+//! The filter is not registered with httpd. A registered filter has a name, and `SetInputFilter` in
+//! any configuration or `.htaccess` could add it where it has no context.
 //!
-//! The cost is bounded. Only a part of a child's threads waits at a time. A connection whose client did
-//! not send its next request in time is waited for less and less often. If more threads would wait than
-//! may, no thread waits for [`CROWDED`]: with many clients the listener finds several requests at each
-//! look, which costs less than waking a thread for each.
+//! The cost is bounded. Only a share of a child's threads waits at a time. If the client of a
+//! connection does not send its next request in time, the connection backs off: the wait is skipped
+//! for more and more requests. If too many threads want to wait, no thread waits for [`CROWDED`]:
+//! with many clients the listener finds several requests per poll, which costs less than one
+//! wake-up each.
 
 use std::ptr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -26,33 +27,33 @@ use super::panic_wall::{self, AprStatus};
 use super::process;
 use super::sys;
 
-/// How long a client is waited for. Longer than a round trip of a local network, and longer than a tick
-/// of most kernels: a shorter timer is set in hardware at each wait, which costs a virtual machine two
-/// microseconds.
+/// Upper bound of one wait. Longer than a round trip in a local network, and longer than a tick of
+/// most kernels: a shorter timer is programmed in hardware at each wait, which costs a virtual
+/// machine two microseconds.
 const KEEP_ALIVE_WAIT: Duration = Duration::from_millis(5);
-/// One of so many threads may wait.
+/// One thread in this many may wait.
 const SHARE: usize = 4;
-/// How long no thread waits after too many would have waited, in milliseconds.
+/// How long no thread waits after too many threads wanted to wait, in milliseconds.
 const CROWDED: u64 = 100;
 /// Upper bound of the back-off, in requests.
 const MAX_BACKOFF: u32 = 64;
 
-/// What httpd has to know of the filter.
+/// The filter's registration record, which httpd reads.
 #[repr(transparent)]
 struct Filter(sys::ap_filter_rec_t);
 
-// SAFETY: nobody changes it; what it points to is static.
+// SAFETY: no code changes it; what it points to is static.
 unsafe impl Sync for Filter {}
 
 impl Filter {
-    /// As httpd wants it, which only reads it.
+    /// The mutable pointer that httpd's type demands. httpd only reads through it.
     fn raw(&self) -> *mut sys::ap_filter_rec_t {
         ptr::from_ref(&self.0).cast_mut()
     }
 }
 
 static FILTER: Filter = Filter(sys::ap_filter_rec_t {
-    // For the traces of httpd alone.
+    // httpd uses the name in its trace messages only.
     name: c"WSGI_KEEP_ALIVE_WAIT".as_ptr(),
     filter_func: sys::ap_filter_func {
         in_func: Some(look),
@@ -64,27 +65,26 @@ static FILTER: Filter = Filter(sys::ap_filter_rec_t {
     debug: 0,
     proto_flags: 0,
 });
-/// Threads of this child that may wait at once. 0 where the MPM has each thread wait for its
-/// connection anyway.
+/// Threads of this child that may wait at once. 0 if the MPM gives each connection its own thread.
 static MOST: AtomicUsize = AtomicUsize::new(0);
-/// Those that do.
+/// Threads that wait now.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
-/// Until when nobody waits, in milliseconds of the monotonic clock.
+/// Until when no thread waits, in milliseconds of the monotonic clock.
 static CROWDED_UNTIL: AtomicU64 = AtomicU64::new(0);
 
-/// What is remembered of a connection.
+/// The back-off state of a connection.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Habit {
-    /// A request was served, and httpd has not looked for the next one since.
+    /// A request was served, and httpd has not yet checked for the next one.
     served: bool,
-    /// Requests that are let pass without a wait.
+    /// Requests still to pass without a wait.
     pause: u32,
-    /// How many they are the next time.
+    /// The value that `pause` was last set to; an unsuccessful wait doubles it.
     next_pause: u32,
 }
 
 impl Habit {
-    /// httpd looks: whether the client is to be waited for.
+    /// httpd checks for the next request. Returns whether this check may wait.
     fn is_due(&mut self) -> bool {
         if !std::mem::take(&mut self.served) {
             return false;
@@ -94,7 +94,7 @@ impl Habit {
         !passes
     }
 
-    /// The client was waited for.
+    /// Records whether the client's next request came during a wait.
     fn learn(&mut self, came: bool) {
         self.next_pause = match came {
             true => 0,
@@ -104,7 +104,7 @@ impl Habit {
     }
 }
 
-/// A child has begun.
+/// Sets the bound on waiting threads when a child starts.
 pub(super) fn begin_child() {
     let mpm = process::mpm();
     let most = match mpm.is_async {
@@ -114,14 +114,14 @@ pub(super) fn begin_child() {
     MOST.store(most, Ordering::Relaxed);
 }
 
-/// The response to a request of `connection` is out: its next one may follow at once.
+/// Allows a wait after the response to a request of `connection` was sent.
 pub fn expect(connection: ClientConnection<'_>) {
     let filter = FILTER.raw();
     if MOST.load(Ordering::Relaxed) == 0 || connection.is_secondary() || !connection.may_be_kept() {
         return;
     }
-    // SAFETY: a live connection of this thread, whose filters live as long as it. A filter of ours has
-    // a habit, which is in the connection's pool and used by the connection's thread alone.
+    // SAFETY: a live connection of this thread, whose filters live as long as it. A filter of ours
+    // has a habit, which is in the connection's pool and used by the connection's thread alone.
     unsafe {
         let mut next = (*connection.raw()).input_filters;
         while !next.is_null() && (*next).frec != filter {
@@ -139,7 +139,7 @@ pub fn expect(connection: ClientConnection<'_>) {
     }
 }
 
-/// The filter function.
+/// The filter function: repeats httpd's non-blocking check after a wait.
 unsafe extern "C" fn look(
     filter: *mut sys::ap_filter_t,
     brigade: *mut sys::apr_bucket_brigade,
@@ -148,8 +148,8 @@ unsafe extern "C" fn look(
     bytes: sys::apr_off_t,
 ) -> sys::apr_status_t {
     let looked = panic_wall::enter("the look for the next request", || {
-        // SAFETY: the arguments of a filter that `expect` has added, valid for its call; the rest of
-        // the chain takes them as they are.
+        // SAFETY: the arguments of a filter that `expect` has added, valid for its call; they are
+        // passed to the next filter unchanged.
         unsafe {
             let ask = || sys::ap_get_brigade((*filter).next, brigade, mode, block, bytes);
             let status = ask();
@@ -179,7 +179,7 @@ unsafe extern "C" fn look(
     looked.0
 }
 
-/// Waits for something to come. `None` where no thread can be spared for that.
+/// Waits until the socket is readable. Returns `None` if no thread can be spared for the wait.
 fn wait(connection: ClientConnection<'_>) -> Option<bool> {
     let socket = connection.socket()?;
     let now = clock::monotonic_ms();
@@ -202,8 +202,8 @@ fn wait(connection: ClientConnection<'_>) -> Option<bool> {
 mod tests {
     use super::*;
 
-    /// Of `served` requests in a row, those after which the client is waited for, where it never
-    /// comes.
+    /// The indexes of those of `served` requests after which the filter waits, for a client that
+    /// never sends its next request in time.
     fn waits(habit: &mut Habit, served: usize) -> Vec<usize> {
         (0..served)
             .filter(|_| {
@@ -235,7 +235,7 @@ mod tests {
             assert!(habit.is_due());
             habit.learn(true);
         }
-        // Looks without a request between them are none of ours.
+        // A check that does not follow a request never waits.
         assert!(!habit.is_due());
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Runs in: the Apache parent and its children, on whatever thread httpd calls us.
 //!
-//! What httpd hands to a hook becomes a view with a lifetime ([`request::Request`],
-//! [`server::Server`], [`pool::Pool`]...), born in the hook's own thunk and nowhere else. Views are
-//! small copies of a pointer; they cannot leave their thread nor outlive the call. The raw
-//! declarations ([`sys`]) are private to this folder.
+//! Each structure that httpd passes to a hook becomes a view with a lifetime ([`request::Request`],
+//! [`server::Server`], [`pool::Pool`]...), created only in the hook's own thunk. Views are small
+//! copies of a pointer; they cannot leave their thread nor outlive the call. The raw declarations
+//! ([`sys`]) are private to this folder.
 
 pub mod connection;
 pub mod directives;

@@ -1,8 +1,8 @@
 //! Writing to httpd's error log.
 //!
 //! Runs in: the parent and the Apache children, on any thread that holds a view of a request,
-//! connection or server. The view decides which ErrorLog, which LogLevel and which client address a
-//! line gets.
+//! connection or server. The view selects the ErrorLog, the LogLevel and the client address of a
+//! line.
 
 use std::ffi::{c_char, c_int};
 use std::panic::Location;
@@ -20,13 +20,13 @@ use super::sys;
 pub enum Level {
     /// The server cannot go on.
     Emergency = 0,
-    /// Somebody has to act at once.
+    /// An administrator must act at once.
     Alert = 1,
     /// A component is down.
     Critical = 2,
     /// A request or a step failed.
     Error = 3,
-    /// It works, but not as asked for.
+    /// It works, but not as configured.
     Warning = 4,
     /// Worth knowing in normal operation.
     Notice = 5,
@@ -41,7 +41,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// The level with httpd's number `number`; numbers outside the scale are brought to its ends.
+    /// The level with httpd's number `number`; numbers outside the scale are clamped.
     pub fn from_number(number: i32) -> Level {
         match number {
             ..=0 => Level::Emergency,
@@ -58,8 +58,8 @@ impl Level {
     }
 }
 
-/// Something whose error log can be written to. Messages are bytes: paths and header values are, and
-/// httpd itself escapes what is not printable. Text behind a NUL byte, or past about 8 KiB, is lost.
+/// Anything with an error log. Messages are bytes, because paths and header values are; httpd
+/// escapes what is not printable. Text after a NUL byte, or past about 8 KiB, is lost.
 pub trait Log {
     /// Whether a line of this level would be written, so that it need not be composed.
     fn logs(&self, level: Level) -> bool;
@@ -86,7 +86,7 @@ pub trait Log {
         self.log(Level::Error, message);
     }
 
-    /// It works, but not as asked for.
+    /// It works, but not as configured.
     #[track_caller]
     fn warning(&self, message: impl AsRef<[u8]>) {
         self.log(Level::Warning, message);
@@ -171,8 +171,8 @@ impl Log for Server<'_> {
 }
 
 impl Server<'_> {
-    /// The number of the least severe level that is logged of this module: 7 is `debug`, traces come
-    /// after it.
+    /// The number of the least severe level that is logged of this module: 7 is `debug`, traces
+    /// come after it.
     pub fn log_level(self) -> u32 {
         // SAFETY: a live server record, lent for at least the lifetime of `self`.
         u32::try_from(unsafe { sys::shim_server_log_level(self.raw()) }).unwrap_or(0)
@@ -230,8 +230,8 @@ impl Log for Request<'_> {
 }
 
 impl Request<'_> {
-    /// Logs what an application said: without a place in our source, which httpd would show at
-    /// `LogLevel debug`.
+    /// Logs an application's text without a source location of the module, which httpd would show
+    /// at `LogLevel debug`.
     pub fn log_words(&self, level: Level, message: &[u8]) {
         let text = terminated(message);
         // SAFETY: a live request record; httpd leaves out a file that is NULL; the text is
@@ -273,7 +273,7 @@ impl Log for Pool<'_> {
     }
 }
 
-/// The main server's error log, for whoever holds no view of anything.
+/// The main server's error log, for code that has no view of a request, connection or server.
 #[derive(Clone, Copy, Debug)]
 pub struct MainLog;
 
@@ -288,8 +288,8 @@ impl Log for MainLog {
             return main.log_status(level, status, message);
         }
         let line = Line::new(message.as_ref());
-        // SAFETY: httpd accepts no server (the line goes to its stderr); both strings are terminated
-        // and outlive the call.
+        // SAFETY: httpd accepts no server (the line goes to its stderr); both strings are
+        // terminated and outlive the call.
         unsafe {
             sys::shim_log_server(
                 line.file(),

@@ -1,8 +1,8 @@
-//! The wall no panic passes.
+//! The panic boundary between C and this crate.
 //!
-//! Runs in: every process and thread in which httpd or APR calls us, that is the parent and the
-//! Apache children. An unwind into C aborts the process and with it every request the child holds,
-//! so each `extern "C"` function here is one call of [`enter`].
+//! Runs in: every process and thread in which httpd or APR calls the module: the parent and the
+//! Apache children. An unwind into C aborts the process and loses every request of the child, so
+//! each `extern "C"` function here is one call of [`enter`].
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
@@ -14,9 +14,9 @@ use wire::log_id::DEFECT;
 use super::log::{Log, MainLog};
 use super::sys;
 
-/// What C is told when the body panicked. A type without it cannot be returned to C.
+/// What C receives if the body panicked. Only types with such a value can be returned to C.
 pub(super) trait Fallback {
-    /// The value that means "failed, and it has been logged".
+    /// The value that means "failed; the failure was logged".
     const ON_PANIC: Self;
 }
 
@@ -24,20 +24,19 @@ impl Fallback for () {
     const ON_PANIC: Self = ();
 }
 
-/// Hooks: an internal server error, and for the start-up hooks a refusal to start.
+/// Hooks: an internal server error; start-up hooks refuse to start.
 impl Fallback for c_int {
     const ON_PANIC: Self = 500;
 }
 
-/// What APR and httpd's filters are told: a status, which is no status of HTTP though C has one type
-/// for both.
+/// APR and httpd's filters: an APR status. It is no HTTP status, though C has one type for both.
 pub(super) struct AprStatus(pub(super) sys::apr_status_t);
 
 impl Fallback for AprStatus {
     const ON_PANIC: Self = AprStatus(sys::APR_EGENERAL as sys::apr_status_t);
 }
 
-/// Configuration records: absent, which every reader has to expect.
+/// Configuration records: NULL, which every reader must handle.
 impl Fallback for *mut c_void {
     const ON_PANIC: Self = ptr::null_mut();
 }
@@ -49,23 +48,24 @@ impl Fallback for *const c_char {
 }
 
 thread_local! {
-    /// The boundary this thread is inside of, for the panic hook. No destructor: one would pin the
-    /// module's file in the parent and keep its statics over a restart.
+    /// The boundary this thread runs inside, for the panic hook. It has no destructor, because a
+    /// thread-local destructor would pin the module's file in the parent and preserve its statics
+    /// over a restart.
     static INSIDE: Cell<&'static str> = const { Cell::new("a thread of its own") };
 }
 
-/// The only way from C into this crate. `name` ends up in the error log if `body` panics.
+/// The only entry from C into this crate. The error log shows `name` if `body` panics.
 pub(super) fn enter<R: Fallback>(name: &'static str, body: impl FnOnce() -> R) -> R {
     let outer = INSIDE.replace(name);
-    // The views handed to `body` are copies of pointers whose targets C owns and keeps consistent,
-    // so nothing half-changed of ours is seen after an unwind.
+    // The views passed to `body` are copies of pointers to data that C owns and keeps consistent,
+    // so an unwind leaves no half-changed data of the module visible.
     let result = catch_unwind(AssertUnwindSafe(body)).unwrap_or(R::ON_PANIC);
     INSIDE.set(outer);
     result
 }
 
-/// Makes a panic one line of the error log instead of a dump on stderr. Called once per loading of
-/// the module; the previous hook dies with the previous image.
+/// Makes a panic one line of the error log instead of a dump on stderr. Called once each time the
+/// module is loaded; the previous hook is gone with the previous image.
 pub(super) fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
         MainLog.critical(describe(INSIDE.get(), panic))

@@ -12,7 +12,7 @@ use std::slice;
 use super::panic_wall::{self, AprStatus};
 use super::sys;
 
-/// A pool of httpd's, lent to us: what it gives lives as long as it does, `'p`.
+/// A pool that httpd owns. Data allocated in it lives as long as the pool, `'p`.
 ///
 /// Only pools httpd made are ever wrapped. They carry httpd's abort function, so an allocation
 /// either succeeds or ends the process; none returns NULL.
@@ -22,8 +22,8 @@ pub struct Pool<'p> {
     _lent: PhantomData<&'p ()>,
 }
 
-/// A text with a NUL byte in it, which no C string can carry. Cutting it short would let an
-/// application smuggle, so it is refused.
+/// The text contains a NUL byte, which no C string can carry. Cutting the text at the NUL would let
+/// an application smuggle data, so it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InteriorNul;
 
@@ -42,8 +42,8 @@ impl<'p> Pool<'p> {
         self.raw.as_ptr()
     }
 
-    /// Runs `body` with a pool that is gone when it returns. For what is needed many times in the life
-    /// of this pool, in which it would pile up.
+    /// Runs `body` with a subpool that is destroyed when `body` returns. For temporary data that
+    /// would otherwise accumulate in this pool.
     pub fn with_temporary<R>(self, body: impl FnOnce(Pool<'_>) -> R) -> R {
         struct Destroy(NonNull<sys::apr_pool_t>);
         impl Drop for Destroy {
@@ -53,8 +53,8 @@ impl<'p> Pool<'p> {
             }
         }
         let mut raw = ptr::null_mut();
-        // SAFETY: the pool is live; the new one takes its abort function, so it is never NULL, and its
-        // allocator, which is this thread's too.
+        // SAFETY: the pool is live; the new one takes its abort function, so it is never NULL, and
+        // its allocator, which is this thread's too.
         let raw = unsafe {
             sys::apr_pool_create_ex(&mut raw, self.raw(), None, ptr::null_mut());
             NonNull::new_unchecked(raw)
@@ -66,10 +66,10 @@ impl<'p> Pool<'p> {
         })
     }
 
-    /// Moves `value` into the pool; its destructor runs when the pool is cleared, the last one moved
-    /// in first. `'static`, because a destructor that ran after a neighbour's could see it dead; `Send`,
-    /// because httpd may clear a pool on another thread than the one it was filled on (event clears a
-    /// connection's on whichever closes it).
+    /// Moves `value` into the pool. Destructors run when the pool is cleared, in reverse order.
+    /// `'static`, because a destructor could otherwise see a neighbour that is already dropped;
+    /// `Send`, because httpd may clear a pool on another thread than the one that filled it (the
+    /// event MPM clears a connection's pool on the thread that closes it).
     pub fn own<T: Send + 'static>(self, value: T) -> &'p mut T {
         const { assert!(align_of::<T>() <= 8, "APR aligns its blocks to 8 bytes") };
         // SAFETY: the pool is live for 'p; size_of is non-zero after `max`, and httpd's pools end
@@ -88,13 +88,13 @@ impl<'p> Pool<'p> {
                 );
             }
         }
-        // SAFETY: written above, and nobody else has the pointer until the cleanup runs at the end
-        // of 'p.
+        // SAFETY: written above, and no other code has the pointer until the cleanup runs at the
+        // end of 'p.
         unsafe { &mut *slot }
     }
 
-    /// Runs `action` when the pool is cleared, in the process that clears it; not in a child that is
-    /// about to exec.
+    /// Runs `action` when the pool is cleared, in the process that clears it; not in a forked child
+    /// before its exec.
     pub fn at_end(self, action: impl FnOnce() + Send + 'static) {
         self.own(AtEnd(Some(action)));
     }
@@ -163,9 +163,9 @@ pub(super) mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
-    /// A pool of its own for a test, destroyed at its end.
+    /// Runs a test with its own pool, which is destroyed at the end.
     pub(crate) fn with_pool(test: impl FnOnce(Pool<'_>)) {
-        // Tests run in threads at once, and APR counts its beginnings before it has begun.
+        // Tests run in parallel threads, and APR counts an initialisation before it is complete.
         static BEGUN: std::sync::Once = std::sync::Once::new();
         BEGUN.call_once(|| {
             // SAFETY: touches nothing of ours, and is called once.

@@ -1,9 +1,9 @@
-//! The state of the httpd process we are in, and what outlives a loading of the module.
+//! The state of the httpd process, and the data that outlives a loading of the module.
 //!
-//! Runs in: the Apache parent mostly; the queries work in children too.
+//! Runs in: mostly the Apache parent; the queries work in children too.
 //!
-//! httpd unloads and loads the module at every restart, so nothing may be kept in a `static`. How
-//! to reach the supervisor is kept in the pool of the process instead ([`keep_companion`]).
+//! httpd unloads and loads the module at every restart, so a `static` does not survive one. The
+//! connection to the supervisor is stored in the process pool instead ([`keep_companion`]).
 
 use std::ffi::{c_int, c_void, CStr, OsString};
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -20,28 +20,28 @@ use super::sys;
 /// What httpd's parent is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Reading the configuration for the first time, only to see whether it can be.
+    /// Reads the configuration for the first time, only to check it.
     Trial,
-    /// Reading the configuration that will be served.
+    /// Reads the configuration that it will serve.
     Configuring,
-    /// Throwing a configuration away: before each new reading.
+    /// Destroys a configuration, before each new reading.
     Discarding,
-    /// Serving.
+    /// Serves requests.
     Serving,
-    /// Ending for good.
+    /// Exits.
     Exiting,
     /// None of these.
     Other,
 }
 
-/// What the process was started for.
+/// Why the process was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To serve.
+    /// To serve requests.
     Serve,
     /// To check the configuration (`-t`).
     CheckConfiguration,
-    /// To show it (`-S`, `-M` and so on).
+    /// To show the configuration (`-S`, `-M` and so on).
     ShowConfiguration,
     /// Not yet known.
     Unknown,
@@ -60,7 +60,7 @@ pub fn state() -> State {
     }
 }
 
-/// What the process was started for.
+/// Why the process was started.
 pub fn purpose() -> Purpose {
     // SAFETY: as in `state`.
     match unsafe { sys::ap_state_query(sys::AP_SQ_RUN_MODE as c_int) } as u32 {
@@ -76,11 +76,11 @@ pub fn purpose() -> Purpose {
 pub struct Mpm {
     /// Its name, such as `event`.
     pub name: &'static [u8],
-    /// Most child processes there will be.
+    /// Maximum number of child processes.
     pub max_processes: u32,
-    /// Threads of each that serve requests; 0 where the MPM has none.
+    /// Request threads of each child; 0 if the MPM has no threads.
     pub max_threads: u32,
-    /// Between two requests a connection has no thread.
+    /// Whether a connection occupies no thread between two requests.
     pub is_async: bool,
 }
 
@@ -167,25 +167,25 @@ pub fn children_identity() -> Identity {
     }
 }
 
-/// A process of ours that outlives this loading of the module: how to know and to reach it.
+/// A process of ours that outlives this loading of the module: its number and its socket.
 #[derive(Debug)]
 pub struct Companion {
     /// Its number, greater than 0.
     pub pid: u32,
-    /// Our end of the conversation with it: a duplicate, so that it is good for as long as it is
-    /// held, whatever is kept or forgotten meanwhile.
+    /// Our end of the socket to it. This is a duplicate, so it stays open as long as this value
+    /// lives, even if the stored end is replaced or closed.
     pub control: OwnedFd,
 }
 
-/// The name under which the process keeps it. It tells the meaning of the two integers to whatever
-/// version of this module is loaded next: change the one with the other.
+/// The key in the process pool. It defines the meaning of the two integers for any version of the
+/// module that is loaded next: if you change their meaning, change the key.
 const COMPANION: &CStr = c"mod_wsgi: supervisor 1";
 
 /// No companion.
 const NONE: [i64; 2] = [0, -1];
 
-/// Held by whoever uses the pool of the process or httpd's list of watched processes: neither is
-/// synchronised. No more than a belt, since the parent has one thread.
+/// Locked around each use of the process pool or of httpd's list of watched processes: neither is
+/// synchronised. It is a second safeguard only, since the parent has one thread.
 static LOCK: Mutex<()> = Mutex::new(());
 
 fn lock() -> MutexGuard<'static, ()> {
@@ -214,7 +214,7 @@ fn load_companion() -> Option<(u32, RawFd)> {
     (pid > 0 && control >= 0).then_some((pid, control))
 }
 
-/// What [`keep_companion`] has kept, in this loading of the module or an earlier one.
+/// The companion that [`keep_companion`] stored, in this loading of the module or an earlier one.
 pub fn companion() -> Option<Companion> {
     let _locked = lock();
     let (pid, control) = load_companion()?;
@@ -225,15 +225,15 @@ pub fn companion() -> Option<Companion> {
     Some(Companion { pid, control })
 }
 
-/// Keeps a companion for as long as the process lives, in place of another.
+/// Stores a companion for the life of the process and replaces the previous one.
 pub fn keep_companion(pid: u32, control: OwnedFd) {
     let _locked = lock();
     close_companion();
     store_companion([i64::from(pid), i64::from(control.into_raw_fd())]);
 }
 
-/// Closes the conversation with the companion, in this process only. An Apache child does so first of
-/// all: a copy of the parent's end in there would hide the parent's death from the companion.
+/// Closes the socket to the companion, in this process only. An Apache child does this first: a
+/// copy of the parent's end in the child would hide the parent's death from the companion.
 pub fn forget_companion() {
     let _locked = lock();
     close_companion();
@@ -262,10 +262,10 @@ fn store_companion(values: [i64; 2]) {
     }
 }
 
-/// The name httpd was started by, as it gives to the system's log.
+/// The name of the httpd program, as it appears in the system log.
 pub fn short_name() -> &'static [u8] {
-    // SAFETY: httpd sets it before it reads any configuration, to a string that lives as long as the
-    // process.
+    // SAFETY: httpd sets it before it reads any configuration, to a string that lives as long as
+    // the process.
     unsafe { pool::bytes(sys::ap_server_argv0) }.unwrap_or(b"httpd")
 }
 
@@ -286,15 +286,15 @@ pub fn module_file() -> Option<PathBuf> {
 /// What happened to a watched process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It ended with this exit status, or by the signal of this number: httpd does not say which.
+    /// It ended, with this exit status or by the signal of this number: httpd does not say which.
     Ended(i32),
-    /// It is gone, and how is not known.
+    /// It ended, and its status is unknown.
     Lost,
-    /// It runs, but httpd is ending its children without grace: at `stop` and `restart`.
+    /// It still runs, but httpd kills its children at once: at `stop` and `restart`.
     Reclaimed,
 }
 
-/// Says which process is to be watched from now on, if any.
+/// Returns the process to watch next, if any.
 type OnEnd = Box<dyn FnMut(Fate) -> Option<u32> + Send>;
 
 struct Watch {
@@ -303,12 +303,12 @@ struct Watch {
     on_end: OnEnd,
 }
 
-// SAFETY: what it points to is in the pool it lives in, and goes wherever that goes.
+// SAFETY: what it points to lives in the same pool as the record itself.
 unsafe impl Send for Watch {}
 
-/// Has httpd's parent reap process `pid` when it ends, and call `on_end` within about a second of
-/// it, or when httpd ends its children without grace; what that returns is watched next. The watch
-/// ends with `pool`, without a call; the process does not.
+/// Makes httpd's parent reap process `pid` when it ends. httpd calls `on_end` within about a second
+/// of the process's end, or when it ends its children without grace. The process that `on_end`
+/// returns is watched next. The watch ends with `pool`, without a call; the process keeps running.
 pub fn watch(pool: Pool<'_>, pid: u32, on_end: impl FnMut(Fate) -> Option<u32> + Send + 'static) {
     // SAFETY: a plain C structure for which all-zero means "no pipes, no pid".
     let process: sys::apr_proc_t = unsafe { std::mem::zeroed() };
@@ -318,12 +318,12 @@ pub fn watch(pool: Pool<'_>, pid: u32, on_end: impl FnMut(Fate) -> Option<u32> +
         on_end: Box::new(on_end),
     });
     let _locked = lock();
-    // SAFETY: just made, and nobody else has it.
+    // SAFETY: freshly allocated, and no other reference exists.
     unsafe { register(watch, pid) };
 }
 
 /// # Safety
-/// `watch` is in its pool, not registered, and nobody holds a reference to it.
+/// `watch` is in its pool, not registered, and no reference to it exists.
 unsafe fn register(watch: *mut Watch, pid: u32) {
     let Ok(pid) = sys::pid_t::try_from(pid) else {
         return;
@@ -374,24 +374,24 @@ unsafe extern "C" fn watched(reason: c_int, watch: *mut c_void, status: c_int) {
     });
 }
 
-/// Sends a signal to a child process that was not reaped. One that has ended is left alone.
+/// Sends a signal to a child process that was not reaped. Does nothing if the process has ended.
 pub fn signal_child(pid: u32, number: i32) {
     let Ok(pid @ 1..) = sys::pid_t::try_from(pid) else {
         return;
     };
-    // SAFETY: touches no memory. Greater than 0, so it is no group; a child's number is not given to
-    // another process before it is reaped, which this thread does.
+    // SAFETY: touches no memory. Greater than 0, so it is no group; a child's number is not given
+    // to another process before it is reaped, which this thread does.
     unsafe { libc::kill(pid, number) };
 }
 
-/// Whether this configuration follows another one that was served, by the same process.
+/// Whether this process has served an earlier configuration.
 pub fn is_restart() -> bool {
     // SAFETY: as in `state`.
     unsafe { sys::ap_state_query(sys::AP_SQ_CONFIG_GEN as c_int) > 1 }
 }
 
-/// Takes the status of child process `pid` from the kernel once it has ended, within `limit`; for
-/// the end of the parent, when httpd no longer does so. Says whether it has ended.
+/// Reaps child process `pid` once it has ended, waiting for `limit` at most. Used at the end of the
+/// parent, when httpd no longer reaps. Returns whether the process has ended.
 pub fn reap(pid: u32, limit: Duration) -> bool {
     const STEP: Duration = Duration::from_millis(5);
     let Ok(pid @ 1..) = sys::pid_t::try_from(pid) else {

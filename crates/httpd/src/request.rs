@@ -1,10 +1,10 @@
-//! One request, as httpd has parsed it.
+//! One request, as httpd parsed it.
 //!
 //! Runs in: the Apache children, on the thread that serves the request.
 //!
-//! [`Request`] is lent to a hook for the length of its call. Text it gives is bytes, valid for the
-//! request (`'r`): httpd replaces strings of a request, it does not write into them, and what was
-//! replaced stays in the request's pool.
+//! [`Request`] is lent to a hook for the length of its call. Its texts are bytes, valid for the
+//! request (`'r`): httpd replaces a request's strings but does not write into them, and a replaced
+//! string stays in the request's pool.
 
 use std::ffi::{c_int, CStr};
 use std::marker::PhantomData;
@@ -75,7 +75,7 @@ impl<'r> Request<'r> {
         unsafe { Server::lent((*self.raw()).server).unwrap_unchecked() }
     }
 
-    /// The connection it came by.
+    /// The connection of the request.
     pub fn connection(self) -> ClientConnection<'r> {
         // SAFETY: a live request has a connection, which outlives it.
         unsafe { ClientConnection::lent((*self.raw()).connection).unwrap_unchecked() }
@@ -84,19 +84,19 @@ impl<'r> Request<'r> {
     text_fields! {
         /// The path part of the URI, decoded, `/` for none.
         uri: uri;
-        /// The request target as the client wrote it.
+        /// The request target as the client sent it.
         unparsed_uri: unparsed_uri;
-        /// The request line as the client wrote it.
+        /// The request line as the client sent it.
         the_request: the_request;
         /// The query string, without `?`; `None` for no `?` at all.
         args: args;
-        /// What of the URI follows the file.
+        /// The part of the URI that follows the file.
         path_info: path_info;
-        /// The file the URI has been mapped to.
+        /// The file that the URI was mapped to.
         filename: filename;
-        /// The same, as the file system spells it.
+        /// The canonical file name in the file system.
         canonical_filename: canonical_filename;
-        /// The name that selects the module to answer.
+        /// The name that selects the responding module.
         handler: handler;
         /// The response's media type, as set so far.
         content_type: content_type;
@@ -104,7 +104,7 @@ impl<'r> Request<'r> {
         user: user;
         /// How the user was authenticated, such as `Basic`.
         auth_type: ap_auth_type;
-        /// The client's address as mod_remoteip and its like have it.
+        /// The client's address as determined by mod_remoteip and similar modules.
         useragent_ip: useragent_ip;
         /// The `Host` of the request, without port.
         hostname: hostname;
@@ -118,7 +118,7 @@ impl<'r> Request<'r> {
         unsafe { pool::bytes((*self.raw()).method).unwrap_or_default() }
     }
 
-    /// The protocol as the client named it, such as `HTTP/1.1`.
+    /// The protocol as the client sent it, such as `HTTP/1.1`.
     pub fn protocol(self) -> &'r [u8] {
         // SAFETY: as in `text_fields`.
         unsafe { pool::bytes((*self.raw()).protocol).unwrap_or_default() }
@@ -130,7 +130,7 @@ impl<'r> Request<'r> {
         unsafe { (*self.raw()).proto_num }
     }
 
-    /// Whether this is a HEAD request: httpd will send no body.
+    /// Whether this is a HEAD request, for which httpd sends no body.
     pub fn is_header_only(self) -> bool {
         // SAFETY: a live record.
         unsafe { (*self.raw()).header_only != 0 }
@@ -147,7 +147,7 @@ impl<'r> Request<'r> {
         self.method_number() == sys::M_GET as c_int
     }
 
-    /// When the request line had been read.
+    /// The time at which the request line was complete.
     pub fn time(self) -> SystemTime {
         // SAFETY: a live record.
         let micros = unsafe { (*self.raw()).request_time };
@@ -166,7 +166,7 @@ impl<'r> Request<'r> {
         unsafe { (*self.raw()).status }
     }
 
-    /// Sets the status; the reason is httpd's own for it.
+    /// Sets the status; httpd supplies the reason phrase.
     pub fn set_status(self, status: u16) {
         // SAFETY: a live record, used by this thread alone.
         unsafe {
@@ -245,19 +245,19 @@ impl<'r> Request<'r> {
         unsafe { Table::lent((*self.raw()).err_headers_out).unwrap_unchecked() }
     }
 
-    /// The variables for programs that answer: `SetEnv`, mod_ssl and so on.
+    /// The variables of the CGI environment: `SetEnv`, mod_ssl and so on.
     pub fn subprocess_env(self) -> Table<'r> {
         // SAFETY: as in `headers_in`.
         unsafe { Table::lent((*self.raw()).subprocess_env).unwrap_unchecked() }
     }
 
-    /// What modules tell each other.
+    /// Notes by which modules exchange data.
     pub fn notes(self) -> Table<'r> {
         // SAFETY: as in `headers_in`.
         unsafe { Table::lent((*self.raw()).notes).unwrap_unchecked() }
     }
 
-    /// The request this is a subrequest of.
+    /// The main request, if this is a subrequest.
     pub fn main(self) -> Option<Request<'r>> {
         // SAFETY: the main request outlives its subrequests.
         unsafe { Request::lent((*self.raw()).main) }
@@ -269,14 +269,14 @@ impl<'r> Request<'r> {
         unsafe { Request::lent((*self.raw()).prev) }
     }
 
-    /// Whether httpd has made this request for the page about an error (`ErrorDocument`). It is a GET
-    /// then; a body is that of the request that has failed.
+    /// Whether httpd made this request for an `ErrorDocument`. It is then a GET; a body is that of
+    /// the request that failed.
     pub fn is_of_error(self) -> bool {
         std::iter::successors(self.previous(), |before| before.previous())
             .any(|before| before.status() != sys::HTTP_OK as c_int)
     }
 
-    /// Whether there is a body that httpd has left unread because of the error before.
+    /// Whether a body is still unread because of the previous error.
     pub fn left_body_unread(self) -> bool {
         let headers = self.headers_in();
         let has_body = headers.get(c"Transfer-Encoding").is_some()
@@ -328,13 +328,13 @@ impl<'r> Request<'r> {
         unsafe { sys::ap_get_server_port(self.raw()) }
     }
 
-    /// `http`, or `https` where a module says so.
+    /// `http`, or `https` if a module says so.
     pub fn scheme(self) -> &'r [u8] {
         // SAFETY: a live record; the string is static or lives with the server.
         unsafe { pool::bytes(sys::shim_http_scheme(self.raw())).unwrap_or_default() }
     }
 
-    /// `DocumentRoot`, or what a module has set in its place.
+    /// `DocumentRoot`, or the value that a module set in its place.
     pub fn document_root(self) -> Option<&'r [u8]> {
         // SAFETY: a live record; the string lives with the request or the configuration.
         unsafe { pool::bytes(sys::ap_document_root(self.raw())) }
@@ -352,7 +352,7 @@ impl<'r> Request<'r> {
         unsafe { pool::bytes(sys::ap_context_document_root(self.raw())) }
     }
 
-    /// Whether `Options ExecCGI` holds.
+    /// Whether `Options ExecCGI` applies.
     pub fn may_execute(self) -> bool {
         // SAFETY: a live record that has passed the directory walk.
         unsafe { sys::ap_allow_options(self.raw()) & sys::OPT_EXECCGI as c_int != 0 }
@@ -391,15 +391,15 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// Forgets the length of the response body, for one that is answered without.
+    /// Removes the length of the response body, for a response without a body.
     pub fn unset_content_length(self) {
         // SAFETY: a live record, used by this thread alone.
         unsafe { (*self.raw()).clength = 0 };
         self.headers_out().unset(c"Content-Length");
     }
 
-    /// Whether the conditions of the request (`If-None-Match` and its like) hold for a response with
-    /// the header fields set so far; else the status to answer with.
+    /// Whether the conditions of the request (`If-None-Match` and its like) hold for a response
+    /// with the header fields set so far; else the status to answer with.
     pub fn meets_conditions(self) -> Result<(), u16> {
         // SAFETY: a live record, used by this thread alone.
         match unsafe { sys::ap_meets_conditions(self.raw()) } {
@@ -408,21 +408,22 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// Tells the client that it may ask for ranges of this response, unless something speaks
-    /// against it.
+    /// Announces to the client that it may request ranges of this response, unless a condition of
+    /// httpd forbids it.
     pub fn offer_ranges(self) {
         // SAFETY: a live record, used by this thread alone.
         unsafe { sys::ap_set_accept_ranges(self.raw()) };
     }
 
-    /// Has the response sent whole, whatever range the client asks for. Without this httpd answers
-    /// ranges of every response that its filters see at once, also of those to a POST.
+    /// Sends the response whole, even if the client requests a range. Without this httpd applies
+    /// ranges to every response that its filters see at once, also to a POST.
     pub fn refuse_ranges(self) {
         if self.main().is_some() {
             // The filter is that of the page around it.
             return;
         }
-        // SAFETY: a live record, used by this thread alone, nothing of whose response has been sent.
+        // SAFETY: a live record, used by this thread alone, nothing of whose response has been
+        // sent.
         unsafe {
             let filters = (*self.raw()).output_filters;
             sys::ap_remove_output_filter_byhandle(filters, c"BYTERANGE".as_ptr());
@@ -435,8 +436,8 @@ impl<'r> Request<'r> {
         u64::try_from(unsafe { (*self.raw()).bytes_sent }).unwrap_or(0)
     }
 
-    /// Sets when the content was last changed, from an HTTP date. A date in the future becomes now;
-    /// what is no date is left out.
+    /// Sets the modification time of the content from an HTTP date. A date in the future becomes
+    /// now; an invalid date is ignored.
     pub fn set_last_modified(self, date: &[u8]) -> Result<(), InteriorNul> {
         let date = self.pool().text(date)?;
         // SAFETY: a terminated string; a live record, used by this thread alone.
@@ -450,8 +451,8 @@ impl<'r> Request<'r> {
         Ok(())
     }
 
-    /// Whether a filter is in place that may make headers of the body, such as compression: then a
-    /// HEAD needs the body to have the headers of a GET.
+    /// Whether a filter may derive headers from the body, such as compression. A HEAD request then
+    /// needs the body to get the headers of a GET.
     pub fn has_content_filter(self) -> bool {
         // SAFETY: a live record; filters in place are live and so are their registrations.
         unsafe {
@@ -495,18 +496,18 @@ impl<'r> Request<'r> {
         unsafe { (*self.raw()).expecting_100 != 0 }
     }
 
-    /// Says whether the client still waits for `100 Continue`. `false` keeps httpd from sending one
-    /// when the body is read, or discarded.
+    /// Sets whether the client still waits for `100 Continue`. `false` stops httpd from sending one
+    /// when the body is read or discarded.
     pub fn set_expects_continue(self, expects: bool) {
         // SAFETY: a live record, used by this thread alone.
         unsafe { (*self.raw()).expecting_100 = expects.into() };
     }
 
-    /// Sends an interim (1xx) response with these headers and nothing else of the response. To be
-    /// called only before the first byte of the final response: it goes past the filters. httpd
-    /// itself leaves it out for clients that cannot understand it, and a 100 nobody waits for.
+    /// Sends an interim (1xx) response with these headers. Call it only before the first byte of
+    /// the final response, because it bypasses the filters. httpd omits it for clients that cannot
+    /// understand it, and omits a 100 that the client does not wait for.
     pub fn send_interim(self, status: u16, headers: &[(&[u8], &[u8])]) -> Result<(), InteriorNul> {
-        // There may be very many, whose headers would pile up in the request's pool.
+        // There may be very many, and their headers would accumulate in the request's pool.
         self.pool()
             .with_temporary(|pool| self.send_interim_of(pool, status, headers))
     }
@@ -546,8 +547,8 @@ impl<'r> Request<'r> {
         Ok(())
     }
 
-    /// Reads and throws away what is left of the request body. The error is the status to answer
-    /// with, 413 for a body over `LimitRequestBody`.
+    /// Reads and discards the rest of the request body. The error is the status to answer with, 413
+    /// for a body over `LimitRequestBody`.
     pub fn discard_body(self) -> Result<(), u16> {
         // SAFETY: a live record in its handler.
         match unsafe { sys::ap_discard_request_body(self.raw()) } {
@@ -559,7 +560,7 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// Answers with another local URI, as a GET. The handler returns `OK` right afterwards.
+    /// Answers with another local URI, as a GET. The handler must return `OK` right afterwards.
     pub fn internal_redirect(self, uri: &[u8]) -> Result<(), InteriorNul> {
         let uri = self.pool().text(uri)?;
         // SAFETY: a live record in its handler; the string lives in its pool.
@@ -577,7 +578,7 @@ impl<'r> Request<'r> {
         self.headers_in().unset(c"Content-Length");
     }
 
-    /// Tells caches that the answer is not to be stored by them.
+    /// Tells caches not to store the response.
     pub fn forbid_caching(self) {
         // SAFETY: a live record, used by this thread alone.
         unsafe { (*self.raw()).no_cache = 1 };

@@ -1,7 +1,7 @@
 //! Reading the request body through httpd's input filters.
 //!
-//! Runs in: the Apache children, on the thread that serves the request. Because it goes through the
-//! filters, chunked bodies, HTTP/2, decompression and `LimitRequestBody` need nothing here.
+//! Runs in: the Apache children, on the thread that serves the request. The body is read through
+//! the filters, so chunked bodies, HTTP/2, decompression and `LimitRequestBody` need no code here.
 
 use std::ffi::c_int;
 use std::ptr::{self, NonNull};
@@ -19,35 +19,35 @@ pub struct RequestBody<'r> {
 /// Whether a read may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// Until something has come, for `Timeout` at most.
+    /// Waits until data arrives, for `Timeout` at most.
     Yes,
-    /// Not at all: what is here already, or [`BodyRead::Nothing`].
+    /// Does not wait: returns the data that is available, or [`BodyRead::Nothing`].
     No,
 }
 
-/// What a read has brought.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyRead {
-    /// So many bytes, at least one, have been appended.
+    /// This many bytes, at least one, were appended.
     Some(usize),
     /// The body is complete.
     End,
-    /// Nothing is here yet. Only of a read that does not wait.
+    /// No data is available yet. Only a read that does not wait returns it.
     Nothing,
 }
 
 /// The body could not be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyError {
-    /// What the handler answers with or returns: 400, 408, 413, or a negative number of httpd's when
-    /// a filter has answered already.
+    /// The status to answer with: 400, 408, 413, or a negative number of httpd's if a filter has
+    /// already answered.
     pub status: i32,
     /// The APR status, for the log.
     pub reason: i32,
 }
 
 impl BodyError {
-    /// Whether a time limit (`Timeout`, `RequestReadTimeout`) is what ended it.
+    /// Whether a time limit (`Timeout`, `RequestReadTimeout`) ended the read.
     pub fn timed_out(&self) -> bool {
         self.status == sys::HTTP_REQUEST_TIME_OUT as i32 || self.reason == sys::APR_TIMEUP as i32
     }
@@ -64,7 +64,8 @@ impl BodyError {
         lost.contains(&self.reason)
     }
 
-    /// Whether an input filter has sent an error response itself. Nothing may follow it.
+    /// Whether an input filter has sent an error response itself. The handler must send nothing
+    /// more.
     pub fn is_answered(&self) -> bool {
         self.status < 0
     }
@@ -76,7 +77,8 @@ impl BodyError {
 }
 
 impl<'r> RequestBody<'r> {
-    /// The body of `request`. One at a time: what one has taken, the next does not see.
+    /// The body of `request`. Use one at a time: bytes that one reader consumed are lost for the
+    /// next.
     pub fn of(request: Request<'r>) -> RequestBody<'r> {
         // SAFETY: the pool and the bucket allocator of a live request; never NULL.
         let brigade = unsafe {
@@ -97,8 +99,8 @@ impl<'r> RequestBody<'r> {
         self.ended
     }
 
-    /// Appends to `into` what comes next, about `at_most` bytes. The first read tells a client that
-    /// waits for it to continue.
+    /// Appends the next bytes to `into`, about `at_most`. The first read sends `100 Continue` to a
+    /// client that waits for it.
     pub fn read(
         &mut self,
         wait: Wait,
@@ -137,7 +139,7 @@ impl<'r> RequestBody<'r> {
                 Ok(()) => {}
             }
             match into.len() - before {
-                // A read that may wait goes on: a filter has passed on nothing but metadata.
+                // Filters passed on metadata only, so a read that may wait tries again.
                 0 if wait == Wait::Yes || self.ended => {}
                 0 => return Ok(BodyRead::Nothing),
                 bytes => return Ok(BodyRead::Some(bytes)),

@@ -9,28 +9,29 @@ use std::ptr::{self, NonNull};
 use super::request::Request;
 use super::sys;
 
-/// The way out for one response.
+/// The writer of one response.
 pub struct ResponseWriter<'r> {
     request: Request<'r>,
     brigade: NonNull<sys::apr_bucket_brigade>,
 }
 
-/// Bytes read of a file at once, where the kernel does not send it itself.
+/// Bytes read from a file at once, if the kernel does not send the file itself.
 const FILE_BUFFER: sys::apr_size_t = 64 << 10;
 
 /// What follows the data of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterWrite {
-    /// More: filters may hold the data back.
+    /// More data: filters may buffer.
     More,
-    /// A pause: everything so far goes to the client now.
+    /// A pause: all data so far is flushed to the client now.
     Flush,
-    /// The end of the response. Of a client's own request everything goes out now: a handler that
-    /// returns with the response still in the filters costs the event MPM a hand-over to its listener.
+    /// The end of the response. The response to a client's own request is flushed now: if the
+    /// handler returned with data still in the filters, the event MPM would hand the connection to
+    /// its listener.
     End,
 }
 
-/// The response could not be written: as a rule because the client has gone.
+/// The response could not be written, usually because the client has disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotWritten {
     /// The APR status of the filter that failed.
@@ -48,7 +49,7 @@ pub fn print(request: Request<'_>, text: &[u8]) {
 }
 
 impl<'r> ResponseWriter<'r> {
-    /// The way out of `request`.
+    /// The writer for the response to `request`.
     pub fn of(request: Request<'r>) -> ResponseWriter<'r> {
         // SAFETY: the pool and the bucket allocator of a live request; never NULL.
         let brigade = unsafe {
@@ -60,13 +61,13 @@ impl<'r> ResponseWriter<'r> {
         ResponseWriter { request, brigade }
     }
 
-    /// Sends `pieces`, of which there may be none, and what `after` says. Returns when the filters
-    /// have taken them; they block while the client does not read, for `Timeout` at most.
+    /// Sends `pieces`, which may be empty, and what `after` says. Returns when the filters accepted
+    /// the data. They block while the client does not read, for `Timeout` at most.
     pub fn send(&mut self, pieces: &[&[u8]], after: AfterWrite) -> Result<(), NotWritten> {
         for data in pieces.iter().filter(|data| !data.is_empty()) {
-            // A transient bucket: filters that keep it over the call make their own copy, so
-            // nothing is copied where the data goes straight to the socket.
-            // SAFETY: `data` outlives the call of `pass`, which empties the brigade.
+            // A transient bucket: a filter that buffers it beyond the call makes its own copy, so
+            // no data is copied on the direct path to the socket. SAFETY: `data` outlives the call
+            // of `pass`, which empties the brigade.
             unsafe {
                 self.append(sys::apr_bucket_transient_create(
                     data.as_ptr().cast(),
@@ -79,10 +80,11 @@ impl<'r> ResponseWriter<'r> {
     }
 
     /// Sends `length` bytes of `file` from `offset`. The descriptor is closed with the request.
-    /// With `sendfile` the kernel sends it itself where no filter has to see it.
+    /// With `sendfile` the kernel sends the file itself if no filter must see the data.
     ///
-    /// It is never mapped into memory, whatever `EnableMMAP` says: the file is an application's,
-    /// which may cut it short meanwhile, and reading a mapping past the end kills the process.
+    /// The file is never mapped into memory, even with `EnableMMAP On`. It belongs to an
+    /// application, which may truncate it meanwhile, and a read of a mapping past the end kills the
+    /// process.
     pub fn send_file(
         &mut self,
         file: OwnedFd,
@@ -126,8 +128,8 @@ impl<'r> ResponseWriter<'r> {
         self.pass(after)
     }
 
-    /// Ends the response so that the client sees it is broken: over HTTP/1.1 without its last chunk
-    /// or the rest of its length and with the connection closed, over HTTP/2 by a reset.
+    /// Ends the response so that the client notices the failure: over HTTP/1.1 without the last
+    /// chunk or the rest of the length and with the connection closed, over HTTP/2 by a reset.
     pub fn break_off(&mut self) -> Result<(), NotWritten> {
         self.request.forbid_caching();
         if let Some(main) = self.request.main() {
@@ -136,7 +138,7 @@ impl<'r> ResponseWriter<'r> {
         self.request.connection().close_after_this();
         // SAFETY: pool and allocator of a live request; a brigade of ours.
         unsafe {
-            // 502 is the one status httpd's filters take as "the source broke off".
+            // httpd's filters treat 502 alone as "the source broke off".
             self.append(sys::ap_bucket_error_create(
                 sys::HTTP_BAD_GATEWAY as _,
                 ptr::null(),
@@ -154,22 +156,24 @@ impl<'r> ResponseWriter<'r> {
             match after {
                 AfterWrite::More => {}
                 AfterWrite::Flush => self.append(sys::apr_bucket_flush_create(self.allocator())),
-                // Nothing may follow it: by its place at the end of a brigade httpd knows that the
-                // response has ended, and keeps the end of a subrequest from the page around it.
+                // The EOS bucket must be the last of its brigade. From that position httpd knows
+                // that the response has ended, and separates a subrequest's end from the enclosing
+                // response.
                 AfterWrite::End => self.append(sys::apr_bucket_eos_create(self.allocator())),
             }
             self.pass_to((*self.request.raw()).output_filters)
         };
         if after == AfterWrite::End && status == sys::SUCCESS && !connection.is_secondary() {
             if self.request.main().is_none() {
-                // SAFETY: as above. Past the filters of the request, for which it is over.
+                // SAFETY: as above. It bypasses the request's filters, whose request is over.
                 status = unsafe {
                     self.append(sys::apr_bucket_flush_create(self.allocator()));
                     self.pass_to((*connection.raw()).output_filters)
                 };
             }
         } else if after == AfterWrite::End && status == sys::SUCCESS {
-            // mod_http2 has it all. It gives the stream's connection up as soon as the client has.
+            // mod_http2 has all data. It drops the stream's connection as soon as the client drops
+            // it.
             return Ok(());
         }
         if status == sys::SUCCESS && !connection.is_aborted() {
@@ -182,8 +186,8 @@ impl<'r> ResponseWriter<'r> {
     /// # Safety
     /// `filters` are the first of a live chain of the request or of its connection.
     unsafe fn pass_to(&mut self, filters: *mut sys::ap_filter_t) -> sys::apr_status_t {
-        // SAFETY: a brigade of ours; the filters take the buckets or leave them to be cleaned up here,
-        // so none outlives the data it points to. The rest is the caller's promise.
+        // SAFETY: a brigade of ours; the filters take the buckets or leave them to be cleaned up
+        // here, so none outlives the data it points to. The rest is the caller's promise.
         unsafe {
             let status = sys::ap_pass_brigade(filters, self.brigade.as_ptr());
             sys::apr_brigade_cleanup(self.brigade.as_ptr().cast());

@@ -47,13 +47,13 @@ impl<'s> Server<'s> {
         unsafe { self.raw.as_ref() }
     }
 
-    /// The name of `ServerName`, if one is set or was found out.
+    /// The name from `ServerName`, or the one httpd found out.
     pub fn name(self) -> Option<&'s [u8]> {
         // SAFETY: strings of a server record live as long as it and are not written to.
         unsafe { pool::bytes(self.record().server_hostname) }
     }
 
-    /// The port of `ServerName`, 0 if none was given.
+    /// The port from `ServerName`, 0 if none was given.
     pub fn port(self) -> u16 {
         self.record().port
     }
@@ -74,20 +74,20 @@ impl<'s> Server<'s> {
         self.record().is_virtual != 0
     }
 
-    /// Where a virtual host is defined, as file and line.
+    /// The file and line that define a virtual host.
     pub fn defined_at(self) -> Option<(&'s [u8], u32)> {
         // SAFETY: as in `name`.
         let file = unsafe { pool::bytes(self.record().defn_name) }?;
         Some((file, self.record().defn_line_number))
     }
 
-    /// The next server of the list that starts with the main one.
+    /// The next server in the list, which starts with the main server.
     pub fn next(self) -> Option<Server<'s>> {
         // SAFETY: the servers of one configuration live equally long.
         unsafe { Server::lent(self.record().next) }
     }
 
-    /// This server and all behind it. Starting from the main server: all there are.
+    /// This server and all that follow it. From the main server: all servers.
     pub fn and_following(self) -> impl Iterator<Item = Server<'s>> {
         std::iter::successors(Some(self), |server| server.next())
     }
@@ -103,9 +103,9 @@ impl<'s> Server<'s> {
         unsafe { pool::bytes(self.record().error_fname) }
     }
 
-    /// The descriptor the server's error log is written to, if it has one: a file's or a pipe's.
-    /// There is none with `ErrorLog syslog`, or when a module keeps the log. It is httpd's and
-    /// stays open as long as the server.
+    /// The descriptor of the server's error log, if it has one: a file or a pipe. There is none
+    /// with `ErrorLog syslog`, or if a module writes the log. httpd owns it and holds it open as
+    /// long as the server record lives.
     pub fn error_log_descriptor(self) -> Option<BorrowedFd<'s>> {
         let file = self.record().error_log;
         if file.is_null() {
@@ -133,13 +133,13 @@ pub fn description() -> &'static [u8] {
     unsafe { pool::bytes(sys::ap_get_server_description()).unwrap_or_default() }
 }
 
-/// `path`, taken relative to `ServerRoot` unless absolute. `None` when it makes no path.
+/// `path`, relative to `ServerRoot` unless absolute. `None` if it is no valid path.
 pub fn root_relative<'p>(pool: Pool<'p>, path: &CStr) -> Option<&'p [u8]> {
     // SAFETY: a live pool and a terminated string; the result lives in the pool.
     unsafe { pool::bytes(sys::ap_server_root_relative(pool.raw(), path.as_ptr())) }
 }
 
-/// `path`, taken relative to `DefaultRuntimeDir` unless absolute. `None` when it makes no path.
+/// `path`, relative to `DefaultRuntimeDir` unless absolute. `None` if it is no valid path.
 pub fn runtime_relative<'p>(pool: Pool<'p>, path: &CStr) -> Option<&'p [u8]> {
     // SAFETY: as in `root_relative`.
     unsafe { pool::bytes(sys::ap_runtime_dir_relative(pool.raw(), path.as_ptr())) }

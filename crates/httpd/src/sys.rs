@@ -17,7 +17,7 @@ include!(concat!(env!("OUT_DIR"), "/httpd.rs"));
 
 use std::ffi::c_int;
 
-// The module record. `module_record!` defines it; everything below asks it for our index.
+// The module record. `module_record!` defines it; the code below reads its index.
 extern "C" {
     pub static wsgi_module: module;
 }

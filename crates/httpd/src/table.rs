@@ -9,8 +9,8 @@ use std::ptr::NonNull;
 use super::pool::{self, InteriorNul, Pool};
 use super::sys;
 
-/// A table of httpd's, lent for `'p`. What it gives out stays valid for `'p` even when the entry is
-/// replaced: the strings live in the table's pool and are never written to.
+/// A table of httpd's, lent for `'p`. A value stays valid for `'p` even if its entry is replaced:
+/// the strings live in the table's pool and are never written to.
 #[derive(Clone, Copy)]
 pub struct Table<'p> {
     raw: NonNull<sys::apr_table_t>,
@@ -19,7 +19,8 @@ pub struct Table<'p> {
 
 impl<'p> Table<'p> {
     /// # Safety
-    /// `raw` is a live table whose pool is not cleared during `'p` and is used by this thread alone.
+    /// `raw` is a live table whose pool is not cleared during `'p` and is used by this thread
+    /// alone.
     pub(super) unsafe fn lent(raw: *mut sys::apr_table_t) -> Option<Table<'p>> {
         NonNull::new(raw).map(|raw| Table {
             raw,
@@ -127,7 +128,7 @@ impl<'p> IntoIterator for Table<'p> {
     }
 }
 
-/// Walks a table. The table may change meanwhile: the position is an index, looked up each time.
+/// Iterates over a table. The table may change meanwhile: each step looks its index up anew.
 pub struct Entries<'p> {
     table: Table<'p>,
     next: usize,
