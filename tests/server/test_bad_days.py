@@ -268,6 +268,53 @@ def application(environ, start_response):
     assert len(httpd.error_log.records("WSGI0309")) <= 3
 
 
+def test_a_worker_whose_application_holds_all_descriptors_is_replaced(httpd, folder):
+    httpd.app("leak.wsgi", """
+import os, resource, socket, time
+kept = []
+def application(environ, start_response):
+    name = environ["QUERY_STRING"]
+    if name:
+        begun = open(name + ".begun.open", "w")
+        if environ["PATH_INFO"] == "/leak":
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+            try:
+                while True:
+                    kept.append(socket.socket())
+            except OSError:
+                pass
+        os.rename(begun.name, name + ".begun")
+        while not os.path.exists(name):
+            time.sleep(0.01)
+        kept.append(begun)
+    start_response("200 OK", [])
+    return [str(os.getpid()).encode()]
+""")
+    httpd.serve("leak.wsgi", options="threads=4")
+    pid = int(httpd.get("/").text)
+    worker = processes.Process(pid)
+    # With all connections that were kept in use, another request needs another.
+    held = []
+    while len(held) < max(len(worker.kept_connections), 1):
+        name = folder / str(len(held))
+        held.append((name, httpd.begin("/wait", name)))
+    name = folder / "leak"
+    held.append((name, httpd.begin("/leak", name)))
+    httpd.error_log.allow("WSGI0309")
+    answer = httpd.get("/", timeout=30)
+    assert answer.status == 200 and int(answer.text) != pid
+    assert answer.elapsed < 5 + waiting.SLACK
+    httpd.error_log.expect(r"WSGI0451: .*Too many open files .*limit of open files is 64\. 2 of 4 threads", level="error")
+    # What ran there is finished there.
+    for name, connection in held:
+        name.touch()
+        assert connection.response().text == str(pid)
+        connection.close()
+    waiting.until(lambda: not worker.exists, what="the worker without descriptors to be gone")
+    assert len(httpd.error_log.records("WSGI0451")) == 1
+
+
 def test_a_child_without_descriptors_answers_and_lives(httpd):
     httpd.serve("probe.wsgi", options="threads=2")
     httpd.ask("/")

@@ -477,7 +477,8 @@ impl Group {
             ReplacementReason::MaximumRequests
             | ReplacementReason::Signal
             | ReplacementReason::TimeLimit
-            | ReplacementReason::Inactive => {}
+            | ReplacementReason::Inactive
+            | ReplacementReason::CannotAccept => {}
         }
     }
 

@@ -190,6 +190,8 @@ pub enum ReplacementReason {
     TimeLimit = 5,
     /// There was no request for `inactivity-timeout`: the successor is to load nothing.
     Inactive = 6,
+    /// It can accept no connections, most likely since the application holds all descriptors.
+    CannotAccept = 7,
 }
 
 impl Field for ReplacementReason {
@@ -204,6 +206,7 @@ impl Field for ReplacementReason {
             4 => Self::Signal,
             5 => Self::TimeLimit,
             6 => Self::Inactive,
+            7 => Self::CannotAccept,
             other => return Err(Malformed::Unknown(other)),
         })
     }

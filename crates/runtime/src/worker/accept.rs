@@ -19,7 +19,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -158,6 +158,9 @@ pub struct RequestSource {
     /// Requests that were started, and how many of them came on kept connections.
     served: AtomicUsize,
     served_kept: AtomicUsize,
+    /// Since when connections wait at the listener and none can be accepted, in microseconds of the
+    /// monotonic clock; 0 if that is not so.
+    refused_since: AtomicU64,
     /// The main thread checks every [`CHECK_INTERVAL`].
     attended: AtomicBool,
     /// Changes when the application forks: the new process has copies of the connections that
@@ -217,6 +220,7 @@ impl RequestSource {
             threads: IdleThreads::new(threads as usize),
             served: AtomicUsize::new(0),
             served_kept: AtomicUsize::new(0),
+            refused_since: AtomicU64::new(0),
             attended: AtomicBool::new(false),
             forks: AtomicUsize::new(0),
         })
@@ -294,6 +298,7 @@ impl RequestSource {
         match socket::accept(self.listener.as_fd()) {
             Ok(fd) => {
                 self.more_at_listener.store(true, Ordering::Relaxed);
+                self.refused_since.store(0, Ordering::Relaxed);
                 self.step_back();
                 Picked::New(ChildConnection::new(fd, self.forks()))
             }
@@ -303,9 +308,31 @@ impl RequestSource {
                     io::ErrorKind::WouldBlock
                     | io::ErrorKind::Interrupted
                     | io::ErrorKind::ConnectionAborted => Picked::Nothing,
-                    _ => Picked::Failed(error),
+                    _ => {
+                        self.note_refused(clock::monotonic_us());
+                        Picked::Failed(error)
+                    }
                 }
             }
+        }
+    }
+
+    fn note_refused(&self, now: u64) {
+        // Only the first failure in a row sets it.
+        let _ = self.refused_since.compare_exchange(
+            0,
+            now.max(1),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+    }
+
+    /// How long connections have waited at the listener while none could be accepted, in
+    /// microseconds.
+    pub fn refused_for(&self, now: u64) -> u64 {
+        match self.refused_since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => now.saturating_sub(since),
         }
     }
 
@@ -438,6 +465,11 @@ impl RequestSource {
             .ever
             .unchanged_for(self.served.load(Ordering::Relaxed), now);
         stalls.lately = ever < RECENTLY;
+        if self.refused_for(now) > 0 && !is_readable(self.listener.as_fd()) {
+            // Another process has taken what waited, or the kernel looked for a descriptor before it
+            // found that nothing waits.
+            self.refused_since.store(0, Ordering::Relaxed);
+        }
         if now >= stalls.until {
             // Before the threads are counted: a thread that still sees it set has been counted.
             self.attended.store(false, Ordering::SeqCst);

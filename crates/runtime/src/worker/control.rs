@@ -176,7 +176,9 @@ pub fn watch(
         if signalled {
             for number in signals.drain() {
                 match number {
-                    signal::SIGUSR1 => worker.request_replacement(ReplacementReason::Signal),
+                    signal::SIGUSR1 => {
+                        worker.request_replacement(ReplacementReason::Signal);
+                    }
                     // Once a second from here on, until the limit at which the kernel kills.
                     signal::SIGXCPU => {
                         if !worker.has_requested_replacement() {

@@ -98,8 +98,8 @@ pub struct Worker {
 const LOADED: u64 = u64::MAX;
 
 impl Worker {
-    /// Asks the supervisor for a successor, once.
-    pub fn request_replacement(&self, why: ReplacementReason) {
+    /// Asks the supervisor for a successor, once. True if nothing had asked for one before.
+    pub fn request_replacement(&self, why: ReplacementReason) -> bool {
         let reason = match why {
             ReplacementReason::Stale => "script_reload",
             ReplacementReason::MaximumRequests => "maximum_requests",
@@ -109,13 +109,18 @@ impl Worker {
             ReplacementReason::LoadFailed
             | ReplacementReason::Signal
             | ReplacementReason::TimeLimit
-            | ReplacementReason::Inactive => "graceful_signal",
+            | ReplacementReason::Inactive
+            | ReplacementReason::CannotAccept => "graceful_signal",
         };
-        self.request_replacement_because(why, reason);
+        self.request_replacement_because(why, reason)
     }
 
     /// [`Worker::request_replacement`] with the reason that events give.
-    pub fn request_replacement_because(&self, why: ReplacementReason, reason: &'static str) {
+    pub fn request_replacement_because(
+        &self,
+        why: ReplacementReason,
+        reason: &'static str,
+    ) -> bool {
         let first = self.replacement_requested.compare_exchange(
             0,
             why as u32,
@@ -127,6 +132,7 @@ impl Worker {
             let _ = self.reason.set(reason);
             self.control.send(&FromWorker::AskReplacement(why));
         }
+        first.is_ok()
     }
 
     /// Whether a connection is kept when its request is over.

@@ -17,15 +17,19 @@ use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
+use os::rlimit::Resource;
 use os::{clock, socket};
 use wire::control::ReplacementReason;
-use wire::log_id::{CONNECTION_DROPPED, NOT_ACCEPTED, NO_INTERPRETER, NO_THREAD, STRANGER};
+use wire::log_id::{
+    CANNOT_ACCEPT, CONNECTION_DROPPED, NOT_ACCEPTED, NO_INTERPRETER, NO_THREAD, STRANGER,
+};
 use wire::response::{Fail, Retry};
 
 use super::accept::{ChildConnection, Picked};
 use super::connection::{Connection, Peek, Received};
 use super::interpreters::SubInterpreter;
 use super::request::{handle, AcceptedRequest, Handled, RequestBuffers, RequestContext};
+use super::time_limits::seconds;
 use super::{limit, Worker};
 use crate::process::{fork, process_log};
 use crate::python::interpreter::{Access, ThreadState};
@@ -36,6 +40,8 @@ const STACK: usize = 8 << 20;
 const SOCKET_LIMIT: Duration = Duration::from_secs(300);
 /// Pause after accept failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long accept may fail while connections wait, in microseconds. The worker is then replaced.
+const REFUSAL_LIMIT: u64 = 2_000_000;
 
 /// All request threads.
 pub struct RequestThreads {
@@ -159,7 +165,7 @@ impl RequestThread {
                     Ok(true) => self.serve_some(&worker, &mut thread_state),
                     Ok(false) => false,
                     Err(error) => {
-                        has_failed(&error);
+                        has_failed(&worker, &error);
                         false
                     }
                 };
@@ -232,7 +238,8 @@ impl RequestThread {
             },
             Picked::Nothing => None,
             Picked::Failed(error) => {
-                access.without_gil(|| has_failed(&error));
+                let worker = &*self.worker;
+                access.without_gil(|| has_failed(worker, &error));
                 None
             }
         }
@@ -374,8 +381,23 @@ impl RequestThread {
     }
 }
 
-/// Logs that no connection can be accepted, and waits a moment.
-fn has_failed(error: &io::Error) {
+/// Logs that no connection can be accepted, and waits a moment. Has the process replaced if that
+/// lasts: what the application holds it may hold for ever.
+fn has_failed(worker: &Worker, error: &io::Error) {
+    let refused_for = worker.request_source.refused_for(clock::monotonic_us());
+    if refused_for >= REFUSAL_LIMIT && worker.request_replacement(ReplacementReason::CannotAccept) {
+        let limit = match Resource::OpenFiles.limit() {
+            Ok(limit) => format!(". Its limit of open files is {}", limit.soft),
+            Err(_) => String::new(),
+        };
+        process_log::error(&format!(
+            "{CANNOT_ACCEPT}: the process could not take the requests that wait for process group '{}' \
+             for {}: {error}{limit}. {}. The process is replaced",
+            worker.setup.group.name.text(),
+            seconds(refused_for),
+            worker.circumstances(),
+        ));
+    }
     process_log::error_at_times(&format!(
         "{NOT_ACCEPTED}: a request thread can't take a connection, and tries again: {error}"
     ));

@@ -141,7 +141,9 @@ fn attend(
         if signalled {
             for number in signals.drain() {
                 match number {
-                    signal::SIGUSR1 => worker.request_replacement(ReplacementReason::Signal),
+                    signal::SIGUSR1 => {
+                        worker.request_replacement(ReplacementReason::Signal);
+                    }
                     // The last one is sent again.
                     signal::SIGHUP | signal::SIGUSR2 | signal::SIGXCPU => {}
                     _ => leave(worker, dumps, since),

@@ -62,7 +62,7 @@ fn limit(milliseconds: u64) -> Option<u64> {
     Some(milliseconds.saturating_mul(1000)).filter(|&limit| limit != 0)
 }
 
-fn seconds(microseconds: u64) -> String {
+pub fn seconds(microseconds: u64) -> String {
     format!("{:.1} s", microseconds as f64 / 1e6)
 }
 

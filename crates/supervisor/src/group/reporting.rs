@@ -249,6 +249,7 @@ pub fn why(reason: ReplacementReason) -> &'static str {
         ReplacementReason::Signal => "a signal asked for it",
         ReplacementReason::TimeLimit => "a time limit has passed",
         ReplacementReason::Inactive => "there was no request for inactivity-timeout",
+        ReplacementReason::CannotAccept => "it can't accept connections",
     }
 }
 

@@ -161,7 +161,7 @@ super::events! { WORKER:
     NOT_ACCEPTED = 309 {
         level: "error",
         status: "",
-        when: "A worker cannot take connections, mostly because the application has used up its descriptors. At most one such line a second; it goes on by itself.",
+        when: "A worker cannot take connections, mostly because the application has used up its descriptors. At most one such line a second. It goes on by itself; if it lasts for two seconds, the process is replaced: see 0451.",
         example: "WSGI0309: a request thread can't take a connection, and tries again: Too many open files (os error 24)",
         mend: "Find files or sockets the application does not close; or raise the limit of open files of Apache's service (LimitNOFILE= in systemd).",
     }
@@ -303,5 +303,12 @@ super::events! { WORKER:
         when: "A script was loaded: by which process group, in which interpreter, and how long that took.",
         example: "WSGI0450: /srv/shop/shop.wsgi was loaded in 1284 ms, in the main interpreter of process group 'shop'",
         mend: "Nothing. Where it takes long, `preload=` or WSGIImportScript has it done before there are requests.",
+    }
+    CANNOT_ACCEPT = 451 {
+        level: "error",
+        status: "",
+        when: "Requests have waited for two seconds while a worker could accept no connection, mostly because the application holds all descriptors of the process. A successor is started, which takes the requests that wait; those that run here have `graceful-timeout=` to finish.",
+        example: "WSGI0451: the process could not take the requests that wait for process group 'shop' for 2.0 s: Too many open files (os error 24). Its limit of open files is 1024. 1 of 5 threads of the process are busy, 3 requests wait for the group. The process is replaced",
+        mend: "Find files or sockets the application does not close: /proc/PID/fd shows what the successor collects. If it needs that many, raise the limit of open files of Apache's service (LimitNOFILE= in systemd).",
     }
 }

@@ -297,3 +297,23 @@ fn a_new_connection_whose_request_comes_late_is_sent_away_where_others_may_take_
         assert_eq!(end(&mut late), Err(seen));
     }
 }
+
+#[test]
+fn the_time_without_descriptors_counts_while_connections_wait() {
+    let (request_source, connect) = open(1);
+    let mut stalls = StallWatch::default();
+    assert_eq!(request_source.refused_for(5_000), 0);
+    let _waits = connect();
+    request_source.note_refused(1_000);
+    request_source.note_refused(2_000);
+    request_source.look(&mut stalls, 3_000);
+    assert_eq!(request_source.refused_for(5_000), 4_000);
+    // Accepted after all.
+    let accepted = new(&request_source);
+    assert_eq!(request_source.refused_for(5_000), 0);
+    // Another process took what waited.
+    request_source.note_refused(6_000);
+    request_source.look(&mut stalls, 7_000);
+    assert_eq!(request_source.refused_for(8_000), 0);
+    drop(accepted);
+}
