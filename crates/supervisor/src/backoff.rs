@@ -1,4 +1,6 @@
-//! How long to wait before a start that failed is tried again.
+//! The back-off: how long to wait before a failed start is tried again.
+//!
+//! Runs in: the supervisor.
 
 use std::time::Duration;
 
@@ -6,10 +8,10 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(100);
 /// Longest wait.
 const LONGEST: Duration = Duration::from_secs(5);
-/// A failure so long after the attempt before it was due is a first one again.
+/// A failure this long after the attempt was due counts as a first one again.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
-/// Counts failures in a row and spaces the attempts. All moments are of the monotonic clock.
+/// Counts consecutive failures and spaces the attempts. All times are of the monotonic clock.
 #[derive(Debug, Default)]
 pub struct Backoff {
     failures: u32,
@@ -17,8 +19,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Something failed. Failures while the wait for the next attempt runs are of the same
-    /// attempt, and count as one.
+    /// Records a failure. Further failures before the next attempt is due belong to the same
+    /// attempt and count as one.
     pub fn failed(&mut self, now: Duration) {
         if now < self.not_before {
             return;
@@ -33,12 +35,12 @@ impl Backoff {
         self.not_before = now + wait;
     }
 
-    /// All is well: the next attempt may be at once, and the next failure is a first one.
+    /// Resets the back-off: the next attempt may come at once, and the next failure is a first one.
     pub fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// Failures in a row.
+    /// Consecutive failures.
     pub fn failures(&self) -> u32 {
         self.failures
     }
@@ -48,7 +50,7 @@ impl Backoff {
         now >= self.not_before
     }
 
-    /// When the next attempt may be made, where that is still to come.
+    /// When the next attempt is due, if that is in the future.
     pub fn next(&self, now: Duration) -> Option<Duration> {
         (now < self.not_before).then_some(self.not_before)
     }

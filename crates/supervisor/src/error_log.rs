@@ -1,10 +1,10 @@
-//! An error log as the supervisor writes it: httpd's line format, and never a wait.
+//! Writes error logs in httpd's line format, without ever blocking.
 //!
-//! The descriptors come from the Apache parent and are shared with all of httpd, so their flags are
-//! not ours to change: a file or pipe is opened once more for ourselves, not blocking. The system's
-//! log has no descriptor and is spoken to directly. What cannot be written yet waits in a buffer
-//! with a bound; past that lines are dropped and counted, and the count is written when there is
-//! room again. A full disk or a stopped log program slows nothing down.
+//! Runs in: the supervisor. The descriptors come from the Apache parent, and all of httpd shares
+//! them, so the supervisor must not change their flags: it opens a file or pipe once more for
+//! itself, non-blocking. syslog has no descriptor and is written to directly. Lines that cannot be
+//! written yet wait in a bounded buffer. Beyond the bound, lines are dropped and counted, and the
+//! count is written when the log recovers. A full disk or a stopped log program slows nothing down.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -22,21 +22,21 @@ use wire::control::Syslog;
 use wire::log_id::LOG_LINES_LOST;
 use wire::response::Level;
 
-/// Most bytes that wait to be written.
+/// Maximum number of bytes in the buffer.
 const MAX_WAITING: usize = 256 * 1024;
-/// What a pipe takes without a wait once poll says it is writable (`PIPE_BUF`).
+/// Bytes that a pipe accepts without blocking once poll reports it writable (`PIPE_BUF`).
 const ATOMIC_WRITE: usize = 4096;
-/// Longest text of a line, before escaping.
+/// Maximum length of a line's text, before escaping.
 pub const MAX_TEXT: usize = 8 * 1024;
-/// Longest label before a text.
+/// Maximum length of the label before a text.
 pub const MAX_LABEL: usize = 256;
 
-/// How lines look.
+/// The line format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
     /// Lines less severe than this are not written.
     pub threshold: Level,
-    /// Whether a thread is named beside the process: httpd does so under threaded MPMs.
+    /// Whether a line names a thread beside the process: httpd does so under threaded MPMs.
     pub threads: bool,
 }
 
@@ -48,7 +48,7 @@ pub struct ErrorLog {
     threshold: Level,
 }
 
-/// Where an error log is, as the parent says.
+/// The place of an error log, as the parent describes it.
 #[derive(Debug)]
 pub enum LogTarget {
     /// A file or a pipe, which all of httpd writes to.
@@ -65,9 +65,9 @@ struct LogFile {
 
 #[derive(Debug)]
 enum Outlet {
-    /// A description of our own, which never blocks.
+    /// Our own open file description, which never blocks.
     Own(File),
-    /// One that others use, too, and that could not be opened again.
+    /// A shared file description that could not be opened again.
     Shared(File),
     System(syslog::Syslog, Syslog),
 }
@@ -75,7 +75,7 @@ enum Outlet {
 #[derive(Debug, Default)]
 struct Backlog {
     waiting: VecDeque<u8>,
-    /// Lines that found no room since the last one that did.
+    /// Lines dropped since the last line that was written.
     dropped: u64,
 }
 
@@ -118,7 +118,7 @@ impl ErrorLog {
         self.write(level, os::process::id(), text.as_bytes());
     }
 
-    /// Writes one line on behalf of a process; `text` is anybody's bytes.
+    /// Writes one line on behalf of a process; `text` may contain any bytes.
     pub fn write(&self, level: Level, pid: u32, text: &[u8]) {
         if level > self.threshold {
             return;
@@ -145,7 +145,7 @@ impl ErrorLog {
         self.sink.flush(&mut backlog);
     }
 
-    /// What has to become writable for that which waits, if anything does.
+    /// The descriptor to poll for writing while lines wait.
     pub fn waits_for(&self) -> Option<BorrowedFd<'_>> {
         if self.sink.backlog.borrow().waiting.is_empty() {
             return None;
@@ -156,7 +156,7 @@ impl ErrorLog {
         }
     }
 
-    /// Writes what waits, as far as it goes.
+    /// Writes the waiting lines as far as possible.
     pub fn flush(&self) {
         self.sink.flush(&mut self.sink.backlog.borrow_mut());
     }
@@ -174,8 +174,8 @@ impl LogFile {
                 Ok(count @ 1..) => drop(backlog.waiting.drain(..count)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // Nobody reads any more, or the disk is full: what waits is lost, and told if the
-                // log recovers.
+                // The reader is gone or the disk is full: the waiting lines are lost, and reported
+                // if the log recovers.
                 Ok(0) | Err(_) => {
                     let lines = backlog.waiting.iter().filter(|&&b| b == b'\n').count();
                     backlog.dropped += lines as u64;
@@ -185,14 +185,14 @@ impl LogFile {
         }
     }
 
-    /// One line as this log has them. No line holds a newline but its last byte.
+    /// One line in this log's format. It contains no newline except its last byte.
     fn line(&self, at: Duration, level: Level, pid: u32, text: &[u8]) -> Vec<u8> {
         let date = Date(at, os::clock::local(at));
         let mut head = String::new();
         // Writing to a String cannot fail.
         let _ = match &self.outlet {
             Outlet::Own(_) | Outlet::Shared(_) => write!(head, "[{date}] "),
-            // That log writes the year and the microseconds itself, if it is asked to.
+            // syslog writes the year and the microseconds itself, if configured to.
             Outlet::System(_, how) => write!(
                 head,
                 "<{}>{date:#} {}[{}]: ",
@@ -213,7 +213,7 @@ impl LogFile {
     }
 }
 
-/// Sends the first line of those that wait; without its end, which a record does not need.
+/// Sends the first waiting line, without its newline, which a record does not need.
 fn send_record(log: &syslog::Syslog, waiting: &[u8]) -> io::Result<usize> {
     let end = waiting.iter().position(|&byte| byte == b'\n');
     let length = end.unwrap_or(waiting.len());
@@ -229,7 +229,7 @@ fn write_if_ready(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
     file.write(&bytes[..bytes.len().min(ATOMIC_WRITE)])
 }
 
-/// A moment as httpd writes it into a log of its own, and `{:#}` as syslog(3) does.
+/// A time in the format of httpd's own log; `{:#}` uses the format of syslog(3).
 struct Date(Duration, Calendar);
 
 impl fmt::Display for Date {
@@ -254,7 +254,7 @@ impl fmt::Display for Date {
     }
 }
 
-/// A level as httpd names it.
+/// A level under httpd's name for it.
 fn word(level: Level) -> &'static str {
     match level {
         Level::Critical => "crit",
@@ -266,8 +266,8 @@ fn word(level: Level) -> &'static str {
     }
 }
 
-/// Writes text as httpd does: what is not printable ASCII becomes an escape, so that nobody can
-/// forge a line or reach the terminal of who reads it.
+/// Writes text as httpd does: bytes that are not printable ASCII are escaped, so that no process
+/// can forge a line or send control codes to a reader's terminal.
 fn escape(text: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     for &byte in text {
@@ -404,7 +404,8 @@ mod tests {
             journal.flush();
         }
         assert!(journal.waits_for().is_none());
-        // Nobody reads it any more: what comes is lost, and told when somebody does again.
+        // No process reads it any more: lines are lost, and the loss is reported when a reader
+        // returns.
         drop(reader);
         std::fs::remove_file(&path).unwrap();
         journal.write(Level::Error, 7, b"unheard");

@@ -1,11 +1,11 @@
-//! One process group: its socket, its generations of workers, and how it gets from what is to what
-//! ought to be.
+//! One process group: its socket, its generations of workers, and the steps to the configured
+//! state.
 //!
-//! A first start, a new configuration, a worker that died and one that wishes to leave are the
-//! same to `steer`: so many workers of the current generation ought to be ready; those
-//! short are started, and predecessors are told to go one by one as successors become ready. It
-//! looks at the state alone, so it may be called at any time, and whatever was missed or failed is
-//! made up for the next time.
+//! Runs in: the supervisor. `steer` handles a first start, a new configuration, a worker that died
+//! and a worker that requests its replacement in the same way: a given number of workers of the
+//! current generation must be ready. `steer` starts the missing ones, and drains predecessors one
+//! by one as successors become ready. It uses the present state alone, so it may be called at any
+//! time, and the next call repairs what an earlier one missed.
 
 mod loaded_scripts;
 mod reconcile;
@@ -43,30 +43,30 @@ use loaded_scripts::LoadedScripts;
 pub use reporting::Budget;
 use reporting::{History, Memory};
 
-/// Keys of earlier generations that workers accept beside the current one.
+/// Keys of earlier generations that workers accept in addition to the current key.
 const EARLIER_KEYS: usize = 8;
-/// Deaths in a row of workers that had just become ready that may be accidents, beside one of each
-/// process of the group.
+/// Consecutive deaths of workers soon after they became ready that count as accidents, in addition
+/// to one for each process of the group.
 const ACCIDENTS: usize = 4;
-/// Waits between further such deaths, until requests are turned away.
+/// Back-off waits between further such deaths, until requests are answered with 503.
 const HOPELESS: u32 = 4;
-/// Workers in a row that may ask to be replaced when they have just become ready, as they do when a
-/// script is written again and again, before their successors have to wait.
+/// Consecutive workers that may request their replacement soon after they became ready before their
+/// successors back off. Workers do so when a script is modified again and again.
 const MAX_HASTY: u32 = 50;
-/// A worker that was ready for so long has proved that its kind works.
+/// A worker that was ready for this long has proved that its generation works.
 const PROVEN: Duration = Duration::from_secs(1);
-/// Longest that a worker may take until it is ready where `startup-timeout` does not say.
+/// Time limit for a worker to become ready if `startup-timeout` is not set.
 const STARTUP_LIMIT: Duration = Duration::from_secs(300);
-/// Time to leave in where `shutdown-timeout` does not say.
+/// Time limit for a worker to exit if `shutdown-timeout` is not set.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
-/// Most characters of a fault in the line of each request that is turned away for it.
+/// Maximum number of characters of the fault in the log line of each request answered with 503.
 const MAX_FAULT: usize = 500;
-/// Most lines of the report of a script that can't be loaded.
+/// Maximum number of lines in the report of a script that can't be loaded.
 const MAX_REPORT_LINES: usize = 300;
-/// Logs of ended workers that are kept open for processes these left behind.
+/// Logs of ended workers that stay open for the processes these workers left behind.
 const MAX_ORPHANS: usize = 16;
 
-/// Which descriptor of a group is meant.
+/// Identifies a descriptor of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupSource {
     Log,
@@ -77,7 +77,7 @@ pub enum GroupSource {
     Worker(u64, worker::WorkerSource),
 }
 
-/// What is known of the group's Python.
+/// What the supervisor knows of the group's Python.
 #[derive(Debug)]
 enum Python {
     Unknown,
@@ -85,7 +85,7 @@ enum Python {
     Usable(PythonInterpreter),
 }
 
-/// What all groups need from the supervisor in a turn.
+/// What every group needs from the supervisor in a turn.
 pub struct Context<'s> {
     pub now: Duration,
     pub environment: &'s Environment,
@@ -106,32 +106,32 @@ pub struct Group {
     next_worker: u64,
     orphans: Vec<(u64, WorkerOutput)>,
     unavailable: UnavailableResponder,
-    /// Starts that failed.
+    /// Back-off for starts that failed.
     starts: Backoff,
-    /// Workers that became ready and died at once.
+    /// Back-off for workers that died soon after they became ready.
     lives: Backoff,
-    /// Scripts that failed to load: a worker is good for one attempt.
+    /// Back-off for scripts that failed to load: a worker makes one attempt.
     loads: Backoff,
-    /// Workers in a row that died when they had just become ready.
+    /// Consecutive workers that died soon after they became ready.
     short_lives: usize,
-    /// Workers in a row that asked to be replaced when they had just become ready.
+    /// Consecutive workers that requested their replacement soon after they became ready.
     hasty: u32,
-    /// Why there is nobody to serve requests, as last logged, under this id.
+    /// Why no worker serves requests, as last logged, under this id.
     trouble: Option<(LogId, String)>,
     /// What successors load before they are ready.
     loaded_scripts: LoadedScripts,
     /// Why successors can't be put into service, as last logged.
     unloadable: Option<Bytes>,
-    /// When memory is looked at again, where `max-rss=` asks for it.
+    /// When to check memory next, if `max-rss=` is set.
     next_weighing: Duration,
     history: History,
     memory: Memory,
-    /// Why it takes no more requests for good, as the end of a sentence about it.
+    /// Why it accepts no more requests for good, as the end of a sentence.
     ending: Option<&'static str>,
 }
 
 impl Group {
-    /// A group that is new in the configuration.
+    /// Creates a group that is new in the configuration.
     pub fn new(
         config: wire::group::Group,
         server: Rc<ServerFacts>,
@@ -173,7 +173,7 @@ impl Group {
         &self.config.socket_path
     }
 
-    /// Sets what can be set on a socket that stays.
+    /// Applies the socket options that can change while the socket stays open.
     pub fn adjust_socket(&self, config: &wire::group::Group) -> std::io::Result<()> {
         let owner = (config.socket_uid != self.config.socket_uid).then_some(config.socket_uid);
         self.listener.adjust(owner, config.listen_backlog)?;
@@ -185,7 +185,7 @@ impl Group {
         )
     }
 
-    /// Writes `id: process group 'name': text`; lines without an id are mere progress.
+    /// Logs `id: process group 'name': text`; lines without an id only report progress.
     fn note(&self, level: Level, id: impl Into<Option<LogId>>, text: &str) {
         let name = self.config.name.text();
         let id = id.into().map_or_else(String::new, |id| format!("{id}: "));
@@ -194,7 +194,7 @@ impl Group {
             .note(level, &format!("{id}process group '{name}': {text}"));
     }
 
-    /// Logs why there is nobody to serve requests; the same reason once in a row.
+    /// Logs why no worker serves requests, but never the same reason twice in a row.
     fn trouble(&mut self, id: LogId, sentence: String) {
         let known = self
             .trouble
@@ -206,17 +206,17 @@ impl Group {
         }
     }
 
-    /// Whether the configuration has it no more, and its socket's file is gone.
+    /// Whether the configuration no longer contains it and its socket's file is removed.
     pub fn is_ending(&self) -> bool {
         self.ending.is_some()
     }
 
-    /// Whether nothing of it is left.
+    /// Whether all its workers have ended.
     pub fn is_over(&self) -> bool {
         self.ending.is_some() && self.workers.is_empty()
     }
 
-    /// Removes the socket's file; who is connected stays so.
+    /// Removes the socket's file; existing connections stay open.
     pub fn unlink(&self) {
         if let Err(error) = self.listener.unlink() {
             let path = self.config.socket_path.text();
@@ -225,7 +225,7 @@ impl Group {
         }
     }
 
-    /// It takes no more requests and finishes those it has; `why` ends a sentence about it.
+    /// Drains the group: its workers finish their requests; `why` ends a sentence about it.
     pub fn retire(&mut self, why: &'static str, now: Duration) {
         self.ending = Some(why);
         self.python = Python::Unknown;
@@ -237,7 +237,8 @@ impl Group {
         self.note(Level::Info, None, why);
     }
 
-    /// The server ends: every worker leaves within `limit`, or its own where that is shorter.
+    /// Ends the group with the server: every worker exits within `limit`, or its own limit if
+    /// shorter.
     pub fn stop(&mut self, limit: Duration, now: Duration) {
         if self.ending.is_none() {
             self.unlink();
@@ -250,7 +251,7 @@ impl Group {
         }
     }
 
-    /// Longest that its workers take to leave when they are drained.
+    /// The longest time its workers may take to drain.
     pub fn time_to_drain(&self) -> Duration {
         Duration::from_millis(self.config.timeouts.graceful) + self.shutdown_limit()
     }
@@ -262,7 +263,7 @@ impl Group {
         }
     }
 
-    /// The descriptors to watch.
+    /// The descriptors to poll.
     pub fn sources<'s>(&'s self, now: Duration, add: &mut dyn FnMut(GroupSource, BorrowedFd<'s>)) {
         if let Some(log) = self.log.waits_for() {
             add(GroupSource::Log, log);
@@ -286,7 +287,7 @@ impl Group {
         }
     }
 
-    /// Looks at a source that is ready.
+    /// Handles a source that is ready.
     pub fn attend(&mut self, source: GroupSource, context: &mut Context<'_>) {
         match source {
             GroupSource::Log => self.log.flush(),
@@ -314,7 +315,7 @@ impl Group {
         }
     }
 
-    /// A child process has ended, nobody says which: for kernels without pidfd.
+    /// Some child process has ended, and the kernel lacks pidfd to name it.
     pub fn look_for_ended(&mut self, context: &mut Context<'_>) {
         let ids: Vec<u64> = self.workers.iter().map(|worker| worker.id).collect();
         for id in ids {
@@ -326,7 +327,7 @@ impl Group {
         }
     }
 
-    /// Whether requests are to be turned away: no worker takes them, and the next start is not
+    /// Whether to answer requests with 503: no worker accepts them, and the next start is not
     /// the first attempt.
     fn has_nobody(&self) -> bool {
         let served = self.workers.iter().any(Worker::is_ready);
@@ -334,8 +335,8 @@ impl Group {
         !served && (self.ending.is_some() || hopeless)
     }
 
-    /// What is logged for a request that is turned away: the fault itself, and the number under which
-    /// the log has more of it.
+    /// The log text for a request answered with 503: the fault itself, and the number under which
+    /// the log has details.
     fn regret(&self) -> String {
         let name = self.config.name.text();
         let what = match (self.ending, &self.trouble) {
@@ -361,7 +362,7 @@ impl Group {
                 Event::NotStarted(failure) => {
                     self.trouble(WORKER_NOT_STARTED, format!("a worker {failure}"));
                     self.failed(now);
-                    // It is about to exit by itself, which says nothing more.
+                    // It exits by itself soon, so this event adds nothing.
                     self.workers[index].phase = Phase::Killed;
                 }
                 Event::Ready => {
@@ -409,13 +410,14 @@ impl Group {
         }
     }
 
-    /// An attempt to have a worker failed: the Python is looked at anew before the next one.
+    /// An attempt to start a worker failed: the Python is examined again before the next attempt.
     fn failed(&mut self, now: Duration) {
         self.starts.failed(now);
         self.python = Python::Unknown;
     }
 
-    /// A successor stays out of service; the workers there are go on. The same report is logged once.
+    /// A successor failed to load; the current workers keep serving. The same report is logged
+    /// once.
     fn cannot_load(&mut self, pid: u32, report: Bytes, now: Duration) {
         self.loads.failed(now);
         if self.unloadable.as_ref() == Some(&report) {
@@ -439,7 +441,7 @@ impl Group {
         self.unloadable = Some(report);
     }
 
-    /// How requests reach it.
+    /// How requests reach the group.
     pub fn address(&self) -> wire::control::GroupAddress {
         wire::control::GroupAddress {
             group: self.config.name.clone(),
@@ -448,8 +450,8 @@ impl Group {
         }
     }
 
-    /// Whether its workers may serve the requests of `config`: they are the users it names, where it
-    /// says, under its limits.
+    /// Whether its workers may serve the requests of `config`: they run as the configured users, in
+    /// the configured place and under the configured limits.
     pub fn runs_as(&self, config: &wire::group::Group) -> bool {
         self.ending.is_none()
             && self.config.name == config.name
@@ -472,7 +474,7 @@ impl Group {
         }
         match reason {
             ReplacementReason::LoadFailed => self.loads.failed(now),
-            // The script may be mended now.
+            // The script may be corrected by now.
             ReplacementReason::Stale => self.loads.reset(),
             ReplacementReason::MaximumRequests
             | ReplacementReason::Signal
@@ -484,9 +486,9 @@ impl Group {
 
     fn ended(&mut self, worker: &Worker, exit: Exit, seen: &ScoreboardCopy, now: Duration) {
         let pid = worker.pid();
-        // One that asked to be replaced may leave when it has nothing left to do.
+        // A worker that requested its replacement may exit when it has no requests left.
         let asked = worker.leaving.is_some() && exit == Exit::Status(0);
-        // Somebody did that to it, or the system for want of memory: no fault of its start.
+        // A person, or the system for want of memory, killed it: its start is not to blame.
         let killed = matches!(exit, Exit::Signal { number, .. }
             if number == SIGKILL || number == SIGTERM);
         if worker.is_on_its_way_out() || asked {
@@ -523,7 +525,7 @@ impl Group {
                 self.short_lives = 0;
             } else {
                 self.short_lives += 1;
-                // Accidents have their successors at once.
+                // A worker that died by accident is replaced at once.
                 if self.short_lives > ACCIDENTS + self.processes() {
                     self.lives.failed(now);
                 }

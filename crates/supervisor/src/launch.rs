@@ -1,4 +1,6 @@
-//! From a group's configuration to the process its workers start in.
+//! Builds the command of a worker process from its group's configuration.
+//!
+//! Runs in: the supervisor.
 
 use std::os::fd::BorrowedFd;
 
@@ -8,10 +10,10 @@ use wire::group::{Group, ServerFacts};
 
 use crate::python_check::PythonInterpreter;
 
-/// What a worker's Python runs first: loads the runtime and hands over to it.
+/// The first code that a worker's Python runs: it loads the runtime and calls it.
 ///
-/// `-c` puts the working directory in front of `sys.path`; it is taken away before anything is
-/// imported. The dynamic linker's path is put back for programs the application starts.
+/// `-c` puts the working directory in front of `sys.path`; this code removes it before any import.
+/// It restores the dynamic linker's path for programs that the application starts.
 const BOOTSTRAP: &str = "\
 import sys
 if sys.path and sys.path[0] == '':
@@ -30,7 +32,7 @@ loader.exec_module(module)
 sys.exit(module.main())
 ";
 
-/// Search path of programs where the environment is not handed on.
+/// The program search path if the environment is not passed on.
 const CLEAN_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Variables of an environment.
@@ -44,7 +46,7 @@ pub fn own_environment() -> Environment {
         .collect()
 }
 
-/// Whom the group's workers run as; `None` where they stay who we are.
+/// The account of the group's workers; `None` if they keep the supervisor's account.
 pub fn identity(group: &Group) -> Option<Identity> {
     let wanted = &group.identity;
     wanted.switch.then(|| Identity {
@@ -54,8 +56,8 @@ pub fn identity(group: &Group) -> Option<Identity> {
     })
 }
 
-/// The process of one worker. `fds` are, from 0 on: nothing to read, the log twice, the listener,
-/// the control socket, the board.
+/// The process of one worker. `fds` from 0 on: an empty input, the log twice, the listener,
+/// the control socket, the scoreboard.
 pub fn worker<'fd>(
     group: &Group,
     server: &ServerFacts,
@@ -80,14 +82,14 @@ pub fn worker<'fd>(
         0 => None,
         priority => Some(priority.clamp(-20, 19) as i32),
     };
-    // Without a change of identity there is nobody who could drop them.
+    // Only a root process that changes its identity may drop the capability bounding set.
     command.drop_bounding_set = group.identity.switch && group.identity.no_new_privs;
     command.no_new_privs = group.identity.no_new_privs;
     command.identity = identity(group);
     command.umask = group.place.umask;
     command.cwd = group.working_directory().map(<[u8]>::to_vec);
-    // The runtime leaves in order when it hears SIGTERM, and by itself when its control socket
-    // closes; this reaches it even where that thread is gone.
+    // The runtime exits in order on SIGTERM, and by itself when its control socket closes. This
+    // signal works even if the runtime's control thread is gone.
     command.parent_death_signal = Some(os::signal::SIGTERM);
     command
 }
@@ -111,7 +113,7 @@ fn set(env: &mut Environment, name: &[u8], value: &[u8]) {
     env.push((name.to_vec(), value.to_vec()));
 }
 
-/// The environment, and what the bootstrap is to do about the dynamic linker's path.
+/// The environment, and what the bootstrap must do about the dynamic linker's path.
 fn environment(
     group: &Group,
     interpreter: &PythonInterpreter,
@@ -145,7 +147,7 @@ fn environment(
         set(&mut env, b"PYTHONHASHSEED", seed.to_string().as_bytes());
     }
     if group.python.home.is_some() {
-        // Of some other Python, if it is there at all.
+        // The variable may belong to another Python.
         env.retain(|(name, _)| name != b"PYTHONHOME");
     }
     if let Some(home) = &interpreter.python_home {
@@ -176,7 +178,7 @@ fn limits(group: &Group) -> Vec<Limit> {
     let wanted = &group.limits;
     let mut limits = Vec::new();
     if wanted.cpu_time != 0 {
-        // At the soft limit SIGXCPU asks the worker to leave; the hard one kills.
+        // At the soft limit SIGXCPU tells the worker to exit; the hard limit kills it.
         let soft = wanted.cpu_time.div_ceil(1000);
         limits.push(Limit {
             resource: Resource::Cpu,

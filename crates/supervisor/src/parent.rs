@@ -1,4 +1,6 @@
-//! The conversation with the Apache parent: configurations come in, and each has one answer.
+//! The protocol with the Apache parent: it sends configurations, and each gets one answer.
+//!
+//! Runs in: the supervisor.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,7 +13,7 @@ use wire::group::{Group, ServerFacts};
 
 use crate::error_log::LogTarget;
 
-/// Most groups of a configuration.
+/// Maximum number of groups in a configuration.
 const MAX_GROUPS: usize = 4096;
 
 /// A complete configuration.
@@ -20,27 +22,27 @@ pub struct NewConfiguration {
     pub server: ServerFacts,
     /// The main server's error log.
     pub log: Option<LogTarget>,
-    /// Each with its own error log, where it has one.
+    /// Each with its own error log, if it has one.
     pub groups: Vec<(Group, Option<LogTarget>)>,
-    /// Where to answer those who ask how things are.
+    /// The path of the status socket.
     pub status: Option<StatusSocket>,
 }
 
-/// What the parent wants.
+/// An order of the parent.
 #[derive(Debug)]
 pub enum ParentRequest {
     Configure(Box<NewConfiguration>),
     Stop,
-    /// It reads another configuration, of which the module may be no part.
+    /// It reads another configuration, which may not include the module.
     Withdraw(Withdrawn),
-    /// It has closed the conversation: it is gone.
+    /// It has closed the socket: it is gone.
     Gone,
 }
 
 #[derive(Debug)]
 pub struct Parent {
     socket: OwnedFd,
-    /// A configuration that has begun.
+    /// A configuration that is only partly received.
     incomplete: Option<Box<NewConfiguration>>,
 }
 
@@ -85,7 +87,7 @@ impl Parent {
                         &format!("there are more than {MAX_GROUPS} groups"),
                         Vec::new(),
                     ),
-                    // Of a configuration that was refused already.
+                    // Part of a configuration that was already refused.
                     None => {}
                 },
                 Ok(ToSupervisor::Status(address)) => {
@@ -119,12 +121,12 @@ impl Parent {
         }
     }
 
-    /// The configuration is in force.
+    /// Answers that the configuration is in force.
     pub fn accept(&self) {
         self.answer(&FromSupervisor::Accepted(()));
     }
 
-    /// The configuration, complete or not, is forgotten; what ran before goes on, behind those doors.
+    /// Discards the configuration, complete or not; the previous groups go on, at these sockets.
     pub fn refuse(&mut self, why: &str, addresses: Vec<GroupAddress>) {
         self.incomplete = None;
         self.answer(&FromSupervisor::Refused(ConfigurationRefusal {
@@ -133,7 +135,7 @@ impl Parent {
         }));
     }
 
-    /// A parent that does not read its answers has a limit of its own.
+    /// The parent has its own time limit for the answers, so an unread answer is no error here.
     fn answer(&self, answer: &FromSupervisor) {
         if let Ok(packet) = answer.encode() {
             let packet = [IoSlice::new(&packet)];

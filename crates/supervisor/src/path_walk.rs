@@ -1,6 +1,6 @@
-//! Walking a path component by component, to name the one that is in the way.
+//! Walks a path component by component, to name the component that blocks access.
 //!
-//! Runs in the examination's process, as the user whose way it is.
+//! Runs in: the process that examines a Python, as the user whose access is checked.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -10,29 +10,29 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Most symbolic links on one way, as the kernel has it.
+/// Maximum number of symbolic links on one path, as in the kernel.
 const MAX_LINKS: u32 = 40;
 
-/// What ends a way early.
+/// Why a walk ends early.
 #[derive(Debug)]
 pub enum Obstacle {
-    /// Is not there.
+    /// It does not exist.
     Missing {
         at: PathBuf,
     },
-    /// Is passed through, and no directory.
+    /// It is not a directory, but the path continues.
     NotADirectory {
         at: PathBuf,
     },
-    /// May not be passed through.
+    /// The user may not search it.
     Closed {
         directory: PathBuf,
     },
-    /// May not be read or run itself.
+    /// The user may not read or execute it.
     Refused {
         at: PathBuf,
     },
-    /// Not from `/` on.
+    /// The path is not absolute.
     Relative {
         path: PathBuf,
     },
@@ -43,7 +43,7 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
-    /// What came of using `at`.
+    /// The result of using `at`.
     pub fn refused(at: PathBuf, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::PermissionDenied => Self::Refused { at },
@@ -52,12 +52,12 @@ impl Obstacle {
         }
     }
 
-    /// The clause that says what is in the way, and what would clear it.
+    /// The clause that names the blocking component and the mend.
     pub fn told_to(&self, who: &str) -> String {
         match self {
             Self::Missing { at } => format!("{} does not exist", at.display()),
             Self::NotADirectory { at } => format!("{} is not a directory", at.display()),
-            // Root's home is closed for good reason: nobody is told to open it.
+            // Root's home is private for good reason: never advise to open it.
             Self::Closed { directory } if directory == Path::new("/root") => format!(
                 "{who} may not enter {}. Move what is below to a place {who} may enter, such as /srv",
                 Owned(directory)
@@ -79,7 +79,7 @@ impl Obstacle {
     }
 }
 
-/// A path with what its inode says: "/home/ann, which is mode 0750 owned by ann:ann".
+/// A path with its mode and owner: "/home/ann, which is mode 0750 owned by ann:ann".
 struct Owned<'p>(&'p Path);
 
 impl fmt::Display for Owned<'_> {
@@ -104,7 +104,7 @@ impl fmt::Display for Owned<'_> {
     }
 }
 
-/// Follows an absolute path to its end, links included, and returns where that really is.
+/// Follows an absolute path to its end, links included, and returns its real location.
 pub fn reach(path: &Path) -> Result<PathBuf, Obstacle> {
     if !path.is_absolute() {
         return Err(Obstacle::Relative {
@@ -154,7 +154,7 @@ pub fn reach(path: &Path) -> Result<PathBuf, Obstacle> {
     Ok(here)
 }
 
-/// The components that lead somewhere.
+/// The components without empty ones and `.`.
 fn steps(path: &Path) -> impl Iterator<Item = OsString> + '_ {
     path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(name.to_owned()),

@@ -1,10 +1,10 @@
-//! Answers those who ask how things are.
+//! The status socket: sends a report of all groups to each client that connects.
 //!
-//! Whoever connects to the status socket is sent one report and let go; nothing a visitor says is
-//! ever read. Who may ask is up to the file's mode and, once more, to who the kernel says is there:
-//! the user Apache's children run as, root, and ourselves. What it costs has bounds: few visitors at
-//! a time, each for a short while, and one report for all who come within its life, which is the
-//! longer the dearer the report was.
+//! Runs in: the supervisor. Each client receives one report and is disconnected; its bytes are
+//! never read. The file's mode and the kernel's peer credentials decide who may connect: the user
+//! of Apache's children, root, and the supervisor's own user. The cost has bounds: few clients at a
+//! time, each for a short time, and one report for all clients within its lifetime. A report that
+//! took longer to write lives longer.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,23 +18,24 @@ use wire::status::{StatusReport, MAX_REPORT};
 
 use crate::group::{Budget, Group};
 
-/// Visitors at a time; others wait in the queue.
+/// Clients at a time; others wait in the accept queue.
 const MAX_CLIENTS: usize = 8;
-/// Longest queue of them.
+/// Length of the accept queue.
 const BACKLOG: u32 = 16;
-/// Longest that a visitor may take to read.
+/// Time limit for a client to read the report.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Shortest life of a report.
+/// Shortest lifetime of a report.
 const LIFE: Duration = Duration::from_millis(100);
-/// Its life as a multiple of what it took to make: so much of our time goes into reports at most.
+/// Lifetime of a report as a multiple of the time to write it. It bounds the share of time spent on
+/// reports.
 const SHARE: u32 = 10;
-/// Pause after a connection could not be taken, for want of descriptors or memory.
+/// Pause after accept failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Most processes and requests of one report.
+/// Maximum number of processes and requests in one report.
 const MAX_WORKERS: usize = 4096;
 const MAX_RUNNING: usize = 2048;
 
-/// Which descriptor is meant.
+/// Identifies a polled descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusSource {
     Listener,
@@ -55,9 +56,9 @@ pub struct StatusListener {
     door: Option<(Listener, StatusSocket)>,
     clients: Vec<StatusClient>,
     next: u64,
-    /// The last report, and until when it will do.
+    /// The last report, and the time until which it is valid.
     report: Option<(Duration, Rc<[u8]>)>,
-    /// Nobody is let in before then.
+    /// No client is accepted before then.
     paused_until: Duration,
     /// When the supervisor was started.
     started: Duration,
@@ -76,10 +77,10 @@ impl StatusListener {
         }
     }
 
-    /// Opens where it is wanted, or closes.
+    /// Opens the socket at the configured path, or closes it.
     ///
     /// # Errors
-    /// As [`Listener::bind`]; it is closed then.
+    /// As [`Listener::bind`]; the socket is closed then.
     pub fn open(&mut self, wanted: Option<StatusSocket>) -> io::Result<()> {
         match (&self.door, wanted) {
             (Some((_, known)), Some(wanted)) if *known == wanted => Ok(()),
@@ -97,15 +98,15 @@ impl StatusListener {
         }
     }
 
-    /// Removes the socket's file. Who is inside is served.
+    /// Removes the socket's file. Connected clients are still served.
     pub fn close(&mut self) {
         if let Some((listener, _)) = self.door.take() {
-            // A file that stays is replaced by whoever binds there next.
+            // If the file cannot be removed, the next process that binds there replaces it.
             let _ = listener.unlink();
         }
     }
 
-    /// The descriptors to watch: the door for reading, visitors for writing.
+    /// The descriptors to poll: the listener for reading, clients for writing.
     pub fn sources<'s>(&'s self, now: Duration, add: &mut dyn FnMut(StatusSource, BorrowedFd<'s>)) {
         if let Some((listener, _)) = &self.door {
             if self.clients.len() < MAX_CLIENTS && now >= self.paused_until {
@@ -117,7 +118,7 @@ impl StatusListener {
         }
     }
 
-    /// Looks at a source that is ready.
+    /// Handles a source that is ready.
     pub fn attend(&mut self, source: StatusSource, groups: &[Group]) {
         match source {
             StatusSource::Client(id) => self.clients.retain_mut(|v| v.id != id || v.proceed()),
@@ -127,7 +128,7 @@ impl StatusListener {
         }
     }
 
-    /// Whether there may be more.
+    /// Whether more may follow.
     fn let_in(&mut self, groups: &[Group]) -> bool {
         let Some((listener, wanted)) = &self.door else {
             return false;
@@ -172,12 +173,12 @@ impl StatusListener {
         report
     }
 
-    /// Lets those go whose time is up.
+    /// Drops the clients whose time limit has passed.
     pub fn expire(&mut self, now: Duration) {
         self.clients.retain(|client| now < client.until);
     }
 
-    /// When something is to be done that no descriptor announces.
+    /// The time of the next action that no descriptor announces.
     pub fn next_moment(&self, now: Duration) -> Option<Duration> {
         let paused = (self.door.is_some() && now < self.paused_until).then_some(self.paused_until);
         let ends = self.clients.iter().map(|client| client.until);
@@ -186,14 +187,14 @@ impl StatusListener {
 }
 
 impl StatusClient {
-    /// Sends what the socket takes. Whether there is more.
+    /// Sends as much as the socket accepts. Returns whether more remains.
     fn proceed(&mut self) -> bool {
         while self.sent < self.report.len() {
             let rest = IoSlice::new(&self.report[self.sent..]);
             match socket::send(self.socket.as_fd(), &[rest], None, Wait::Never) {
                 Ok(sent @ 1..) => self.sent += sent,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                // It has gone.
+                // The client has disconnected.
                 Ok(_) | Err(_) => return false,
             }
         }
@@ -222,7 +223,7 @@ fn describe(now: Duration, started: Duration, groups: &[Group]) -> StatusReport 
     }
 }
 
-/// Leaves groups out until the rest is no longer than a report may be.
+/// Omits groups until the rest fits into a report.
 fn encode(mut report: StatusReport) -> Vec<u8> {
     loop {
         let bytes = report.encode();

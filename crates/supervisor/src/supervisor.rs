@@ -1,5 +1,7 @@
-//! The supervisor's loop: one thread, one poll, and a state that is brought nearer to what it
-//! ought to be after everything that happens.
+//! The supervisor's loop: one thread, one poll, and a state that each event moves closer to the
+//! configured state.
+//!
+//! Runs in: the supervisor process, on its only thread.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,45 +22,45 @@ use crate::parent::{NewConfiguration, Parent, ParentRequest};
 use crate::status::{self, StatusListener};
 use crate::withdrawal::Withdrawal;
 
-/// Longest that workers may take to leave when Apache stops.
+/// Time limit for workers to exit when Apache stops.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
-/// Longest that they may take when the parent is gone: all is over within a second then.
+/// Time limit for workers to exit when the parent is gone: the shutdown ends within a second.
 const ORPHANED_LIMIT: Duration = Duration::from_millis(300);
-/// Most doors told with a refusal, so that they fit into one message.
+/// Maximum number of sockets listed with a refusal, so that they fit into one message.
 const MAX_ADDRESSES: usize = 256;
-/// What is left after workers were killed, until their end is no longer waited for.
+/// How long to wait for workers to end after they were killed.
 const AFTERMATH: Duration = Duration::from_millis(600);
 
-/// Which descriptor is meant.
+/// Identifies a polled descriptor.
 #[derive(Debug, Clone, Copy)]
 enum Source {
     Parent,
     Signals,
     Log,
     Status(status::StatusSource),
-    /// By its place in the list, which changes only between turns.
+    /// By its index in the list, which changes only between turns.
     Group(usize, group::GroupSource),
 }
 
 pub struct Supervisor {
     parent: Parent,
-    /// Nothing more is to be expected of the parent.
+    /// The parent sends no more messages.
     parent_gone: bool,
     signals: Arrivals,
     log: ErrorLog,
     status: StatusListener,
     groups: Vec<Group>,
     environment: Environment,
-    /// The parent reads another configuration, and has not said what is in it.
+    /// The parent reads another configuration and has not sent it yet.
     withdrawal: Option<Withdrawal>,
-    /// The server ends, and this process at the latest then.
+    /// The server ends; this process exits at this time at the latest.
     ending: Option<Duration>,
     buffer: Vec<u8>,
 }
 
 impl Supervisor {
-    /// `control` is the conversation with the Apache parent, `log` where to complain until the
-    /// parent names the error log.
+    /// `control` is the socket to the Apache parent. `log` is used until the parent names the error
+    /// log.
     pub fn new(control: OwnedFd, log: OwnedFd) -> io::Result<Self> {
         for number in [signal::SIGHUP, signal::SIGUSR1, signal::SIGPIPE] {
             signal::ignore(number)?;
@@ -128,7 +130,7 @@ impl Supervisor {
             .is_some_and(|limit| self.groups.is_empty() || os::clock::monotonic() >= limit)
     }
 
-    /// Waits for something to happen or a moment to come.
+    /// Waits for an event or a deadline.
     fn wait(&self) -> io::Result<Vec<Source>> {
         let now = os::clock::monotonic();
         let mut sources = vec![Source::Signals];
@@ -162,7 +164,7 @@ impl Supervisor {
         let look = self.withdrawal.as_ref().map(Withdrawal::next_look);
         let next = moments.chain(self.ending).chain(status).chain(look).min();
         match poll(&mut wanted, next.map(|moment| moment.saturating_sub(now))) {
-            // A signal; its arrival is found in the next turn.
+            // A signal; the next turn handles it.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Vec::new()),
             Err(error) => Err(error),
             Ok(_) => Ok(wanted
@@ -224,14 +226,15 @@ impl Supervisor {
                         format!("{PARENT_GONE}: the Apache parent is gone: all workers are ended");
                     self.log.note(Level::Notice, &text);
                 }
-                // One that said Stop first has ended in order: what it granted stays granted.
+                // If the parent sent Stop first, it ended in order: the time it granted stays
+                // valid.
                 self.end(ORPHANED_LIMIT);
             }
         }
     }
 
-    /// Another supervisor, of another version, has taken over: the parent says so by a signal, since
-    /// the two have no language in common. Requests that run are finished.
+    /// Another supervisor, of another version, has taken over. The parent announces that by a
+    /// signal, since the two versions share no protocol. Running requests are finished.
     fn make_way(&mut self) {
         let text = format!(
             "{SUPERSEDED}: another version of the supervisor takes over; this one (pid {}) ends when its \
@@ -241,7 +244,7 @@ impl Supervisor {
         self.finish(&text);
     }
 
-    /// The module is no longer part of Apache, so nobody will ask for anything any more.
+    /// The module is no longer part of Apache, so no more requests will come.
     fn leave_with_module(&mut self, evidence: &str) {
         let text = format!(
             "{MODULE_REMOVED}: {evidence}: the supervisor (pid {}) and its workers end when their \
@@ -251,7 +254,7 @@ impl Supervisor {
         self.finish(&text);
     }
 
-    /// All workers take no more requests, and all is over when those they have are finished.
+    /// Drains all workers; the supervisor exits when their requests are finished.
     fn finish(&mut self, text: &str) {
         self.withdrawal = None;
         if self.ending.is_some() {
@@ -267,7 +270,7 @@ impl Supervisor {
         self.log.note(Level::Notice, text);
     }
 
-    /// How to reach those of the groups that run already, and as the same users.
+    /// The sockets of the groups that already run, as the same users.
     fn addresses(&self, groups: &[Described]) -> Vec<GroupAddress> {
         let mut addresses = Vec::new();
         for (config, _) in groups {
@@ -278,7 +281,7 @@ impl Supervisor {
         addresses
     }
 
-    /// Everything ends; the first call decides how long that may take.
+    /// Stops all groups; the first call sets the time limit.
     fn end(&mut self, limit: Duration) {
         if self.ending.is_some() {
             return;
@@ -291,7 +294,7 @@ impl Supervisor {
         }
     }
 
-    /// Puts a configuration in force: all of it, or nothing of it.
+    /// Applies a configuration completely, or not at all.
     ///
     /// # Errors
     /// A sentence for the log.
@@ -307,7 +310,8 @@ impl Supervisor {
             threads: server.mpm_name.0 != b"prefork",
         };
         check(&groups, &server)?;
-        // What can fail first. A listener that was bound for nothing takes its file with it.
+        // Steps that can fail come first. A listener that stays unused removes its file when
+        // dropped.
         let mut bound = Vec::new();
         for (config, _) in &groups {
             let listener = match self.listening(config) {
@@ -325,8 +329,8 @@ impl Supervisor {
         }
         let server = Rc::new(server);
         if let Some(log) = log {
-            // Else a log that was moved away would be held open, and not be given back to the disk.
-            // What fails here is the place of last words only.
+            // Otherwise a log that was moved away would stay open, and its disk space would not be
+            // freed. A failure here affects only the log for last messages.
             if let LogTarget::Descriptor(log) = &log {
                 let _ = os::descriptor::redirect_output(log.as_fd());
             }
@@ -349,7 +353,7 @@ impl Supervisor {
             }
         }
         for ((config, log), listener) in groups.into_iter().zip(bound) {
-            // What is more severe than critical, or finer than debug, no worker says.
+            // Workers send nothing more severe than critical or finer than debug.
             let level = config
                 .log_level
                 .clamp(Level::Critical as u32, Level::Debug as u32);
@@ -363,14 +367,14 @@ impl Supervisor {
                 (None, Some(listener)) => {
                     self.groups.push(Group::new(config, server, listener, log));
                 }
-                // A listener was bound above for whichever was not known.
+                // A listener was bound above for every group that was not known.
                 (None, None) => {}
             }
         }
         Ok(())
     }
 
-    /// The group of that name, if it listens where it is to listen.
+    /// The group of that name, if it already listens at the configured socket.
     fn listening(&self, config: &wire::group::Group) -> Option<&Group> {
         self.groups.iter().find(|group| {
             *group.name() == *config.name
@@ -382,7 +386,7 @@ impl Supervisor {
 
 type Described = (wire::group::Group, Option<LogTarget>);
 
-/// Refuses what could not be carried out later.
+/// Refuses a configuration that could not be applied later.
 fn check(groups: &[Described], server: &wire::group::ServerFacts) -> Result<(), String> {
     for (index, (config, _)) in groups.iter().enumerate() {
         let name = config.name.text();

@@ -1,12 +1,13 @@
-//! Answers requests of a group that has nobody to serve them.
+//! Answers the requests of a group that no worker can serve.
 //!
-//! While no worker can take a connection and none is expected soon, requests would wait in the
-//! listener's queue until somebody's patience ends. The supervisor takes them instead and says why
-//! they can't be served, without reading what they say.
+//! Runs in: the supervisor. If no worker can accept a connection and none is expected soon,
+//! requests would wait in the accept queue until a timeout ends them. The supervisor accepts them
+//! instead and answers with the reason, without parsing the requests.
 //!
-//! A unix socket closed with unread bytes in it resets the connection, and the child would take
-//! that for "nobody has seen the request, try another worker". So what has come is discarded and
-//! the child left time to read the answer and close first; both within bounds.
+//! A unix socket that is closed with unread bytes in it resets the connection. The child would
+//! interpret that as "no worker has read the request, try another one". So the supervisor discards
+//! the received bytes and gives the child time to read the answer and to close first. Both have
+//! bounds.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,17 +19,17 @@ use wire::response::Fail;
 
 /// Connections answered in one turn.
 const MAX_TURN: usize = 32;
-/// Connections that may linger; the oldest is closed for one more.
+/// Connections that may linger; one more closes the oldest.
 const MAX_CONNECTIONS: usize = 64;
-/// Longest that a child may take to read an answer and close.
+/// Time limit for a child to read an answer and close.
 const LINGER: Duration = Duration::from_secs(2);
 /// Most bytes discarded of one connection in one turn.
 const MAX_DISCARD: usize = 256 * 1024;
 
-/// Pause after a connection could not be taken, for want of descriptors or memory.
+/// Pause after accept failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A connection that has its answer.
+/// A connection that was answered.
 #[derive(Debug)]
 struct AnsweredConnection {
     id: u64,
@@ -36,12 +37,12 @@ struct AnsweredConnection {
     until: Duration,
 }
 
-/// The connections of one group that were turned away.
+/// The connections of one group that were answered with 503.
 #[derive(Debug, Default)]
 pub struct UnavailableResponder {
     connections: Vec<AnsweredConnection>,
     next: u64,
-    /// Nobody is answered before then.
+    /// No connection is answered before then.
     paused_until: Duration,
 }
 
@@ -51,7 +52,7 @@ impl UnavailableResponder {
         now >= self.paused_until
     }
 
-    /// Answers the connections that wait at the listener with 503 and the sentence.
+    /// Answers the connections in the accept queue with 503 and the sentence.
     pub fn answer(&mut self, listener: &Listener, sentence: &str, now: Duration) {
         let mut answer = Vec::new();
         Fail {
@@ -69,7 +70,8 @@ impl UnavailableResponder {
                     return;
                 }
             };
-            // A fresh socket has room for it. A peer that has gone already needs none.
+            // A new socket's buffer is large enough. If the peer has disconnected, it needs no
+            // answer.
             let sent = socket::send(socket.as_fd(), &[IoSlice::new(&answer)], None, Wait::Never);
             if sent.is_err() || socket::shutdown(socket.as_fd(), Direction::Write).is_err() {
                 continue;
@@ -87,23 +89,24 @@ impl UnavailableResponder {
         }
     }
 
-    /// What a visitor is known by, and where its bytes come from.
+    /// The connections to poll, with their keys.
     pub fn connections(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>)> {
         self.connections.iter().map(|v| (v.id, v.socket.as_fd()))
     }
 
-    /// Discards what a visitor has sent, and lets it go when it has closed.
+    /// Discards the bytes a connection has sent, and drops the connection once the peer has closed
+    /// it.
     pub fn progress(&mut self, id: u64) {
         self.connections
             .retain(|connection| connection.id != id || discard(connection.socket.as_fd()));
     }
 
-    /// Lets those go whose time is up.
+    /// Drops the connections whose time limit has passed.
     pub fn expire(&mut self, now: Duration) {
         self.connections.retain(|connection| now < connection.until);
     }
 
-    /// When the next one's time is up, or a pause ends.
+    /// The earliest time limit of a connection, or the end of a pause.
     pub fn next_moment(&self, now: Duration) -> Option<Duration> {
         let paused = (!self.is_open(now)).then_some(self.paused_until);
         let expiries = self.connections.iter().map(|connection| connection.until);
@@ -111,7 +114,7 @@ impl UnavailableResponder {
     }
 }
 
-/// Whether more may come.
+/// Whether more data may come.
 fn discard(socket: BorrowedFd<'_>) -> bool {
     let mut buffer = [0; 16 * 1024];
     let mut taken = 0;

@@ -1,22 +1,22 @@
-//! Whether the module is still part of Apache.
+//! Detects whether the module is still part of Apache.
 //!
-//! Runs in: the supervisor, between the moment in which Apache's parent throws a configuration away
-//! and the next one. A module that is not loaded again has no code in the parent that could say so.
-//! But the parent starts children only when its configuration is read to the end and every module in
-//! it has been heard: one that has started a child since, and does not have the module's file mapped,
-//! runs without it. However slow the reading is, nothing is concluded from time alone before
-//! [`LIMIT`].
+//! Runs in: the supervisor, after Apache's parent has destroyed a configuration and before the next
+//! one arrives. If the module is not loaded again, no code of it runs in the parent to report that.
+//! But the parent starts children only after it has read its configuration and run every module's
+//! hooks. So if the parent has started a child since, and does not map the module's file, it runs
+//! without the module. Before [`LIMIT`] passes, the supervisor never concludes this from time
+//! alone, however slow the reading is.
 
 use std::time::Duration;
 
 use os::process;
 use wire::control::Withdrawn;
 
-/// How long after the withdrawal, and how often, the parent is looked at: most configurations are
-/// there before the first look.
+/// When, and how often, to examine the parent after the withdrawal. Most configurations arrive
+/// before the first examination.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Where nothing can be seen of the parent, the next configuration is waited for so long. If it comes
-/// even later, it finds no supervisor and starts another.
+/// Time limit for the next configuration if the parent cannot be examined. A configuration that
+/// arrives later finds no supervisor and starts another.
 const LIMIT: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
@@ -37,12 +37,12 @@ impl Withdrawal {
         }
     }
 
-    /// When [`Withdrawal::verdict`] may have something to say.
+    /// When [`Withdrawal::verdict`] is due.
     pub fn next_look(&self) -> Duration {
         self.next_look
     }
 
-    /// Looks at the parent, if it is time to. The answer is why the module is taken to be gone.
+    /// Examines the parent if that is due. Returns why the module counts as unloaded.
     pub fn verdict(&mut self, now: Duration) -> Option<&'static str> {
         if now < self.next_look {
             return None;
@@ -55,8 +55,9 @@ impl Withdrawal {
         serves.then_some("Apache serves a configuration without the module")
     }
 
-    /// Whether the parent has started a child since: a copy of itself, which a program that writes
-    /// its log, say, is not. One of the same tick may have been started just before.
+    /// Whether the parent has started a child since. A child is a copy of the parent; a log
+    /// program, for example, is not. A child from the same clock tick may have been started just
+    /// before.
     fn has_new_child(&self) -> bool {
         let since = Duration::from_millis(self.what.at).saturating_sub(process::tick());
         let Some(program) = process::program(self.parent) else {
@@ -67,8 +68,8 @@ impl Withdrawal {
         new.any(|(pid, _)| process::program(pid).as_ref() == Some(&program))
     }
 
-    /// Children that are older than the module's own start, such as mod_cgid's, are there while it is
-    /// loaded again.
+    /// Children older than the module's own start, such as mod_cgid's, exist while the module is
+    /// reloaded.
     fn has_module(&self) -> bool {
         process::has_mapped(self.parent, &self.what.module.0) == Some(true)
     }

@@ -1,4 +1,6 @@
 //! One worker process as its supervisor sees it.
+//!
+//! Runs in: the supervisor.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,49 +18,49 @@ use wire::scoreboard::{self, ScoreboardCopy};
 use crate::error_log::ErrorLog;
 use crate::worker_output::{Pipe, WorkerOutput};
 
-/// What a worker gets beyond the time it was given to leave before it is killed.
+/// Extra time after a worker's limit to exit, before it is killed.
 const GRACE: Duration = Duration::from_millis(250);
-/// How long the end of a process may come after the end of its conversation: the kernel closes
+/// How long a process may still run after its control socket was closed: the kernel closes
 /// the descriptors of a dying process first.
 const SILENCE: Duration = Duration::from_millis(250);
-/// Messages taken from a worker in one turn.
+/// Maximum number of messages read from a worker per turn.
 const MAX_TURN: usize = 16;
-/// Requests to be replaced that a worker may make: a first, and one that is more urgent.
+/// Maximum number of requests for replacement from a worker: a first, and a more urgent one.
 const MAX_LEAVING: u32 = 2;
 
-/// Where a worker is in its life. Moments are of the monotonic clock.
+/// The state of a worker. Times are of the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Executed, not ready yet.
+    /// Executed, but not ready yet.
     Starting { since: Duration },
-    /// Takes requests.
+    /// Accepts requests.
     Ready { since: Duration },
-    /// Takes no more requests, and finishes those it has.
+    /// Drains: accepts no more requests and finishes the current ones.
     Draining { until: Duration },
-    /// Told to leave at once.
+    /// Was told to exit at once.
     Stopping { until: Duration },
-    /// Killed; its end is awaited.
+    /// Was killed; its end has not been seen yet.
     Killed,
 }
 
-/// What a worker brought about.
+/// An event from a worker.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The program could not be executed as it should.
+    /// The program could not be executed as configured.
     NotStarted(Failure),
     Ready,
     ReplacementReason(ReplacementReason),
     Unusable(String),
-    /// It was asked for this script.
+    /// It received a request for this script.
     Loaded((Bytes, Bytes)),
-    /// It can't load a script, and leaves to its peers.
+    /// It can't load a script, and leaves the requests to its peers.
     CannotLoad(Bytes),
-    /// It said something nobody understands; it has been killed.
+    /// It sent an invalid message and was killed.
     Violation(String),
     Ended(Exit),
 }
 
-/// Which descriptor of a worker is meant.
+/// Identifies a descriptor of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerSource {
     Process,
@@ -76,30 +78,30 @@ pub struct Worker {
     pub python: Vec<u8>,
     pub started: Duration,
     pub phase: Phase,
-    /// Why it asked to be replaced.
+    /// Why it requested its replacement.
     pub leaving: Option<ReplacementReason>,
-    /// It has loaded a script, or will have when it is ready.
+    /// It has loaded a script, or will have done so when it is ready.
     pub has_loaded: bool,
-    /// It has run for long enough, or grown too large.
+    /// It has reached its age or memory limit.
     pub worn: bool,
     leaving_count: u32,
     child: Child,
     /// `None` once the worker has closed its end.
     control: Option<OwnedFd>,
-    /// When it is to have ended, once it has closed its end.
+    /// Until when it must end, once it has closed its end.
     silent_until: Option<Duration>,
     log: Option<WorkerOutput>,
-    /// Where it shows what it does. `None` on a system that lacks such memory.
+    /// The shared memory in which it publishes its state. `None` if the system has no such memory.
     board: Option<Shared>,
     ended: bool,
 }
 
 impl Worker {
-    /// Starts the process `command` describes, but for its descriptors, and tells it what it is.
-    /// It has so many request threads.
+    /// Starts the process that `command` describes, adds its descriptors and sends its setup. It
+    /// has this many request threads.
     ///
     /// # Errors
-    /// Where no process could be made.
+    /// If no process could be created.
     pub fn start(
         id: u64,
         generation: u32,
@@ -113,10 +115,10 @@ impl Worker {
         let (log_reader, log_writer) = os::descriptor::pipe()?;
         let null = os::descriptor::null()?;
         let log = log_writer.as_fd();
-        // The setup is one packet: there must be room for the largest.
+        // The setup is one packet: the buffer must hold the largest.
         socket::set_buffers(own.as_fd(), 2 * MAX_MESSAGE as u32, 0)?;
         socket::send(own.as_fd(), &[IoSlice::new(setup)], None, Wait::Never)?;
-        // Without it the worker works as well, and shows nothing.
+        // A worker without shared memory works too, but publishes nothing.
         let board = Shared::create("wsgi-board", scoreboard::cells(threads)).ok();
         let shown = board.as_ref().map_or(null.as_fd(), AsFd::as_fd);
         let command = command([null.as_fd(), log, log, listener, theirs.as_fd(), shown]);
@@ -141,7 +143,7 @@ impl Worker {
         })
     }
 
-    /// Names the group in whatever the worker prints.
+    /// Prefixes the worker's output lines with the group's name.
     pub fn of_group(mut self, name: &[u8]) -> Self {
         if let Some(log) = &mut self.log {
             log.name(name);
@@ -161,7 +163,7 @@ impl Worker {
         matches!(self.phase, Phase::Ready { .. })
     }
 
-    /// Takes no requests any more, and has not ended yet.
+    /// Whether it accepts no more requests but has not ended yet.
     pub fn is_on_its_way_out(&self) -> bool {
         !self.is_starting() && !self.is_ready()
     }
@@ -182,13 +184,14 @@ impl Worker {
         }
     }
 
-    /// What it shows of itself. Its own word: good for people to look at, and for nothing else.
+    /// The state that it publishes. It is the worker's own claim: display it, but decide nothing by
+    /// it.
     pub fn seen(&self) -> ScoreboardCopy {
         let cells = self.board.as_ref().and_then(|board| board.copy().ok());
         scoreboard::read(&cells.unwrap_or_default(), os::clock::monotonic_us())
     }
 
-    /// The descriptors to watch.
+    /// The descriptors to poll.
     pub fn sources(&self) -> impl Iterator<Item = (WorkerSource, BorrowedFd<'_>)> {
         let control = self.control.as_ref().map(AsFd::as_fd);
         let log = self.log.as_ref().map(AsFd::as_fd);
@@ -205,7 +208,7 @@ impl Worker {
         .filter_map(|(source, fd)| Some((source, fd?)))
     }
 
-    /// Looks at what a source has. `buffer` is scratch space of [`MAX_MESSAGE`] bytes.
+    /// Reads from a source. `buffer` is scratch space of [`MAX_MESSAGE`] bytes.
     pub fn attend(
         &mut self,
         source: WorkerSource,
@@ -226,7 +229,7 @@ impl Worker {
         }
     }
 
-    /// Whether the process has ended; and if so, what it said last and how it ended.
+    /// Checks whether the process has ended. If so, returns its last event and how it ended.
     pub fn look(&mut self, log: &ErrorLog, buffer: &mut [u8]) -> Vec<Event> {
         if self.ended {
             return Vec::new();
@@ -282,12 +285,12 @@ impl Worker {
         events
     }
 
-    /// Until when a worker that has closed the conversation may take to end.
+    /// Until when a worker that has closed its control socket must end.
     pub fn silent_until(&self) -> Option<Duration> {
         self.silent_until
     }
 
-    /// Whether it has closed the conversation and yet runs. Says so once.
+    /// Whether it has closed its control socket but still runs. Returns true only once.
     pub fn has_fallen_silent(&mut self, now: Duration) -> bool {
         let fallen = self.silent_until.is_some_and(|until| now >= until);
         if fallen {
@@ -304,7 +307,7 @@ impl Worker {
 
     fn heard(&mut self, message: FromWorker) -> Option<Event> {
         match message {
-            // Once only; and one that has been told to leave is ready too late.
+            // Only once; a worker that was told to exit is ready too late.
             FromWorker::Ready(()) => self.is_starting().then_some(Event::Ready),
             FromWorker::AskReplacement(reason) => {
                 if self.leaving_count >= MAX_LEAVING || self.leaving == Some(reason) {
@@ -324,13 +327,13 @@ impl Worker {
         }
     }
 
-    /// Hands a worker that runs on the secrets of the configuration that has come: requests that
-    /// carry the new one reach it until its successors are ready.
+    /// Sends a running worker the secrets of the new configuration: requests with the new secret
+    /// reach it until its successors are ready.
     pub fn tell_secrets(&self, setup: WorkerSetup) {
         self.tell(&ToWorker::Setup(Box::new(setup)));
     }
 
-    /// Best effort: a worker that does not read its messages is dealt with by its limit.
+    /// Best effort: a worker that does not read its messages runs into its time limit.
     fn tell(&self, message: &ToWorker) {
         if let (Some(control), Ok(packet)) = (&self.control, message.encode()) {
             let packet = [IoSlice::new(&packet)];
@@ -338,7 +341,7 @@ impl Worker {
         }
     }
 
-    /// No more requests; those that run may take so long.
+    /// Drains the worker; running requests have this time limit.
     pub fn drain(&mut self, graceful: Duration, now: Duration) {
         if self.is_on_its_way_out() {
             return;
@@ -349,7 +352,7 @@ impl Worker {
         };
     }
 
-    /// Leave at once; what must be done before may take so long.
+    /// Tells the worker to exit at once; its cleanup has this time limit.
     pub fn stop(&mut self, limit: Duration, now: Duration) {
         let until = now + limit + GRACE;
         match self.phase {
@@ -363,13 +366,13 @@ impl Worker {
     }
 
     pub fn kill(&mut self) {
-        // Fails for a process only that is gone or was never ours to signal.
+        // Fails only if the process is gone or may not be signalled.
         let _ = self.child.signal(SIGKILL);
         self.phase = Phase::Killed;
     }
 
-    /// What others still hold of its log, once it has ended: processes it has left behind may
-    /// write on.
+    /// The log pipe of an ended worker, if other processes still hold it: processes that the worker
+    /// left behind may still write.
     pub fn into_log(mut self, log: &ErrorLog) -> Option<WorkerOutput> {
         if let Some(relay) = &mut self.log {
             relay.finish(log);

@@ -1,7 +1,8 @@
-//! What a worker writes to its standard output and error, line by line into its group's log.
+//! Copies a worker's standard output and error, line by line, into its group's log.
 //!
-//! Workers hold no log file: they write into a pipe, which the supervisor reads. A line past the
-//! bound is written in pieces, a line without an end when the worker has ended.
+//! Runs in: the supervisor. Workers hold no log file: they write into a pipe that the supervisor
+//! reads. A line beyond the bound is written in pieces. A line without a newline is written when
+//! the worker has ended.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,7 +12,7 @@ use wire::log_line;
 
 use crate::error_log::{ErrorLog, MAX_LABEL, MAX_TEXT};
 
-/// Most bytes taken in one turn, so that one worker's flood does not starve the others.
+/// Maximum number of bytes read per turn, so that one worker cannot starve the others.
 const MAX_TURN: usize = 64 * 1024;
 
 /// The reading end of one worker's pipe.
@@ -20,9 +21,9 @@ pub struct WorkerOutput {
     pipe: File,
     /// The worker's process.
     pid: u32,
-    /// What stands before its lines.
+    /// The prefix of its lines.
     label: Vec<u8>,
-    /// A line whose end has not come yet.
+    /// A line whose newline has not arrived yet.
     partial: Vec<u8>,
 }
 
@@ -30,7 +31,7 @@ pub struct WorkerOutput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pipe {
     Open,
-    /// All who could write have closed it.
+    /// All writers have closed it.
     Closed,
 }
 
@@ -45,13 +46,13 @@ impl WorkerOutput {
         })
     }
 
-    /// Has each line name the process group: a log is often that of many.
+    /// Adds the process group's name to each line, because several groups may share a log.
     pub fn name(&mut self, group: &[u8]) {
         let name = &group[..group.len().min(MAX_LABEL - 10)];
         self.label = [b"[group ", name, b"] "].concat();
     }
 
-    /// Moves what is there to the log, up to a bound.
+    /// Copies available bytes to the log, up to a bound.
     pub fn copy_to_log(&mut self, log: &ErrorLog) -> Pipe {
         let mut buffer = [0; 8192];
         let mut taken = 0;
@@ -73,7 +74,7 @@ impl WorkerOutput {
         Pipe::Open
     }
 
-    /// Writes a line that has no end yet: the worker won't add to it.
+    /// Writes an incomplete line: the worker will not complete it.
     pub fn finish(&mut self, log: &ErrorLog) {
         if !self.partial.is_empty() {
             let line = std::mem::take(&mut self.partial);
@@ -158,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_line_of_the_runtime_has_its_own_level() {
-        // Journals of the tests take notices and what is graver.
+        // The logs in the tests have the level notice.
         let lines = relayed(&[b"\x1e6not shown\n\x1e9shown\n"]);
         assert_eq!(lines, [r"\x1e9shown"]);
     }

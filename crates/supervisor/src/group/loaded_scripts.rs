@@ -1,36 +1,36 @@
-//! Which scripts a group's requests are for, as its workers tell: successors load them before they
-//! are ready, so that no request waits for an import.
+//! The scripts that a group's workers received requests for. Successors load them before they are
+//! ready, so that no request waits for an import.
 //!
-//! The entries are a worker's bytes. They are handed to workers of the same group, which run as the
-//! same user, and to nobody else; here nothing is read into them.
+//! Runs in: the supervisor. A worker wrote the entries. They are sent only to workers of the same
+//! group, which run as the same user, and the supervisor does not interpret them.
 
 use std::time::Duration;
 
 use wire::codec::Bytes;
 use wire::control::MAX_LOADED_SCRIPTS;
 
-/// Longest path or name that is kept, in bytes.
+/// Maximum length of a path or name, in bytes.
 const MAX_TEXT: usize = 4096;
-/// Most bytes of all entries, so that they fit into a message beside the group.
+/// Maximum number of bytes of all entries, so that they fit into a message together with the group.
 const MAX_BYTES: usize = 24 * 1024;
-/// A generation that lived for so long has been asked for everything that is still in use.
+/// A generation of this age has received a request for every script in use.
 const LONG_LIFE: Duration = Duration::from_secs(3600);
 
 /// A script and the application group it runs in.
 type Script = (Bytes, Bytes);
 
-/// The scripts, in the order in which they were first told: the first named application group has
-/// the main interpreter, in successors as in predecessors.
+/// The scripts, in the order of their first report: the first application group gets the main
+/// interpreter, in successors as in predecessors.
 #[derive(Debug, Default)]
 pub struct LoadedScripts {
-    /// Each with the moment it was last told.
+    /// Each with the time of its last report.
     entries: Vec<(Script, Duration)>,
     /// When the generation began.
     since: Duration,
 }
 
 impl LoadedScripts {
-    /// A worker was asked for it.
+    /// A worker received a request for it.
     pub fn note(&mut self, script: Script, now: Duration) {
         if let Some((_, told)) = self.entries.iter_mut().find(|(known, _)| *known == script) {
             *told = now;
@@ -44,7 +44,8 @@ impl LoadedScripts {
         }
     }
 
-    /// A new generation begins. What a long one was never asked for is no longer in use.
+    /// Begins a new generation. Scripts that a long-lived generation never received requests for
+    /// are removed.
     pub fn renew(&mut self, now: Duration) {
         let since = self.since;
         if now.saturating_sub(since) >= LONG_LIFE {
@@ -53,7 +54,7 @@ impl LoadedScripts {
         self.since = now;
     }
 
-    /// Whoever runs from now on has nothing to do with those who told.
+    /// Forgets all entries: the next workers are unrelated to the workers that reported them.
     pub fn clear(&mut self) {
         self.entries.clear();
     }

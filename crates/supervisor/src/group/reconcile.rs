@@ -1,4 +1,6 @@
-//! How a group gets from what is to what ought to be: [`Group::steer`] and its steps.
+//! The steps from a group's present state to its configured state: [`Group::steer`].
+//!
+//! Runs in: the supervisor, after every event.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use crate::python_check::{PythonCheck, PythonCheckRequest, PythonInterpreter};
 use crate::worker::{Phase, Worker};
 
 impl Group {
-    /// Brings the group nearer to what it ought to be.
+    /// Moves the group closer to its configured state.
     pub fn steer(&mut self, context: &mut Context<'_>) {
         let now = context.now;
         self.unavailable.expire(now);
@@ -50,14 +52,14 @@ impl Group {
         usize::try_from(self.config.processes.max(1)).unwrap_or(usize::MAX)
     }
 
-    /// Tells as many predecessors to drain as successors have become ready.
+    /// Drains as many predecessors as there are ready successors.
     fn let_predecessors_go(&mut self, serving: usize, now: Duration) {
         let generation = self.generation;
         let timeouts = &self.config.timeouts;
         let graceful = Duration::from_millis(timeouts.graceful);
         let evicted = Duration::from_millis(timeouts.eviction);
         let missing = self.processes().saturating_sub(serving);
-        // A predecessor that is still starting has nothing to finish.
+        // A predecessor that is still starting has no requests to finish.
         for worker in &mut self.workers {
             if worker.is_starting() && worker.generation != generation {
                 worker.drain(graceful, now);
@@ -65,7 +67,7 @@ impl Group {
         }
         let to_go = self.count(|w| w.is_ready() && w.is_to_go(generation));
         let mut surplus = to_go.saturating_sub(missing);
-        // First those that take no requests anyway; then the oldest.
+        // First the workers that accept no requests anyway; then the oldest.
         for stale in [true, false] {
             for worker in &mut self.workers {
                 let chosen = worker.is_ready()
@@ -89,10 +91,10 @@ impl Group {
         let starting = self.count(|w| w.is_starting() && w.generation == generation);
         let mut short = self.processes().saturating_sub(serving + starting);
         if self.starts.failures() + self.lives.failures() > 0 && serving == 0 {
-            // One tries the ground for all.
+            // After a failure only one worker is started, as a trial.
             short = short.min(1usize.saturating_sub(starting));
         }
-        // Workers that leave at once and take their time about it must not pile up.
+        // Workers that leave at once but exit slowly must not accumulate.
         let leaving = self.count(Worker::is_on_its_way_out);
         let room = (2 * self.processes() + 4).saturating_sub(leaving);
         if serving > 0 {
@@ -119,7 +121,7 @@ impl Group {
     fn begin_examination(&mut self, now: Duration) {
         let question = PythonCheckRequest::about(&self.config, &self.server);
         if self.config.place.chroot.is_some() {
-            // This program is not in there. The worker will find out.
+            // This program is not in the Python's directory. The worker will detect the fault.
             self.python = Python::Usable(crate::python_check::guess(&question));
             return;
         }
@@ -146,11 +148,11 @@ impl Group {
         }
     }
 
-    /// Whether a process could be made.
+    /// Returns whether a process could be created.
     fn start_worker(&mut self, interpreter: &PythonInterpreter, context: &mut Context<'_>) -> bool {
         let serves = |w: &Worker| w.is_ready() && w.leaving != Some(ReplacementReason::Stale);
         let has_peers = self.workers.iter().any(serves);
-        // One that was not asked for anything is replaced to give memory back.
+        // A worker without requests is replaced to free memory.
         let is_idle = self
             .workers
             .iter()
@@ -160,8 +162,8 @@ impl Group {
             server: (*self.server).clone(),
             generation: self.generation,
             earlier_keys: self.earlier_keys.iter().copied().collect(),
-            // While nobody serves, the first request waits for an import in one way or the other, and
-            // its own log is the better place for a report.
+            // While no worker serves, the first request waits for the import in either case, and
+            // the request's own log is the better place for a report.
             loaded_scripts: match has_peers && !is_idle {
                 true => self.loaded_scripts.scripts(),
                 false => Vec::new(),
@@ -170,7 +172,7 @@ impl Group {
         };
         let mut message = ToWorker::Setup(Box::new(setup.clone())).encode();
         if message.is_err() {
-            // With the largest of groups it is one or the other.
+            // The largest groups leave space in the message for only one of the two.
             setup.loaded_scripts.clear();
             message = ToWorker::Setup(Box::new(setup.clone())).encode();
         }
@@ -263,7 +265,7 @@ impl Group {
         }
     }
 
-    /// Whether something is forgiven once a worker has been ready for a while.
+    /// Whether a back-off is reset once a worker has been ready for a while.
     fn is_on_trial(&self) -> bool {
         self.starts.failures() > 0
             || self.lives.failures() > 0
@@ -271,7 +273,7 @@ impl Group {
             || self.hasty > 0
     }
 
-    /// When [`Group::steer`] has something to do that no descriptor announces.
+    /// The time of the next [`Group::steer`] that no descriptor announces.
     pub fn next_moment(&self, now: Duration) -> Option<Duration> {
         let (startup, mut moments) = (self.startup_limit(), Vec::new());
         for worker in &self.workers {
@@ -299,7 +301,7 @@ impl Group {
 }
 
 impl Worker {
-    /// Whether it is to be replaced.
+    /// Whether it must be replaced.
     pub(super) fn is_to_go(&self, generation: u32) -> bool {
         self.generation != generation || self.leaving.is_some() || self.worn
     }

@@ -1,10 +1,10 @@
-//! A group that gets another configuration, and which of its workers may serve under it.
+//! Applies a new configuration to a running group, and decides which workers may serve under it.
 //!
-//! Runs in: the supervisor, at every graceful restart. Who serves a request is decided by what is
-//! configured now. Workers of before go on until their successors are ready only if they run as the
-//! users, in the place and under the limits that the new configuration names, and at the same
-//! socket. Else they take no more requests: these wait for a successor, and get 503 at once when one
-//! cannot be started.
+//! Runs in: the supervisor, at every graceful restart. The current configuration decides which
+//! process serves a request. Earlier workers go on until their successors are ready only if they
+//! run as the users, in the place and under the limits of the new configuration, and at the same
+//! socket. Otherwise they accept no more requests. Requests then wait for a successor, and get 503
+//! at once if no successor can be started.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use wire::response::Level;
 use super::{Group, Python, EARLIER_KEYS};
 use crate::error_log::ErrorLog;
 
-/// The options by which workers of `old` and of `new` are other users, stand elsewhere or have other
-/// limits: empty where those of `old` may serve for `new`. Code and environment are no part of it.
+/// The options in which workers of `old` and `new` differ in user, place or limits. Empty if
+/// workers of `old` may serve for `new`. Code and environment do not count.
 ///
-/// Every field is named, so that a new one cannot be left out by mistake.
+/// Lists every field by name, so that a new field cannot be forgotten.
 pub(super) fn changed(old: &Config, new: &Config) -> Vec<&'static str> {
     let Config {
-        // Whose requests they take.
+        // Which requests they serve.
         socket_uid,
         identity:
             Identity {
@@ -55,11 +55,11 @@ pub(super) fn changed(old: &Config, new: &Config) -> Vec<&'static str> {
                 virtual_memory,
                 script_user,
                 script_group,
-                // Ends of a worker's life, which the supervisor sees to.
+                // The end of a worker's life, which the supervisor controls.
                 maximum_requests: _,
                 maximum_requests_jitter: _,
                 max_rss: _,
-                // How it runs, and not what it may do.
+                // How the worker runs, not what it may do.
                 stack_size: _,
                 send_buffer: _,
                 receive_buffer: _,
@@ -107,8 +107,8 @@ pub(super) fn changed(old: &Config, new: &Config) -> Vec<&'static str> {
 }
 
 impl Group {
-    /// A new configuration of the same group: a new generation. `listener` replaces the old one
-    /// where it was bound anew.
+    /// Applies a new configuration of the same group: starts a new generation. `listener` replaces
+    /// the old listener if it was bound anew.
     pub fn reconfigure(
         &mut self,
         config: Config,
@@ -151,7 +151,7 @@ impl Group {
         self.ending = None;
     }
 
-    /// Has the workers that run take requests of the new configuration.
+    /// Lets the running workers serve requests of the new configuration.
     fn tell_key(&self, config: &Config) {
         for worker in &self.workers {
             let mut group = self.config.clone();
@@ -167,8 +167,8 @@ impl Group {
         }
     }
 
-    /// Has the workers that run take no more requests, and finish those they have. What they were
-    /// asked for is their word, and not handed to others.
+    /// Drains the running workers. Their reports of requested scripts are discarded, because they
+    /// are not handed to other workers.
     fn send_predecessors_away(&mut self, changed: &[&str], now: Duration) {
         self.loaded_scripts.clear();
         let graceful = Duration::from_millis(self.config.timeouts.graceful);
