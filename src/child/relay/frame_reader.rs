@@ -1,9 +1,10 @@
-//! Cuts what a worker sends into frames.
+//! Splits the bytes from a worker into frames.
 //!
-//! Runs in: an Apache child. Holds one buffer for the request. It grows to what the frame at its
-//! front was announced to need, which is bounded by the frame's kind, and `Data` is never gathered:
-//! it leaves in the pieces in which it comes. What a receive is known to bring of the body alone is
-//! received into a block of its own, which whoever has to keep it takes instead of a copy.
+//! Runs in: an Apache child. Holds one buffer per request. The buffer grows to the announced size
+//! of its first frame, which is bounded by the frame's kind. `Data` frames are never assembled:
+//! their bytes are passed on in the pieces in which they arrive. If a receive can bring only bytes
+//! of the body, they go into a separate block, which a caller that must buffer them takes without a
+//! copy.
 
 use std::collections::VecDeque;
 use std::io;

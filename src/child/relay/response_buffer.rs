@@ -1,9 +1,9 @@
-//! What of a response waits here because its client does not take it yet.
+//! Buffers the part of a response that its client has not accepted yet.
 //!
-//! Runs in: an Apache child. A worker's thread is free as soon as its response has been taken from
-//! it, so a client that reads slowly costs memory here and no thread there. What does not fit into
-//! memory goes to a temporary file. Both have bounds: nothing is received from the worker while this
-//! is full.
+//! Runs in: an Apache child. A worker's thread is free as soon as the child has received its
+//! response, so a slow client costs memory here and no thread in the worker. Data beyond the memory
+//! bound goes to a temporary file. Both have bounds: while both are full, nothing is received from
+//! the worker.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,13 +1,13 @@
-//! The response on its way to the client: at once while the client takes it, buffered here while it
-//! does not, so that a worker's thread never waits for a client that fits into the bound.
+//! Sends the response to the client: directly while the client reads, buffered while it does not,
+//! so that a worker's thread never waits for a client whose response fits into the bound.
 //!
-//! What does not fit into memory waits in a temporary file, once the client has held the worker up for
-//! a moment: nothing goes there while the client reads quickly.
+//! Data that does not fit into memory waits in a temporary file, once the client has delayed the
+//! worker for a moment. A client that reads quickly never causes a file.
 //!
-//! Runs in: an Apache child, as a part of [`Conversation`]. httpd's filters wait for a client that does
-//! not read, and while they wait nobody takes what the worker sends. So as long as the worker is not
-//! done they are given only what the client's socket has room for. Once it is done they may wait:
-//! that is between httpd and the client.
+//! Runs in: an Apache child, as a part of [`Conversation`]. httpd's filters block while a client
+//! does not read, and meanwhile the thread does not read from the worker. So until the worker is
+//! done, the filters get only what the client's socket can accept. After that they may block, since
+//! no worker waits any more.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -140,7 +140,8 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
         self.room(len).is_some_and(|room| len <= room)
     }
 
-    /// Bytes that the client takes without waiting, asked anew where less than `wanted` is known of.
+    /// Bytes that the client takes without waiting, asked anew where less than `wanted` is known
+    /// of.
     fn room(&mut self, wanted: usize) -> Option<usize> {
         if wanted > self.credit {
             self.credit = self.client.room()?;
@@ -199,8 +200,8 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
             .saturating_sub(self.took.elapsed())
     }
 
-    /// Gives the client of what is buffered as much as it takes without waiting. With `ready` its socket
-    /// was found ready, which is room for a sip.
+    /// Gives the client of what is buffered as much as it takes without waiting. With `ready` its
+    /// socket was found ready, which is room for a sip.
     pub(super) fn drain(&mut self, ready: bool) -> Result<(), Stop> {
         let was_full = self.is_full();
         let mut sure = if ready { SIP } else { 0 };

@@ -1,14 +1,14 @@
-//! One conversation with one worker: the request goes out, frames come in, and what they say is
-//! done to the client.
+//! One conversation with one worker: sends the request, receives frames, and applies them to the
+//! client's response.
 //!
-//! Runs in: an Apache child. A single loop: everything that has come is dealt with, the request
-//! body is moved on, the socket is read until it is dry, and only then something is waited for.
-//! Nothing in it blocks but that wait, and the client's own filters once the worker is done.
+//! Runs in: an Apache child, on the thread that serves the request. A single loop: it handles all
+//! received frames, moves the request body on, reads the socket until it is empty, and only then
+//! waits. It blocks only in that wait, and in the client's own filters once the worker is done.
 //!
-//! System calls of a small request over a kept connection: `sendmsg`, `poll`, `recvmsg`. A receive that
-//! waits would do without the `poll`, and cost more: the kernel wakes it also when the worker takes the
-//! request, because there is room for another then. The first `poll` comes before the first receive,
-//! since an answer cannot be there yet; later the socket is read first.
+//! System calls of a small request over a pooled connection: `sendmsg`, `poll`, `recvmsg`. A
+//! blocking receive would save the `poll` but cost more: the kernel also wakes it when the worker
+//! reads the request, because the socket then has space for another. The first `poll` comes before
+//! the first receive, since no answer can have arrived yet; later the socket is read first.
 
 mod delivery;
 mod waiting;
@@ -28,15 +28,15 @@ use super::response_head;
 use super::worker::{Interest, WorkerConnection};
 use super::{RelayOutcome, RelayRequest};
 
-/// How long a worker whose response is not wanted any more may go on writing log records.
+/// How long a worker may still send log records after its response is no longer wanted.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How a conversation ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum AttemptResult {
-    /// The request has been dealt with.
+    /// The request is finished.
     Finished(RelayOutcome),
-    /// No application code has seen it: it may be sent to another worker.
+    /// No application code has seen the request: it may be sent to another worker.
     Retry(RetryReason),
 }
 
@@ -47,13 +47,13 @@ enum Stop {
     Gone,
 }
 
-/// How far the response has come.
+/// The progress of the response.
 enum Phase {
     /// No head yet.
     Waiting,
-    /// The head has been given to the client.
+    /// The head was sent to the client.
     Relaying(ResponseBody),
-    /// Nothing more goes to the client; the worker may finish until then.
+    /// The client gets nothing more; the worker may finish until then.
     Discarding(RelayOutcome, Instant),
 }
 
@@ -67,34 +67,34 @@ pub struct Conversation<'x, 'o, P, C> {
     /// Application code may have run.
     begun: bool,
     interims: u32,
-    /// What the client does not take yet.
+    /// Response data that the client has not accepted yet.
     buffered: ResponseBuffer<'o>,
-    /// Something of the body has been given to the client.
+    /// A part of the body was sent to the client.
     delivered: bool,
-    /// Bytes that the client's socket is known to have room for: a fresh one has for some.
+    /// Known free space in the client's socket buffer: a new socket has some.
     credit: usize,
-    /// When the client last took something that it was slow to take.
+    /// When a slow client last accepted data.
     took: Instant,
-    /// Bytes the client has been given and that may still be in the filters; the head counts as one.
+    /// Bytes that may still be in the client's filters; the head counts as one.
     unflushed: usize,
-    /// They are to be flushed as soon as the client has room.
+    /// They are flushed as soon as the client's socket is writable.
     flush_is_due: bool,
-    /// There is most likely nothing to receive.
+    /// The socket is most likely empty.
     dry: bool,
-    /// Since when it is the worker's turn.
+    /// Since when the child waits for the worker.
     waited_for: Instant,
     nap: Duration,
     /// The worker wants to know how the response went.
     awaited: bool,
     /// The client has closed its side.
     half_close: HalfClose,
-    /// Since when the worker is known to have the request, for one that came over a kept connection.
+    /// Since when the worker is known to have the request, on a pooled connection.
     read_since: Option<Instant>,
 }
 
-/// What is known and told of a client that closes its side of the connection. It may have left, or
-/// may be waiting for the response with nothing more to say: so the application is told, which can
-/// ask, and the response goes on to be sent, which fails soon where nobody is there.
+/// The state of a client that closes its side of the connection. It may have disconnected, or may
+/// only have finished sending. So the application can query the event, and the child goes on
+/// sending the response, which fails soon if the client has disconnected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum HalfClose {
     No,
@@ -134,8 +134,8 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
         }
     }
 
-    /// Whether both sides are through with the request, after a conversation that ended with `result`, and
-    /// nothing of it is under way.
+    /// Whether both sides are through with the request, after a conversation that ended with
+    /// `result`, and nothing of it is under way.
     pub fn is_reusable(&self, result: &AttemptResult) -> bool {
         matches!(result, AttemptResult::Finished(RelayOutcome::Complete(end)) if end.kept)
             && self.frames.are_over()
@@ -185,7 +185,7 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
         let bytes = self.client.bytes_sent();
         let aborted = aborted || self.client.is_gone();
         Sent { aborted, bytes }.append(&mut frame);
-        // A worker that is gone need not know.
+        // A worker that has exited needs no report.
         let _ = self.worker.send(&frame);
     }
 
@@ -280,8 +280,8 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
         Ok(())
     }
 
-    /// The connection takes no request: its process has left or is stopped, and what else is kept of
-    /// it is no better.
+    /// The process behind the connection has exited or is stopped, so it accepts no request, and
+    /// the other pooled connections to it are no better.
     fn shut(&self) -> Stop {
         self.worker.forget();
         retry(RetryReason::LeftUnread)
@@ -298,7 +298,7 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
         };
         let payload = self.frames.bytes(&range);
         if kind == Kind::Log {
-            // Does not count as a sign of life: a worker could talk for ever.
+            // A log record does not extend the time limit: a worker could send them forever.
             let record = Log::decode(payload).map_err(|why| self.violation(why.into()))?;
             self.client.log(record.level, record.text);
             return Ok(());
@@ -395,7 +395,7 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
         Ok(())
     }
 
-    /// Moves the request body: from the client what is here, to the worker what it takes.
+    /// Moves the request body: reads what the client has sent, sends what the worker accepts.
     fn move_body(&mut self) -> Result<(), Stop> {
         loop {
             if self.request.upload.awaits_client() {
@@ -424,7 +424,7 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
         }
     }
 
-    /// Reads of the body what is here although nobody has asked for it yet.
+    /// Reads available bytes of the body before the application has asked for them.
     fn read_ahead(&mut self) {
         if let Err(cause) = self.request.upload.read(self.client) {
             self.body_failed(cause);

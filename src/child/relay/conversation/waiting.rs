@@ -1,7 +1,7 @@
-//! What a conversation waits for, and for how long.
+//! The wait of a conversation: for which events, and for how long.
 //!
-//! Runs in: an Apache child, as a part of [`Conversation`]. Everything it can do without waiting has been
-//! done when it comes here; afterwards it looks at all of it again.
+//! Runs in: an Apache child, as a part of [`Conversation`]. The loop waits only after it has done
+//! everything that it can do without waiting; afterwards it checks all of it again.
 
 use std::time::{Duration, Instant};
 
@@ -133,15 +133,15 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
         Ok(())
     }
 
-    /// Whether the worker may not even have looked at the request, although it was bound to a process
-    /// that should have a thread to spare: one that is stopped, or hangs as a whole.
+    /// Whether the worker may not even have looked at the request, although it was bound to a
+    /// process that should have a thread to spare: one that is stopped, or hangs as a whole.
     fn may_withdraw(&self) -> bool {
         self.worker.is_pooled() && !self.frames.have_begun() && self.half_close != HalfClose::Told
     }
 
     /// Takes the request back, to send it to another worker. What is in the socket can't be taken
-    /// back: a worker that finds it there later, and our side closed, does not run it. So our side is
-    /// closed first; if the request has left the socket by then it is the worker's.
+    /// back: a worker that finds it there later, and our side closed, does not run it. So our side
+    /// is closed first; if the request has left the socket by then it is the worker's.
     fn withdraw(&mut self) -> Result<(), Stop> {
         self.worker.end_sending();
         self.half_close = HalfClose::Told;
