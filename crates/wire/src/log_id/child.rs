@@ -242,7 +242,7 @@ super::events! { CHILD:
         mend: "Put the script below that directory; WSGIScriptAlias has its path as seen from outside.",
     }
     NOT_SPOOLED = 440 {
-        level: "warning",
+        level: "warn",
         status: "",
         when: "A response or a request body of a slow client does not fit into memory, and cannot be written to a temporary file either: the directory is missing or not writable for Apache's user, or less than a twentieth of its file system is free. Said at most every ten minutes by each of Apache's children.",
         example: "WSGI0440: What does not fit into memory cannot be written to a temporary file in '/var/tmp': No space left on device (os error 28). Meanwhile slow clients of process group 'shop' hold its threads. Make room there, let Apache's user write there, or name another directory with spool-directory=.",
