@@ -135,6 +135,27 @@ def test_a_syntax_error_is_500_with_its_traceback_and_mends_itself(served):
     assert httpd.get("/").text == "mended"
 
 
+@pytest.mark.differs("successors-come-up-warm", run=False)
+@pytest.mark.parametrize("lines", ["", "WSGIImportScript {apps}/app.wsgi process-group=app application-group=%{GLOBAL}"])
+def test_a_touched_script_that_is_broken_has_its_traceback_logged_once(served, lines):
+    httpd = served(lines)
+    httpd.app("app.wsgi", "raise LookupError('broken by the deploy')\n")
+    os.utime(httpd.apps / "app.wsgi", (20, 20))
+    assert httpd.get("/").status == 500
+    httpd.error_log.allow("WSGI0", "Traceback", r"\]\s+\S")
+    # By then a successor has failed as well.
+    httpd.error_log.expect("WSGI0347", level="error")
+    assert httpd.get("/").status == 500
+    assert len(httpd.error_log.records("LookupError: broken by the deploy")) == 1
+    # Another fault is another report.
+    httpd.app("app.wsgi", "raise LookupError('broken anew')\n")
+    os.utime(httpd.apps / "app.wsgi", (30, 30))
+    assert httpd.get("/").status == 500
+    httpd.error_log.expect("LookupError: broken anew")
+    version(httpd, "mended")
+    assert httpd.get("/").text == "mended"
+
+
 def test_an_error_at_import_is_500_and_mends_itself(httpd):
     httpd.app("app.wsgi", "raise LookupError('not yet')\n")
     httpd.serve("app.wsgi")

@@ -63,6 +63,8 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 const MAX_FAULT: usize = 500;
 /// Maximum number of lines in the report of a script that can't be loaded.
 const MAX_REPORT_LINES: usize = 300;
+/// Maximum number of remembered reports that workers have logged themselves.
+const MAX_FAILED_LOADS: usize = 8;
 /// Logs of ended workers that stay open for the processes these workers left behind.
 const MAX_ORPHANS: usize = 16;
 
@@ -122,6 +124,8 @@ pub struct Group {
     loaded_scripts: LoadedScripts,
     /// Why successors can't be put into service, as last logged.
     unloadable: Option<Bytes>,
+    /// Reports of failed loads that workers have logged themselves, latest last.
+    failed_loads: VecDeque<Bytes>,
     /// When to check memory next, if `max-rss=` is set.
     next_weighing: Duration,
     history: History,
@@ -158,6 +162,7 @@ impl Group {
             trouble: None,
             loaded_scripts: LoadedScripts::default(),
             unloadable: None,
+            failed_loads: VecDeque::new(),
             next_weighing: Duration::ZERO,
             history: History::default(),
             memory: Memory::default(),
@@ -371,6 +376,9 @@ impl Group {
                     self.workers[index].has_loaded &= !failed;
                     self.note(Level::Info, None, &format!("worker {pid} is ready"));
                     self.unloadable = None;
+                    if !failed {
+                        self.failed_loads.clear();
+                    }
                     if self.trouble.take().is_some() {
                         self.note(Level::Notice, SERVED_AGAIN, "is served again");
                     }
@@ -384,6 +392,12 @@ impl Group {
                     self.cannot_load(pid, report, now);
                     let limit = self.shutdown_limit();
                     self.workers[index].stop(limit, now);
+                }
+                Event::FailedToLoad(report) => {
+                    self.failed_loads.push_back(report);
+                    if self.failed_loads.len() > MAX_FAILED_LOADS {
+                        self.failed_loads.pop_front();
+                    }
                 }
                 Event::Unusable(sentence) => {
                     self.trouble(WORKER_GAVE_UP, sentence);
@@ -417,7 +431,7 @@ impl Group {
     }
 
     /// A successor failed to load; the current workers keep serving. The same report is logged
-    /// once.
+    /// once, by a worker or here.
     fn cannot_load(&mut self, pid: u32, report: Bytes, now: Duration) {
         self.loads.failed(now);
         if self.unloadable.as_ref() == Some(&report) {
@@ -435,8 +449,12 @@ impl Group {
              again until it works"
         );
         self.note(Level::Error, SUCCESSOR_CANNOT_LOAD, &text);
-        for line in report.split(|&byte| byte == b'\n').take(MAX_REPORT_LINES) {
-            self.log.write(Level::Error, pid, line);
+        let failure = without_number(&report);
+        let is_logged = |logged: &Bytes| without_number(logged) == failure;
+        if !self.failed_loads.iter().any(is_logged) {
+            for line in report.split(|&byte| byte == b'\n').take(MAX_REPORT_LINES) {
+                self.log.write(Level::Error, pid, line);
+            }
         }
         self.unloadable = Some(report);
     }
@@ -532,4 +550,10 @@ impl Group {
             }
         }
     }
+}
+
+/// A report without its number, which says only whether there was a request.
+fn without_number(report: &Bytes) -> &[u8] {
+    let number = report.iter().position(|&byte| byte == b':').unwrap_or(0);
+    &report[number..]
 }

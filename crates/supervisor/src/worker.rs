@@ -55,6 +55,8 @@ pub enum Event {
     Loaded((Bytes, Bytes)),
     /// It can't load a script, and leaves the requests to its peers.
     CannotLoad(Bytes),
+    /// It can't load a script, and has logged this report.
+    FailedToLoad(Bytes),
     /// It sent an invalid message and was killed.
     Violation(String),
     Ended(Exit),
@@ -321,6 +323,7 @@ impl Worker {
             FromWorker::CannotLoad(report) => {
                 self.is_starting().then_some(Event::CannotLoad(report))
             }
+            FromWorker::FailedToLoad(report) => Some(Event::FailedToLoad(report)),
             FromWorker::Unusable(sentence) => Some(Event::Unusable(
                 sentence.text().chars().take(2048).collect(),
             )),

@@ -237,6 +237,8 @@ conversation! {
         4 => Loaded((Bytes, Bytes)),
         /// A script can't be loaded, and others serve: the report. The worker leaves by itself.
         5 => CannotLoad(Bytes),
+        /// A script can't be loaded, and the worker goes on: the report, which is in a log by now.
+        6 => FailedToLoad(Bytes),
     }
 }
 
@@ -308,6 +310,7 @@ mod tests {
             FromWorker::Unusable("no encodings".into()),
             FromWorker::Loaded(("/srv/shop.wsgi".into(), "a".into())),
             FromWorker::CannotLoad("Traceback".into()),
+            FromWorker::FailedToLoad("Traceback".into()),
         ] {
             assert_eq!(FromWorker::decode(&message.encode().unwrap()), Ok(message));
         }

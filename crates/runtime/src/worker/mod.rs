@@ -187,6 +187,15 @@ impl Worker {
         Some(self.loading.load(Ordering::Relaxed)).filter(|&since| since != 0 && since != LOADED)
     }
 
+    /// A script could not be loaded, which has been logged: asks for a successor. The supervisor
+    /// gets the report, so that it does not log it again when successors fail in the same way.
+    pub fn failed_to_load(&self, report: String) {
+        let report = preload::shortened(report);
+        self.control
+            .send(&FromWorker::FailedToLoad(report.as_str().into()));
+        self.request_replacement(ReplacementReason::LoadFailed);
+    }
+
     /// Reports a script that is in use to the supervisor, so that successors load it before they
     /// are ready.
     pub fn report_loaded(&self, prologue: &Prologue<'_>) {
@@ -343,7 +352,7 @@ fn come_up(
         }
         Err(report) => {
             process_log::error(&report);
-            worker.request_replacement(ReplacementReason::LoadFailed);
+            worker.failed_to_load(report);
         }
     }
     let threads = request_threads::start(&worker)

@@ -8,7 +8,6 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
 use os::clock;
-use wire::control::ReplacementReason;
 use wire::frame::HEAD_LEN;
 use wire::log_id::{KEY_UNKNOWN, REQUEST_MALFORMED, REQUEST_MET_DEFECT, TOO_MANY_INTERPRETERS};
 use wire::request::{self, Flags, Prologue, Request};
@@ -318,8 +317,7 @@ impl RequestRun<'_> {
                 report,
             }) => {
                 if now {
-                    self.worker
-                        .request_replacement(ReplacementReason::LoadFailed);
+                    self.worker.failed_to_load(report.clone());
                 }
                 return self.fail(gil, status, &report);
             }
