@@ -72,7 +72,6 @@ def test_a_request_that_meets_it_in_htaccess_is_500(httpd, directive, override):
     httpd.configure(
         "WSGIDaemonProcess app threads=2", "WSGIProcessGroup app", "WSGIScriptAlias /app {root}/htdocs/guarded/secret.wsgi",
         "Alias /alias {root}/htdocs/guarded/inner",
-        f'LoadModule include_module "{MODULES}/mod_include.so"',
         "<Directory {root}/htdocs>", f"AllowOverride {override}", "Options +Includes", "AddOutputFilter INCLUDES .shtml", "</Directory>",
     )
     httpd.start()

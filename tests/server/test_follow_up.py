@@ -50,7 +50,7 @@ def test_one_that_takes_its_time_is_served_as_well(httpd):
 def test_more_clients_than_a_child_has_threads(httpd):
     size = "ServerLimit 1\nStartServers 1\nThreadsPerChild 6\nMaxRequestWorkers 6\nMinSpareThreads 1\nMaxSpareThreads 6"
     httpd.serve("hello.wsgi", "MaxKeepAliveRequests 0", size=None if httpd.mpm == "prefork" else size)
-    httpd.error_log.allow("AH10159")
+    httpd.error_log.allow("AH10159|AH00484")
     with httpd.load(clients=20) as load:
         load.more(1000, within=60)
     assert not load.failures, load.failures[:3]

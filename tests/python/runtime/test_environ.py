@@ -44,7 +44,7 @@ def test_the_servers_own_entries(worker, script):
     assert table["wsgi.run_once"] == ("bool", "False")
     assert table["wsgi.input_terminated"] == ("bool", "True")
     assert table["wsgi.file_wrapper"] == ("type", "<class 'mod_wsgi.FileWrapper'>")
-    assert table["wsgi.input"][0] == "Input" and table["wsgi.errors"][0] == "Errors"
+    assert table["wsgi.input"][0] == "Input" and table["wsgi.errors"][0] == "RequestText"
     assert table["wsgi.early_hints"][0] == "builtin_function_or_method"
     assert table["apache.version"] == ("tuple", "(2, 4, 71)")
     assert table["mod_wsgi.version"] == ("tuple", "(6, 1, 1)")

@@ -1,6 +1,7 @@
 """Time limits: what a worker does about requests, loads and locks that take too long."""
 
 import time
+from pathlib import Path
 
 import pytest
 import wire
@@ -242,11 +243,12 @@ def test_a_load_that_hangs_is_answered_with_where_it_is(worker, script):
     import time
     def hang():
         time.sleep(30)
+    open(__file__ + ".begun", "w").close()
     hang()
     """)
     w = worker(threads=3, startup=600)
     with w.send(path, environ={"REQUEST_URI": "/first"}) as one:
-        time.sleep(0.2)
+        eventually(Path(f"{path}.begun").exists)
         with w.send(path) as other:
             first, second = w.answer(one), w.answer(other)
     status, text = first.fail
