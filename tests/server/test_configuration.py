@@ -273,6 +273,21 @@ def test_a_preloaded_script_is_loaded_before_the_first_request(httpd):
     assert len(httpd.error_log.records("loaded early")) == 1
 
 
+def test_an_alias_with_path_info_in_its_target_does_not_stop_its_group(httpd):
+    options = "process-group=app application-group=%{GLOBAL}"
+    httpd.configure(
+        "WSGIDaemonProcess app threads=2",
+        f"WSGIScriptAlias /below {{apps}}/environ.wsgi/extra {options}",
+        f"WSGIScriptAlias / {{apps}}/hello.wsgi {options}",
+    )
+    httpd.start()
+    assert httpd.get("/").status == 200
+    assert httpd.ask("/below/more")["PATH_INFO"][1] == "/extra/more"
+    assert not httpd.error_log.records("WSGI0341")
+    if httpd.is_reference:
+        httpd.error_log.allow("WSGI0106", "WSGI0174", "NotADirectoryError")
+
+
 def test_a_preload_in_another_virtual_host_is_refused(httpd):
     httpd.configure(
         "<VirtualHost *>", "ServerName a.example", "WSGIDaemonProcess app", "</VirtualHost>",

@@ -80,8 +80,14 @@ pub fn examine(question: &PythonCheckRequest) -> Result<PythonInterpreter, Strin
         let script = path(script);
         match reach(script).and_then(|real| allowed(Access::Read, &real)) {
             Ok(()) => {}
-            // Loading it will say so, with the request that asks for it.
-            Err(Obstacle::Missing { .. }) => {}
+            // The target of an alias may be missing, or name what is below a script (path info): a
+            // request for it says so, and other scripts of the group are not concerned.
+            Err(
+                Obstacle::Missing { .. }
+                | Obstacle::NotADirectory { .. }
+                | Obstacle::Relative { .. }
+                | Obstacle::Other { .. },
+            ) => {}
             Err(obstacle) => {
                 let text = obstacle.told_to(who);
                 return Err(format!("cannot read {}: {text}", script.display()));

@@ -27,7 +27,9 @@ pub fn run(worker: &Worker, thread_state: &mut ThreadState) -> Result<(), String
         .loaded_scripts
         .iter()
         .filter(|(script, _)| is_there(script));
-    for (script, group) in setup.group.preload.iter().chain(remembered) {
+    let listed = setup.group.preload.iter();
+    let listed = listed.filter(|(script, _)| !is_below_a_file(script));
+    for (script, group) in listed.chain(remembered) {
         let main = worker.interpreters.main();
         worker.preloading.begin(script);
         let done = match worker.interpreters.find(group) {
@@ -67,6 +69,13 @@ pub fn run(worker: &Worker, thread_state: &mut ThreadState) -> Result<(), String
 /// Scripts of predecessors may have been deleted since.
 fn is_there(script: &[u8]) -> bool {
     Path::new(OsStr::from_bytes(script)).exists()
+}
+
+/// The target of an alias may have path info behind its script: the request finds the script.
+fn is_below_a_file(script: &[u8]) -> bool {
+    Path::new(OsStr::from_bytes(script))
+        .metadata()
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::NotADirectory)
 }
 
 /// The beginning and the end of a report, which tells what happened.
