@@ -50,6 +50,17 @@ def test_every_relative_link_leads_somewhere(page):
             assert anchor in anchors(there), f"{target}: {there.name} has no such heading"
 
 
+@pages()
+def test_prose_fits_a_screen(page):
+    """Lines end at 100, but for tables and for what cannot be broken: a link, a piece of code."""
+    for line in prose(page).splitlines():
+        if line.startswith("|"):
+            assert len(line) <= 330, f"a table's row is too long to be read; make it a list: {line}"
+        elif len(line) > 100:
+            words = re.sub(r"`[^`]*`|\[[^]]*\]\([^)]*\)\S*", "x", line.strip()).split()
+            assert len(words) <= 3, line
+
+
 def directives():
     return {path.stem for path in (ROOT / "docs" / "directives").glob("WSGI*.md")} - {"WSGIDaemonProcess-options"}
 

@@ -391,8 +391,6 @@ pub enum BodyFailure {
     TooLarge = 3,
     /// The client broke the framing of the body.
     Malformed = 4,
-    /// Apache had a part of it in a temporary file, and cannot read that back.
-    Lost = 5,
 }
 
 impl BodyFailure {
@@ -406,7 +404,6 @@ impl BodyFailure {
             [2] => Ok(Self::Timeout),
             [3] => Ok(Self::TooLarge),
             [4] => Ok(Self::Malformed),
-            [5] => Ok(Self::Lost),
             [other] => Err(Malformed::Unknown(*other)),
             [] => Err(Malformed::Truncated),
             _ => Err(Malformed::Trailing),

@@ -366,11 +366,6 @@ impl RelayFailure {
                 "it is larger than LimitRequestBody allows",
             ),
             BodyFailure::Malformed => (400, Level::Error, "its framing is broken"),
-            BodyFailure::Lost => (
-                500,
-                Level::Error,
-                "a part of it cannot be read back from its temporary file",
-            ),
         };
         RelayFailure {
             status,

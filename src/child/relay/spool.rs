@@ -1,4 +1,4 @@
-//! Bytes of a request or a response that do not fit into memory and wait in a temporary file.
+//! Bytes of a response that do not fit into memory and wait in a temporary file.
 //!
 //! Runs in: an Apache child. Only a client that is slow costs a file: then a worker's thread is free
 //! although the body is large. What is written once is read once, in order. A file has no name and

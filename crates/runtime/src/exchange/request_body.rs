@@ -43,9 +43,6 @@ impl fmt::Display for BodyError {
             Self::Client(BodyFailure::Malformed) => {
                 "the request body can't be read: the client broke its framing"
             }
-            Self::Client(BodyFailure::Lost) => {
-                "Apache cannot read a part of the request body back from its temporary file"
-            }
             Self::Server => "the connection to Apache ended before the request body was complete",
             Self::Nonsense => "Apache sent something else where the request body was expected",
         })

@@ -244,7 +244,7 @@ super::events! { CHILD:
     NOT_SPOOLED = 440 {
         level: "warn",
         status: "",
-        when: "A response or a request body of a slow client does not fit into memory, and cannot be written to a temporary file either: the directory is missing or not writable for Apache's user, or less than a twentieth of its file system is free. Said at most every ten minutes by each of Apache's children.",
+        when: "A response of a slow client does not fit into memory, and cannot be written to a temporary file either: the directory is missing or not writable for Apache's user, or less than a twentieth of its file system is free. Said at most every ten minutes by each of Apache's children.",
         example: "WSGI0440: What does not fit into memory cannot be written to a temporary file in '/var/tmp': No space left on device (os error 28). Meanwhile slow clients of process group 'shop' hold its threads. Make room there, let Apache's user write there, or name another directory with spool-directory=.",
         mend: "Make room in the directory, or name another with `spool-directory=`. Until then nothing fails, but a slow client of a large response holds a thread.",
     }

@@ -49,10 +49,13 @@ fn section(event: &Event) -> String {
         status => format!("; the client gets {status}"),
     };
     format!(
-        "\n## {}\n\n*{}*; level {}{status}.\n\n{}\n\n```\n{}\n```\n\n{}\n",
+        "\n## {}\n\n{}\n\n{}\n\n```\n{}\n```\n\n{}\n",
         event.id,
-        short(event),
-        event.level,
+        filled(&format!(
+            "*{}*; level {}{status}.",
+            short(event),
+            event.level
+        )),
         filled(event.when),
         event.example,
         filled(event.mend),
