@@ -122,6 +122,30 @@ def test_each_request_has_its_own_log(worker, script):
         assert [text for _, text in answer.logs] == [f"{name} line {i} of {name}" for i in range(50)]
 
 
+def test_a_stream_is_made_once_and_serves_one_request_after_the_other(worker, script):
+    """Making one costs more than a small request; only one that the application keeps is made anew."""
+    path = script(APP + """
+    streams, kept = sys.modules["_mod_wsgi.streams"], []
+    made, make = [], streams._open
+    def counting(*arguments):
+        made.append(1)
+        return make(*arguments)
+    streams._open = counting
+    def count(environ):
+        environ["wsgi.errors"].write("x\\n")
+        return len(made)
+    def keep(environ):
+        kept.append(environ["wsgi.errors"].write)
+        return len(made)
+    """)
+    w = worker(threads=1)
+    first = int(run(w, path, "count").body)
+    assert [int(run(w, path, "count").body) for _ in range(5)] == [1] * 5
+    assert first <= 1
+    assert int(run(w, path, "keep").body) == 1
+    assert [int(run(w, path, "count").body) for _ in range(3)] == [2] * 3
+
+
 def test_a_long_text_is_cut_and_nothing_of_it_lost(worker, script):
     path = script(APP + """
     def long(environ):

@@ -122,8 +122,11 @@ impl ErrorStreams {
 
     fn make<'g>(&self, gil: Gil<'g>, python: &PythonFunctions) -> Result<ErrorStream<'g>, Raised> {
         let recipient = Arc::new(Recipient::default());
-        let target = self.class.instance(gil, Target(Arc::clone(&recipient)))?;
-        let target = target.as_object().clone_ref();
+        // Nothing here may hold a second reference to the target when the references are counted.
+        let target = {
+            let instance = self.class.instance(gil, Target(Arc::clone(&recipient)))?;
+            instance.as_object().clone_ref()
+        };
         let text = python.open_errors.bind(gil).call(&[&target])?;
         let buffer = text.attr_named(c"buffer")?;
         let mut stream = ErrorStream {
