@@ -112,6 +112,29 @@ impl<'p> Pool<'p> {
         Ok(unsafe { CStr::from_ptr(copy) })
     }
 
+    /// Copies of `key` and `value` as C strings, in one block: a table's entry.
+    pub(super) fn pair(
+        self,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(*const c_char, *const c_char), InteriorNul> {
+        if key.contains(&0) || value.contains(&0) {
+            return Err(InteriorNul);
+        }
+        let at = key.len() + 1;
+        // SAFETY: the pool is live and gives a block of so many bytes, never NULL. Both copies and
+        // their terminators lie in it, behind each other.
+        unsafe {
+            let block = sys::apr_palloc(self.raw(), (at + value.len() + 1) as _).cast::<u8>();
+            block.copy_from_nonoverlapping(key.as_ptr(), key.len());
+            block.add(key.len()).write(0);
+            let second = block.add(at);
+            second.copy_from_nonoverlapping(value.as_ptr(), value.len());
+            second.add(value.len()).write(0);
+            Ok((block.cast(), second.cast()))
+        }
+    }
+
     /// A copy of `bytes`.
     pub fn bytes(self, bytes: &[u8]) -> &'p [u8] {
         if bytes.is_empty() {

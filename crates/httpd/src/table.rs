@@ -64,25 +64,25 @@ impl<'p> Table<'p> {
 
     /// Replaces every entry called `key` by one with `value`.
     pub fn set(self, key: &[u8], value: &[u8]) -> Result<(), InteriorNul> {
-        let (key, value) = (self.pool().text(key)?, self.pool().text(value)?);
+        let (key, value) = self.pool().pair(key, value)?;
         // SAFETY: live table; both strings live in its own pool.
-        unsafe { sys::apr_table_setn(self.raw(), key.as_ptr(), value.as_ptr()) };
+        unsafe { sys::apr_table_setn(self.raw(), key, value) };
         Ok(())
     }
 
     /// Adds an entry, whether or not there are others of that name.
     pub fn add(self, key: &[u8], value: &[u8]) -> Result<(), InteriorNul> {
-        let (key, value) = (self.pool().text(key)?, self.pool().text(value)?);
+        let (key, value) = self.pool().pair(key, value)?;
         // SAFETY: live table; both strings live in its own pool.
-        unsafe { sys::apr_table_addn(self.raw(), key.as_ptr(), value.as_ptr()) };
+        unsafe { sys::apr_table_addn(self.raw(), key, value) };
         Ok(())
     }
 
     /// Joins `value` to an existing entry with ", ", or adds it.
     pub fn merge(self, key: &[u8], value: &[u8]) -> Result<(), InteriorNul> {
-        let (key, value) = (self.pool().text(key)?, self.pool().text(value)?);
+        let (key, value) = self.pool().pair(key, value)?;
         // SAFETY: live table; both strings live in its own pool.
-        unsafe { sys::apr_table_mergen(self.raw(), key.as_ptr(), value.as_ptr()) };
+        unsafe { sys::apr_table_mergen(self.raw(), key, value) };
         Ok(())
     }
 
