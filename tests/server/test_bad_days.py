@@ -67,7 +67,7 @@ def application(environ, start_response):
     start_response("200 OK", [])
     return [b"ran"]
 """)
-        (httpd.root).chmod(0o777)
+        httpd.root.chmod(0o1777)
         httpd.serve("witness.wsgi", options=f"processes=2 threads=2 {options}")
         return httpd
 

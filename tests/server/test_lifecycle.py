@@ -134,7 +134,7 @@ def application(environ, start_response):
     start_response("200 OK", [])
     return [b"slept"]
 """)
-    httpd.root.chmod(0o777)
+    httpd.root.chmod(0o1777)
     httpd.serve("eight.wsgi")
     answers = []
     client = threading.Thread(target=lambda: answers.append(httpd.get("/", timeout=30)))

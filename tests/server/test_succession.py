@@ -138,7 +138,12 @@ def test_a_refused_configuration_leaves_groups_and_their_requests_as_they_were(h
     (None, "No such file or directory"),
     (lambda path: path.write_text(""), "Not a directory"),
     (lambda path: (path.mkdir(), path.chmod(0o777)), "others could replace the socket; chmod go-w"),
+    (lambda path: (path.mkdir(), path.chmod(0o775)), "has mode 0775: others could replace the socket; chmod go-w"),
     (lambda path: (path.mkdir(), os.chown(path, 12345, 0)), "belongs to uid 12345, who could replace"),
+    # Who can replace a directory above it, or a link on the way, can replace the socket as well.
+    (lambda path: (path.mkdir(), os.chown(path.parent, 12345, 0)), "{root} belongs to uid 12345, who could replace"),
+    (lambda path: (path.mkdir(), path.parent.chmod(0o777)), "others could replace the socket; chmod go-w {root}."),
+    (lambda path: (path.symlink_to("run"), os.lchown(path, 12345, 0)), "link {root}/place belongs to uid 12345"),
 ])
 def test_an_unusable_socket_directory_is_refused_with_the_reason(httpd, make, reason):
     place = httpd.root / "place"
@@ -146,7 +151,7 @@ def test_an_unusable_socket_directory_is_refused_with_the_reason(httpd, make, re
         make(place)
     httpd.configure(f"WSGISocketPrefix {place}/wsgi", "WSGIDaemonProcess app")
     said = httpd.refusal()
-    assert "WSGI0393" in said and reason in said and "WSGISocketPrefix" in said
+    assert "WSGI0393" in said and reason.format(root=httpd.root) in said and "WSGISocketPrefix" in said
     with pytest.raises(AssertionError, match="WSGI0393"):
         httpd.start()
 

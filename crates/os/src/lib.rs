@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod backlog;
 pub mod clock;
 pub mod descriptor;
+mod directory;
 pub mod dump;
 pub mod epoll;
 pub mod listener;

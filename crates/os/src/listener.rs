@@ -2,12 +2,13 @@
 //!
 //! The supervisor makes one per group, as root, in a directory an administrator chose. Others may
 //! be able to write there: hence the directory is opened once and judged, all later steps are
-//! relative to that descriptor, links are not followed, and the socket takes connections only when
-//! its owner and mode are final.
+//! relative to that descriptor, links are not followed, the file is given away by a descriptor of its
+//! own, and the socket takes connections only when its owner and mode are final.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use crate::directory::{self, open_at, refused, stat_at};
 use crate::{accounts, c_string, checked, descriptor, socket};
 
 /// A socket that listens at a path.
@@ -16,54 +17,13 @@ pub struct Listener {
     socket: OwnedFd,
     directory: OwnedFd,
     name: std::ffi::CString,
-    /// Device and inode of the file, so that only this very file is ever removed.
+    /// Device and inode of the file, so that only this very file is ever given away or removed. The
+    /// socket holds the inode, so no other file gets its number.
     file: (libc::dev_t, libc::ino_t),
-}
-
-fn refused(text: String) -> io::Error {
-    io::Error::new(io::ErrorKind::PermissionDenied, text)
-}
-
-fn stat_at(directory: BorrowedFd<'_>, name: &std::ffi::CStr) -> io::Result<libc::stat> {
-    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: `name` is a C string and `stat` is writable; with an empty name the directory itself
-    // is meant.
-    checked(unsafe {
-        libc::fstatat(
-            directory.as_raw_fd(),
-            name.as_ptr(),
-            stat.as_mut_ptr(),
-            libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH,
-        )
-    })?;
-    // SAFETY: the call succeeded and has filled it in.
-    Ok(unsafe { stat.assume_init() })
 }
 
 fn is_socket(stat: &libc::stat) -> bool {
     stat.st_mode & libc::S_IFMT == libc::S_IFSOCK
-}
-
-/// Opens the directory and refuses it where somebody other than root, this user and `owner` could
-/// put a socket of his own in the place of ours.
-fn open_directory(path: &[u8], owner: Option<u32>) -> io::Result<OwnedFd> {
-    let directory = descriptor::open(path, libc::O_PATH | libc::O_DIRECTORY)?;
-    let stat = stat_at(directory.as_fd(), c"")?;
-    let shown = String::from_utf8_lossy(path);
-    let trusted = [Some(0), Some(accounts::effective_uid()), owner];
-    if !trusted.contains(&Some(stat.st_uid)) {
-        return Err(refused(format!(
-            "directory {shown} belongs to uid {}, who could replace the socket",
-            stat.st_uid
-        )));
-    }
-    if stat.st_mode & 0o022 != 0 && stat.st_mode & libc::S_ISVTX == 0 {
-        return Err(refused(format!(
-            "directory {shown} has mode {:04o}: others could replace the socket; chmod go-w {shown}",
-            stat.st_mode & 0o7777
-        )));
-    }
-    Ok(directory)
 }
 
 fn split(path: &[u8]) -> io::Result<(&[u8], &[u8])> {
@@ -82,7 +42,7 @@ fn split(path: &[u8]) -> io::Result<(&[u8], &[u8])> {
 /// As [`Listener::bind`] would give.
 pub fn check_directory(prefix: &[u8]) -> io::Result<()> {
     let (path, _) = split(prefix)?;
-    open_directory(path, None)?;
+    directory::open(path)?;
     descriptor::may(descriptor::Access::Write, path)
 }
 
@@ -112,7 +72,7 @@ pub fn check_path(path: &[u8]) -> Result<(), (&'static str, usize, usize)> {
 /// Where the directory can't be read, or others could write to it.
 pub fn remove_leftovers(prefix: &[u8], own: u32) -> io::Result<()> {
     let (path, beginning) = split(prefix)?;
-    let directory = open_directory(path, None)?;
+    let directory = directory::open(path)?;
     let here = format!("/proc/self/fd/{}", directory.as_raw_fd());
     for entry in std::fs::read_dir(&here)?.flatten() {
         let name = std::os::unix::ffi::OsStringExt::into_vec(entry.file_name());
@@ -157,7 +117,7 @@ impl Listener {
         if matches!(name, b"" | b"." | b"..") {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let directory = open_directory(directory, owner)?;
+        let directory = directory::open(directory)?;
         // Made beside its place and moved there when it takes connections: whoever connects while
         // one listener follows another meets the old one or the new one, never a missing file.
         let beside = c_string(&[name, b"~"].concat())?;
@@ -173,7 +133,8 @@ impl Listener {
         // SAFETY: touches no memory.
         checked(unsafe { libc::fchmod(socket.as_raw_fd(), 0o700) })?;
         bind_in(&socket, directory.as_fd(), &beside)?;
-        let stat = stat_at(directory.as_fd(), &beside)?;
+        let file = open_at(directory.as_fd(), &beside)?;
+        let stat = stat_at(file.as_fd(), c"")?;
         let mut listener = Self {
             socket,
             directory,
@@ -200,7 +161,8 @@ impl Listener {
 
     /// Gives the file its owner, and only then lets connections in.
     fn open_to(&self, owner: Option<u32>, stat: &libc::stat, backlog: u32) -> io::Result<()> {
-        if !is_socket(stat) || stat.st_mode & 0o077 != 0 {
+        let ours = stat.st_uid == accounts::effective_uid() && stat.st_mode & 0o077 == 0;
+        if !is_socket(stat) || !ours {
             return Err(refused("the socket was replaced while it was made".into()));
         }
         self.adjust(owner.filter(|&owner| owner != stat.st_uid), backlog)
@@ -209,14 +171,19 @@ impl Listener {
     /// Gives the file to another owner and the queue another length; what waits in it stays.
     pub fn adjust(&self, owner: Option<u32>, backlog: u32) -> io::Result<()> {
         if let Some(owner) = owner {
-            // SAFETY: `name` is a C string; a gid of -1 leaves the group alone.
+            let file = open_at(self.directory.as_fd(), &self.name)?;
+            let stat = stat_at(file.as_fd(), c"")?;
+            if (stat.st_dev, stat.st_ino) != self.file {
+                return Err(refused("the socket was replaced by another file".into()));
+            }
+            // SAFETY: the empty name is a C string; a gid of -1 leaves the group alone.
             checked(unsafe {
                 libc::fchownat(
-                    self.directory.as_raw_fd(),
-                    self.name.as_ptr(),
+                    file.as_raw_fd(),
+                    c"".as_ptr(),
                     owner,
                     libc::gid_t::MAX,
-                    libc::AT_SYMLINK_NOFOLLOW,
+                    libc::AT_EMPTY_PATH,
                 )
             })?;
         }
@@ -445,6 +412,23 @@ mod tests {
         let _listener = Listener::bind(bytes, Some(65534), 1).unwrap();
         let file = std::fs::metadata(&path).unwrap();
         assert_eq!((file.uid(), file.mode() & 0o777), (65534, 0o700));
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_socket_is_not_given_away() {
+        if accounts::effective_uid() != 0 {
+            return;
+        }
+        let directory = Directory::new("swapped", 0o755);
+        let path = directory.0.join("s");
+        let listener = bind(&path).unwrap();
+        listener.adjust(Some(65534), 1).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().uid(), 65534);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "precious").unwrap();
+        let refused = listener.adjust(Some(65534), 1).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(std::fs::metadata(&path).unwrap().uid(), 0);
     }
 
     #[test]

@@ -100,7 +100,7 @@ super::events! { PARENT:
         status: "",
         when: "Apache is started or checked, and no socket can be made where the sockets of process groups are to be. Apache does not start.",
         example: "WSGI0393: the sockets of process groups cannot be made at /run/nowhere/wsgi: No such file or directory (os error 2). WSGISocketPrefix names a place where root alone may write, such as /run/apache2/wsgi.",
-        mend: "Make the directory, or name another one with WSGISocketPrefix.",
+        mend: "Make the directory, and see that it and those above it are root's alone to write; or name another one with WSGISocketPrefix.",
     }
     ENV_FILE_UNUSABLE = 394 {
         level: "error",
