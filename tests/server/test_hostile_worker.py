@@ -5,12 +5,15 @@ Whatever it sends: 502 (or a broken response, where the head had gone), one line
 crash, no growth, and nothing on the client's connection that looks like a second response.
 """
 
+import array
 import os
 import random
+import socket
 import struct
 
 import pytest
 
+import waiting
 from client import Broken
 from fakeworker import (
     BODY, DATA, END, FAIL, FILE, HEAD, INTERIM, LOG, PULL, REQUEST, RETRY, FakeWorker, data, end, fail, fields, file, frame, head,
@@ -303,6 +306,33 @@ def test_descriptors_nobody_asked_for_are_closed(site, worker):
         assert ask(site).body == b"hello"
     os.close(worker.descriptor)
     assert sum(path == "/" for path in child.descriptors.values()) <= 2
+
+
+def test_a_response_of_many_files_takes_few_descriptors(site, worker):
+    child = site.children()[0]
+    path = site.root / "part"
+    path.write_bytes(b"hello")
+    descriptor = os.open(path, os.O_RDONLY)
+    most = []
+
+    def reply(connection):
+        passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
+        connection.sendall(head(200))
+        for _ in range(200):
+            connection.sendmsg([file(0, 5)], passed)
+            most.append(sum(held == str(path) for held in child.descriptors.values()))
+        connection.sendall(end())
+
+    worker.reply = reply
+    answer = ask(site)
+    os.close(descriptor)
+    assert not answer.complete and b"hello" * 5 not in answer.body
+    # Four that are a part of it, as many on their way, and a copy of the one that is sent.
+    assert max(most) <= 9
+    site.error_log.expect("WSGI0360.*more files than a response may have", count=1)
+    waiting.until(lambda: str(path) not in child.descriptors.values(), 5, "the descriptors to be closed")
+    worker.reply = GOOD
+    assert ask(site).body == b"hello"
 
 
 def test_a_worker_is_not_asked_again_once_it_has_said_anything(site, worker):

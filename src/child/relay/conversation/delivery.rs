@@ -30,6 +30,10 @@ pub(super) const SIP: usize = 16 << 10;
 /// call of httpd's filters costs a chunk and packets of its own.
 const GATHER: usize = 256 << 10;
 
+/// Most files that are a part of one response. Each costs a descriptor until the request has ended,
+/// and no response of an application has more than one.
+const MOST_FILES: u32 = 4;
+
 /// A pause of the worker that clients notice.
 const NOTICED: Duration = Duration::from_millis(500);
 
@@ -70,6 +74,10 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
         let Some(file) = self.frames.take_file() else {
             return Err(self.disorder("it sent a file without its descriptor"));
         };
+        self.files += 1;
+        if self.files > MOST_FILES {
+            return Err(self.disorder("it sent more files than a response may have"));
+        }
         let Phase::Relaying(body) = &mut self.phase else {
             return Err(self.disorder("it sent a file before a head"));
         };

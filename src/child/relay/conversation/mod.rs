@@ -67,6 +67,8 @@ pub struct Conversation<'x, 'o, P, C> {
     /// Application code may have run.
     begun: bool,
     interims: u32,
+    /// Files that came as a part of the response.
+    files: u32,
     /// Response data that the client has not accepted yet.
     buffered: ResponseBuffer<'o>,
     /// A part of the body was sent to the client.
@@ -114,6 +116,7 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
             phase: Phase::Waiting,
             begun: false,
             interims: 0,
+            files: 0,
             buffered: ResponseBuffer::new(
                 request.limits.response_buffer,
                 request.spool,
