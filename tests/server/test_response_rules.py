@@ -406,6 +406,29 @@ for n in range(5):
             httpd.get(f"/?{n}")
 
 
+def test_no_piece_stays_behind_when_other_requests_come_and_go_beside_the_stream(run):
+    httpd = run("""
+stream, _, go = environ["QUERY_STRING"].partition("-")
+start_response("200 OK", [])
+if go:
+    yield b""
+    events[stream + go].set()
+    return
+for n in range(5):
+    yield b"%d" % n
+    if not events[stream + str(n)].wait(10):
+        yield b"late"
+        return
+""", top="import collections, threading\nevents = collections.defaultdict(threading.Event)", options="threads=3")
+    for stream in range(150):
+        with httpd.connect() as connection:
+            connection.send_request("GET", f"/?{stream}")
+            assert connection.head().status == 200
+            for n in range(5):
+                assert (connection.line(), connection.line()) == (b"1", b"%d" % n)
+                httpd.get(f"/?{stream}-{n}")
+
+
 def test_pieces_that_are_there_already_go_together(run):
     httpd = run("""
 start_response("200 OK", [])

@@ -181,8 +181,9 @@ pub struct StallWatch {
     lately: bool,
     /// Until when to check often.
     until: u64,
-    /// What [`RequestSource::is_attending`] returned last.
-    attended: bool,
+    /// [`RequestSource::attended`] was true and no longer is, and [`RequestSource::is_attending`]
+    /// was not called since.
+    was_attended: bool,
 }
 
 /// The last value of a counter, and since when it has not changed.
@@ -471,8 +472,9 @@ impl RequestSource {
             self.refused_since.store(0, Ordering::Relaxed);
         }
         if now >= stalls.until {
-            // Before the threads are counted: a thread that still sees it set has been counted.
-            self.attended.store(false, Ordering::SeqCst);
+            // Before the threads are counted: a thread that still sees it set has been counted. A
+            // thread may have set it just now, and another have held back a piece since.
+            stalls.was_attended |= self.attended.swap(false, Ordering::SeqCst);
         }
         let all_busy = self.threads.all_busy();
         if !all_busy && !self.threads.gil_is_waited_for() {
@@ -505,8 +507,7 @@ impl RequestSource {
     /// Whether the main thread must send what request threads hold back: while it checks often, and
     /// once more afterwards.
     pub fn is_attending(&self, stalls: &mut StallWatch) -> bool {
-        let attended = self.attended.load(Ordering::SeqCst);
-        std::mem::replace(&mut stalls.attended, attended) || attended
+        std::mem::take(&mut stalls.was_attended) || self.attended.load(Ordering::SeqCst)
     }
 
     /// How soon to check again.

@@ -232,6 +232,24 @@ fn what_is_attended_to_is_attended_to_once_more_after_it_was_said_that_it_is_not
 }
 
 #[test]
+fn what_was_held_back_before_the_main_thread_came_is_sent_although_it_has_nothing_to_attend_to() {
+    let (request_source, _connect) = open(2);
+    let mut stalls = StallWatch::default();
+    request_source.look(&mut stalls, 1000);
+    assert!(!request_source.is_attending(&mut stalls));
+    let (busy, _) = request_source.serve(1, 1);
+    // From here on the first thread may hold back a piece; the second finds nothing to serve.
+    let (waiting, wake) = request_source.wait_for_gil();
+    assert!(wake && request_source.attended().load(Ordering::SeqCst));
+    drop(waiting);
+    request_source.look(&mut stalls, 2000);
+    assert!(!request_source.attended().load(Ordering::SeqCst));
+    assert!(request_source.is_attending(&mut stalls));
+    assert!(!request_source.is_attending(&mut stalls));
+    drop(busy);
+}
+
+#[test]
 fn where_others_share_the_listener_it_is_looked_after_more_often_while_there_is_something_to_do() {
     let (request_source, _connect) = open_as(1, true);
     let mut stalls = StallWatch::default();
