@@ -24,7 +24,11 @@ STUCK = """
             environ["wsgi.input"].read()
         if how == "/begun":
             return begun()
-        if how == "/file":
+        if how == "/hidden":
+            # The thread does not show its stack.
+            import signal
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        if how in ("/file", "/hidden"):
             return [b"x" * 50_000_000]
         time.sleep(30)
         return [b"late"]
@@ -73,10 +77,11 @@ def test_a_response_that_has_begun_is_broken_off(worker, script):
     assert "WSGI0323" in answer.log and "begun (" in answer.log
 
 
-def test_a_thread_that_is_sending_is_answered_for_when_it_is_not(worker, script):
+@pytest.mark.parametrize("where", ["/file", "/hidden"])
+def test_a_thread_that_is_sending_is_answered_for_when_it_is_not(worker, script, where):
     path = script(STUCK)
     w = worker(request_limit=400)
-    with w.send(path, "/file") as connection:
+    with w.send(path, where) as connection:
         assert w.hear() == ("leaving", wire.TIME_LIMIT)
         eventually(lambda: "WSGI0323" in w.log)
         w.control.send(wire.drain(15_000))

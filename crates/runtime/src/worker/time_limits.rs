@@ -66,6 +66,13 @@ pub fn seconds(microseconds: u64) -> String {
     format!("{:.1} s", microseconds as f64 / 1e6)
 }
 
+/// Whether a request is ended for the first time, or again because its thread was sending.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    First,
+    Another,
+}
+
 impl<'a> TimeLimits<'a> {
     pub fn new(worker: &'a Worker, dumps: Option<Dumps>) -> Self {
         let timeouts = &worker.setup.group.timeouts;
@@ -162,7 +169,7 @@ impl<'a> TimeLimits<'a> {
     fn look_at_requests(&mut self, now: u64) {
         let unanswered = std::mem::take(&mut self.unanswered);
         for (running, sentence) in unanswered {
-            self.answer(running, sentence, "");
+            self.answer(running, sentence, "", Attempt::Another);
         }
         let held_up = self.given_up() > 0;
         for running in self.worker.running_requests.all() {
@@ -247,11 +254,18 @@ impl<'a> TimeLimits<'a> {
         running.progress.give_up();
         self.worker
             .request_replacement_because(ReplacementReason::TimeLimit, "request_timeout");
-        self.answer(Arc::clone(running), sentence, &stack.text);
+        self.answer(Arc::clone(running), sentence, &stack.text, Attempt::First);
     }
 
-    /// Ends a request that runs, with its stack in the same log.
-    fn answer(&mut self, running: Arc<RunningRequest>, sentence: String, stack: &str) {
+    /// Ends a request that runs, with its stack in the same log; the stack may be empty, because a
+    /// thread need not show it in time.
+    fn answer(
+        &mut self,
+        running: Arc<RunningRequest>,
+        sentence: String,
+        stack: &str,
+        attempt: Attempt,
+    ) {
         let end = End {
             broken: true,
             queue_time: running.queue_time,
@@ -263,13 +277,13 @@ impl<'a> TimeLimits<'a> {
             "" => String::new(),
             stack => format!("{REQUEST_TIMED_OUT}: {} was at\n{stack}", running.line),
         };
+        let whole = [&sentence, &record].map(String::as_str).join("\n");
         match running.exchange.abandon(504, &sentence, end, &record) {
             Abandoned::Answered => {}
-            Abandoned::Over => process_log::error(&format!("{sentence}\n{record}")),
+            Abandoned::Over => process_log::error(whole.trim_end()),
             Abandoned::Sending => {
-                // Logged once; the next attempts only end the response.
-                if !stack.is_empty() {
-                    process_log::error(&format!("{sentence}\n{record}"));
+                if attempt == Attempt::First {
+                    process_log::error(whole.trim_end());
                 }
                 self.unanswered.push((running, sentence));
             }
@@ -329,7 +343,7 @@ impl<'a> TimeLimits<'a> {
                 running.script,
             );
             running.progress.give_up();
-            self.answer(Arc::clone(running), sentence, "");
+            self.answer(Arc::clone(running), sentence, "", Attempt::First);
         }
         // All have their answers by now: to show where a thread hangs in C code takes time, and the
         // process may not survive it.
