@@ -321,7 +321,7 @@ class Server:
         return Process(self._process.pid)
 
     def signal_parent(self, number):
-        self._process.send_signal(number)
+        processes.send_signal(self._process.pid, number)
 
     def graceful(self):
         """`apachectl graceful`; return when the new generation is there."""

@@ -8,6 +8,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+import waiting
+
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -42,7 +44,8 @@ def send_signal(pid, number, may_have_gone=False):
     """Signal a process of this suite's. Return whether it was there; with `may_have_gone` it need not be.
 
     A number that was read from a list may by now be another process's, somebody else's even. So the process is
-    held by a descriptor first, and then looked at.
+    held by a descriptor first, and then looked at. SIGSTOP has stopped every thread when this returns: they
+    run on until each sees it.
     """
     try:
         descriptor = os.pidfd_open(pid)
@@ -50,6 +53,8 @@ def send_signal(pid, number, may_have_gone=False):
             if not is_descendant(pid):
                 raise ProcessLookupError(f"{pid} is no process of this suite's")
             signal.pidfd_send_signal(descriptor, number)
+            if number == signal.SIGSTOP:
+                waiting.until(Process(pid).is_stopped, what=f"{pid} to stop")
         finally:
             os.close(descriptor)
     except ProcessLookupError:
@@ -86,6 +91,14 @@ class Process:
     def state(self):
         fields = self._stat()
         return fields[0] if fields else ""
+
+    def is_stopped(self):
+        """Whether every thread has stopped, or the process has gone."""
+        threads = Path(f"/proc/{self.pid}/task").glob("*/stat")
+        try:
+            return all(thread.read_bytes().rpartition(b")")[2].split()[0] in b"tTZX" for thread in threads)
+        except (FileNotFoundError, ProcessLookupError):
+            return not self.exists
 
     @property
     def parent(self):
