@@ -14,6 +14,7 @@ use config::resolved::Overrides;
 use config::Settings;
 use httpd::hooks::HookStatus;
 use httpd::keep_alive_wait;
+use httpd::log::{self, Log};
 use httpd::request::{FileKind, Request};
 use httpd::request_body::{BodyRead, RequestBody, Wait};
 
@@ -27,6 +28,7 @@ use super::relay::failure::RelayFailure;
 use super::relay::upload::Upload;
 use super::relay::{self, RelayRequest};
 use super::request_log::write_log;
+use super::request_trace;
 use super::route::checks::{self, BodyLength, RequestToCheck, Script};
 use super::route::dispatch::{self, Host};
 use super::route::mapping::{alias_of, is_aliased, HANDLER, OLD_HANDLER};
@@ -103,6 +105,10 @@ fn prepare<'r>(
     };
     let chroot = group.surroundings.chroot.as_deref();
     let message = message(request, &settings, endpoint, chroot, length, &body)?;
+    if request.logs(log::Level::Debug) {
+        let (message, body) = (message.len(), body.bytes.len());
+        request_trace::resolved(request, &settings, &group.name, message, body);
+    }
     if request.is_of_error() && request.left_body_unread() {
         // What the client may still send is no request.
         request.connection().close_after_this();
@@ -297,7 +303,9 @@ fn relay_prepared(
     };
     let mut client = HttpdClient::new(request, body.rest, enable_sendfile)
         .with_death_inquiry(active.status.as_deref(), &group.name);
-    match relay::relay_request(&mut dialer, &mut client, relay_request) {
+    let outcome = relay::relay_request(&mut dialer, &mut client, relay_request);
+    client.trace_end(&outcome);
+    match outcome {
         relay::RelayOutcome::Complete(end) => {
             note(request, &end);
             if request.main().is_none() {

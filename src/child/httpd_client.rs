@@ -15,10 +15,12 @@ use httpd::request::Request;
 use httpd::request_body::{self, BodyError, RequestBody, Wait};
 use httpd::response_writer::{AfterWrite, ResponseWriter};
 
-use super::relay::client::{BodyRead, Client, FileSent, Gone};
+use super::relay::client::{BodyRead, Client, FileSent, Gone, Step};
 use super::relay::failure::RelayFailure;
 use super::relay::response_head::{interim_fields, PlacedField, ResponseHead};
+use super::relay::RelayOutcome;
 use super::request_log::write_log;
+use super::request_trace::RequestTrace;
 use super::supervisor::worker_death;
 
 /// A client of httpd's.
@@ -38,6 +40,8 @@ pub struct HttpdClient<'r> {
     body_error: Option<BodyError>,
     /// Where to ask how a worker died, and since when that matters.
     death_inquiry: Option<DeathInquiry<'r>>,
+    /// At `LogLevel wsgi:debug`.
+    trace: Option<Box<RequestTrace<'r>>>,
 }
 
 /// The supervisor, as the one who knows how workers of a group end.
@@ -65,6 +69,14 @@ impl<'r> HttpdClient<'r> {
             is_muted: false,
             body_error: None,
             death_inquiry: None,
+            trace: RequestTrace::of(request),
+        }
+    }
+
+    /// Logs how the request ended, at `LogLevel wsgi:debug`.
+    pub fn trace_end(&self, outcome: &RelayOutcome) {
+        if let Some(trace) = &self.trace {
+            trace.end(outcome);
         }
     }
 
@@ -293,6 +305,12 @@ impl Client for HttpdClient<'_> {
 
     fn log(&mut self, level: Level, text: &[u8]) {
         write_log(self.request, level, text);
+    }
+
+    fn trace(&mut self, step: Step) {
+        if let Some(trace) = &mut self.trace {
+            trace.step(step);
+        }
     }
 
     fn report(&mut self, failure: &RelayFailure) {

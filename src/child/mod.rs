@@ -24,6 +24,7 @@ pub mod handler;
 pub mod httpd_client;
 pub mod relay;
 pub mod request_log;
+pub mod request_trace;
 pub mod route;
 pub mod status;
 pub mod supervisor;

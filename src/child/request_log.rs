@@ -16,7 +16,11 @@ const LINE: usize = 7000;
 /// line of the log, so that a traceback is there whole however long it is: httpd would write a
 /// newline as two characters and cut after 8 KiB.
 pub fn write_log(request: Request<'_>, level: Level, text: &[u8]) {
-    let level = log::Level::from_number(level as i32);
+    write_at(request, log::Level::from_number(level as i32), text);
+}
+
+/// As [`write_log`], at any of httpd's levels.
+pub fn write_at(request: Request<'_>, level: log::Level, text: &[u8]) {
     if !request.logs(level) {
         return;
     }

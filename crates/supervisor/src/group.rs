@@ -235,11 +235,11 @@ impl Group {
         self.ending = Some(why);
         self.python = Python::Unknown;
         let graceful = Duration::from_millis(self.config.timeouts.graceful);
-        for worker in &mut self.workers {
-            worker.drain(graceful, now);
+        self.note(Level::Info, None, why);
+        for index in 0..self.workers.len() {
+            self.drain(index, graceful, why, now);
         }
         self.unlink();
-        self.note(Level::Info, None, why);
     }
 
     /// Ends the group with the server: every worker exits within `limit`, or its own limit if
@@ -251,8 +251,36 @@ impl Group {
         self.ending = Some("ends, because Apache stops or is restarted without grace");
         self.python = Python::Unknown;
         let limit = self.shutdown_limit().min(limit);
-        for worker in &mut self.workers {
-            worker.stop(limit, now);
+        for index in 0..self.workers.len() {
+            self.stop_worker(
+                index,
+                limit,
+                "Apache stops or is restarted without grace",
+                now,
+            );
+        }
+    }
+
+    /// Has a worker finish its requests, within `limit`, and leave.
+    fn drain(&mut self, index: usize, limit: Duration, why: &str, now: Duration) {
+        let worker = &mut self.workers[index];
+        if worker.drain(limit, now) {
+            let (pid, generation) = (worker.pid(), worker.generation);
+            let seconds = limit.as_secs_f64();
+            let text = format!(
+                "worker {pid} of generation {generation} drains, for {seconds} s at most: {why}"
+            );
+            self.note(Level::Debug, None, &text);
+        }
+    }
+
+    /// Has a worker leave without waiting for its requests, within `limit`.
+    fn stop_worker(&mut self, index: usize, limit: Duration, why: &str, now: Duration) {
+        let worker = &mut self.workers[index];
+        if worker.stop(limit, now) {
+            let (pid, seconds) = (worker.pid(), limit.as_secs_f64());
+            let text = format!("worker {pid} is told to exit within {seconds} s: {why}");
+            self.note(Level::Debug, None, &text);
         }
     }
 
@@ -372,9 +400,12 @@ impl Group {
                 }
                 Event::Ready => {
                     self.workers[index].phase = Phase::Ready { since: now };
+                    let took = now.saturating_sub(self.workers[index].started).as_millis();
                     let failed = self.workers[index].leaving == Some(ReplacementReason::LoadFailed);
                     self.workers[index].has_loaded &= !failed;
                     self.note(Level::Info, None, &format!("worker {pid} is ready"));
+                    let text = format!("worker {pid} was ready {took} ms after its start");
+                    self.note(Level::Debug, None, &text);
                     self.unloadable = None;
                     if !failed {
                         self.failed_loads.clear();
@@ -386,12 +417,14 @@ impl Group {
                 Event::ReplacementReason(reason) => self.leaves(pid, reason, now),
                 Event::Loaded(script) => {
                     self.workers[index].has_loaded = true;
+                    let text = reporting::first_request(pid, &script);
+                    self.note(Level::Debug, None, &text);
                     self.loaded_scripts.note(script, now);
                 }
                 Event::CannotLoad(report) => {
                     self.cannot_load(pid, report, now);
                     let limit = self.shutdown_limit();
-                    self.workers[index].stop(limit, now);
+                    self.stop_worker(index, limit, "it cannot load its scripts", now);
                 }
                 Event::FailedToLoad(report) => {
                     self.failed_loads.push_back(report);
@@ -403,7 +436,7 @@ impl Group {
                     self.trouble(WORKER_GAVE_UP, sentence);
                     self.failed(now);
                     let limit = self.shutdown_limit();
-                    self.workers[index].stop(limit, now);
+                    self.stop_worker(index, limit, "it cannot serve", now);
                 }
                 Event::Violation(what) => {
                     let text =

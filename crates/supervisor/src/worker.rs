@@ -344,28 +344,31 @@ impl Worker {
         }
     }
 
-    /// Drains the worker; running requests have this time limit.
-    pub fn drain(&mut self, graceful: Duration, now: Duration) {
+    /// Drains the worker; running requests have this time limit. Whether it was not leaving already.
+    pub fn drain(&mut self, graceful: Duration, now: Duration) -> bool {
         if self.is_on_its_way_out() {
-            return;
+            return false;
         }
         self.tell(&ToWorker::Drain(graceful.as_millis() as u64));
         self.phase = Phase::Draining {
             until: now + graceful + GRACE,
         };
+        true
     }
 
-    /// Tells the worker to exit at once; its cleanup has this time limit.
-    pub fn stop(&mut self, limit: Duration, now: Duration) {
+    /// Tells the worker to exit at once; its cleanup has this time limit. Whether it was not told
+    /// before.
+    pub fn stop(&mut self, limit: Duration, now: Duration) -> bool {
         let until = now + limit + GRACE;
         match self.phase {
-            Phase::Killed => return,
-            Phase::Stopping { until: earlier } if earlier <= until => return,
+            Phase::Killed => return false,
+            Phase::Stopping { until: earlier } if earlier <= until => return false,
             _ => {}
         }
         self.tell(&ToWorker::Stop(limit.as_millis() as u64));
         let _ = self.child.signal(SIGTERM);
         self.phase = Phase::Stopping { until };
+        true
     }
 
     pub fn kill(&mut self) {

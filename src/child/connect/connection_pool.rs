@@ -145,6 +145,11 @@ impl Drop for Claim<'_> {
 }
 
 impl Claim<'_> {
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// The process is gone, or does not answer: nothing more is sent to it.
     pub fn forget(&self) {
         let mut state = self.group.pool.state();

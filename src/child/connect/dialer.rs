@@ -139,6 +139,10 @@ impl WorkerConnection for WorkerSocket<'_> {
         self.claim.is_some()
     }
 
+    fn pid(&self) -> Option<u32> {
+        self.claim.as_ref().map(Claim::pid)
+    }
+
     fn forget(&self) {
         if let Some(claim) = &self.claim {
             claim.forget();

@@ -5,9 +5,10 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use wire::frame::Kind;
 use wire::response::{BodyFailure, Head, Level};
 
-use super::failure::RelayFailure;
+use super::failure::{RelayFailure, RetryReason};
 use super::response_head::ResponseHead;
 
 /// What a look for request body has brought.
@@ -34,6 +35,19 @@ pub enum FileSent {
     Whole,
     /// The file has become shorter meanwhile: bytes are missing.
     Shrunk,
+}
+
+/// A step of a request on its way to a worker and back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// A connection to a worker is there; `pid` is the worker's, where it is known.
+    Attempt { is_pooled: bool, pid: Option<u32> },
+    /// No application has seen the request, and it is sent again.
+    Returned(RetryReason),
+    /// The worker gets a frame with so many bytes of payload.
+    Sent(Kind, usize),
+    /// The worker has sent a frame, or some bytes of a `Data` frame.
+    Received(Kind, usize),
 }
 
 /// The client side of one request.
@@ -93,4 +107,7 @@ pub trait Client {
 
     /// Writes one line about this request to the error log.
     fn report(&mut self, failure: &RelayFailure);
+
+    /// Hears of a step, for the log at `debug` and below.
+    fn trace(&mut self, _step: Step) {}
 }

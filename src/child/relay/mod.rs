@@ -26,7 +26,7 @@ pub mod worker;
 
 use std::time::{Duration, Instant};
 
-use client::Client;
+use client::{Client, Step};
 use conversation::{AttemptResult, Conversation};
 use failure::{RelayFailure, RetryReason};
 use spool::Place;
@@ -114,6 +114,8 @@ pub fn relay_request<D: Dial, C: Client>(
             Err(failure) => return refuse(client, &failure),
         };
         let is_pooled = worker.is_pooled();
+        let pid = worker.pid();
+        client.trace(Step::Attempt { is_pooled, pid });
         let mut conversation = Conversation::new(&mut worker, client, &mut request);
         let result = conversation.converse();
         let is_left = conversation.is_reusable(&result);
@@ -127,6 +129,7 @@ pub fn relay_request<D: Dial, C: Client>(
             AttemptResult::Finished(outcome) => return outcome,
             AttemptResult::Retry(why) => why,
         };
+        client.trace(Step::Returned(why));
         // Closed before another is made.
         drop(worker);
         choice = ConnectionChoice::New;

@@ -13,7 +13,7 @@ use wire::frame::{self, Kind, HEAD_LEN};
 use wire::response::BodyFailure;
 use wire::Malformed;
 
-use super::client::{BodyRead, Client};
+use super::client::{BodyRead, Client, Step};
 use super::worker::WorkerConnection;
 
 /// Bytes of body in one frame, and read from the client before they are sent on.
@@ -173,7 +173,16 @@ impl Upload {
             Ok(())
         });
         let came = framed.is_ok();
+        let framed_bytes = self.queue.len().saturating_sub(before + HEAD_LEN);
         let result = self.settle(framed, last, came);
+        if came && !self.abandoned {
+            client.trace(Step::Sent(Kind::Body, framed_bytes));
+        }
+        match self.state {
+            State::Ended => client.trace(Step::Sent(Kind::BodyEnd, 0)),
+            State::Failed => client.trace(Step::Sent(Kind::BodyFailed, 1)),
+            State::Whole | State::Open | State::Refused => {}
+        }
         if self.abandoned {
             self.queue.truncate(before);
         }

@@ -67,6 +67,11 @@ pub trait WorkerConnection {
         false
     }
 
+    /// The process at its other end, where that is known.
+    fn pid(&self) -> Option<u32> {
+        None
+    }
+
     /// The process at its other end is not to be sent anything more over connections that are kept.
     fn forget(&self) {}
 

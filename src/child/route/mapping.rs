@@ -7,8 +7,10 @@
 use std::sync::Arc;
 
 use config::alias::{Location, ScriptAlias};
+use config::error::show;
 use config::given::ServerGiven;
 use httpd::hooks::HookStatus;
+use httpd::log::{Level, Log};
 use httpd::regex::Matches;
 use httpd::request::Request;
 
@@ -67,7 +69,12 @@ pub fn translate_name(
     }
     let uri = request.uri().unwrap_or_default();
     let matches = |pattern: &[u8], uri: &[u8]| active.regexes.get(pattern)?.find(uri);
-    let Some(mapped) = map(uri, &server.aliases, matches) else {
+    let mapped = map(uri, &server.aliases, matches);
+    if request.logs(Level::Debug) {
+        let found = mapped.as_ref().map(|to| (to, &*server.aliases[to.alias]));
+        trace(request, uri, found);
+    }
+    let Some(mapped) = mapped else {
         return HookStatus::DECLINED;
     };
     let alias = mapped.alias.to_string();
@@ -81,6 +88,27 @@ pub fn translate_name(
     }
     request.set_handler(HANDLER);
     HookStatus::OK
+}
+
+/// Logs which alias took the URL. At this moment httpd has not chosen the request's `<Directory>`
+/// yet, so the LogLevel of the virtual host counts.
+fn trace(request: Request<'_>, uri: &[u8], found: Option<(&Mapped, &ScriptAlias)>) {
+    let uri = show(uri);
+    let (level, text) = match found {
+        None => (Level::Trace1, format!("no WSGIScriptAlias takes {uri}")),
+        Some((mapped, alias)) => {
+            let (directive, pattern) = match &alias.location {
+                Location::Prefix(path) => ("WSGIScriptAlias", path),
+                Location::Regex(pattern) => ("WSGIScriptAliasMatch", pattern),
+            };
+            let (pattern, file, place) = (show(pattern), show(&mapped.filename), &alias.place);
+            let text = format!("{directive} {pattern} ({place}) leads {uri} to {file}");
+            (Level::Debug, text)
+        }
+    };
+    if request.logs(level) {
+        request.log_words(level, text.as_bytes());
+    }
 }
 
 /// The alias that took the request.

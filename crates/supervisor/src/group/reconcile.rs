@@ -60,16 +60,23 @@ impl Group {
         let evicted = Duration::from_millis(timeouts.eviction);
         let missing = self.processes().saturating_sub(serving);
         // A predecessor that is still starting has no requests to finish.
-        for worker in &mut self.workers {
+        for index in 0..self.workers.len() {
+            let worker = &self.workers[index];
             if worker.is_starting() && worker.generation != generation {
-                worker.drain(graceful, now);
+                self.drain(
+                    index,
+                    graceful,
+                    "a new configuration came before it was ready",
+                    now,
+                );
             }
         }
         let to_go = self.count(|w| w.is_ready() && w.is_to_go(generation));
         let mut surplus = to_go.saturating_sub(missing);
         // First the workers that accept no requests anyway; then the oldest.
         for stale in [true, false] {
-            for worker in &mut self.workers {
+            for index in 0..self.workers.len() {
+                let worker = &self.workers[index];
                 let chosen = worker.is_ready()
                     && worker.is_to_go(generation)
                     && (worker.leaving == Some(ReplacementReason::Stale)) == stale;
@@ -78,7 +85,12 @@ impl Group {
                         Some(ReplacementReason::Signal) => evicted,
                         _ => graceful,
                     };
-                    worker.drain(limit, now);
+                    let why = match (worker.leaving, worker.worn) {
+                        (Some(reason), _) => super::reporting::why(reason),
+                        (None, true) => "it has run for long enough or has grown too large",
+                        (None, false) => "its successor is ready",
+                    };
+                    self.drain(index, limit, why, now);
                     surplus -= 1;
                 }
             }
@@ -204,8 +216,21 @@ impl Group {
                     self.generation,
                     String::from_utf8_lossy(&interpreter.program)
                 );
+                let preloaded = setup.loaded_scripts.iter().map(|(path, _)| path.text());
+                let preloaded: Vec<_> = preloaded.collect();
+                let preloads = match preloaded.is_empty() {
+                    true => String::new(),
+                    false => format!(
+                        "worker {} loads before it is ready: {}",
+                        worker.pid(),
+                        preloaded.join(", ")
+                    ),
+                };
                 self.workers.push(worker);
                 self.note(Level::Info, None, &text);
+                if !preloads.is_empty() {
+                    self.note(Level::Debug, None, &preloads);
+                }
                 true
             }
             Err(error) => {
@@ -226,19 +251,23 @@ impl Group {
     fn enforce_limits(&mut self, now: Duration) {
         let (startup, shutdown) = (self.startup_limit(), self.shutdown_limit());
         let (mut late, mut killed, mut silent) = (0, Vec::new(), Vec::new());
-        for worker in &mut self.workers {
+        for index in 0..self.workers.len() {
+            let worker = &mut self.workers[index];
             if worker.has_fallen_silent(now) {
                 if !worker.is_on_its_way_out() {
                     silent.push(worker.pid());
                 }
-                worker.stop(shutdown, now);
+                self.stop_worker(index, shutdown, "it has closed its descriptors", now);
             }
+            let worker = &mut self.workers[index];
             match worker.phase {
                 Phase::Starting { since } if now >= since + startup => {
                     late += 1;
-                    worker.stop(shutdown, now);
+                    self.stop_worker(index, shutdown, "it was not ready in time", now);
                 }
-                Phase::Draining { until } if now >= until => worker.stop(shutdown, now),
+                Phase::Draining { until } if now >= until => {
+                    self.stop_worker(index, shutdown, "it has requests left after its drain", now);
+                }
                 Phase::Stopping { until } if now >= until => {
                     killed.push(worker.pid());
                     worker.kill();

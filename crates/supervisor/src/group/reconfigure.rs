@@ -181,8 +181,9 @@ impl Group {
             );
             self.note(Level::Notice, WORKERS_NOT_AS_CONFIGURED, &text);
         }
-        for worker in &mut self.workers {
-            worker.drain(graceful, now);
+        let why = format!("{} changed", changed.join(", "));
+        for index in 0..self.workers.len() {
+            self.drain(index, graceful, &why, now);
         }
     }
 }

@@ -240,6 +240,18 @@ fn of_worker(
     }
 }
 
+/// A line about the first request that a worker has for a script.
+pub fn first_request(pid: u32, (script, application_group): &(Bytes, Bytes)) -> String {
+    let place = match application_group.is_empty() {
+        true => "the main interpreter".to_owned(),
+        false => format!("application group '{}'", application_group.text()),
+    };
+    format!(
+        "worker {pid} has its first request for {} in {place}",
+        script.text()
+    )
+}
+
 /// Why a worker is to be replaced, in words.
 pub fn why(reason: ReplacementReason) -> &'static str {
     match reason {

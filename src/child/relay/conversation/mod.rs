@@ -16,10 +16,10 @@ mod waiting;
 use std::io;
 use std::time::{Duration, Instant};
 
-use wire::frame::Kind;
+use wire::frame::{Kind, HEAD_LEN};
 use wire::response::{decode_head, BodyFailure, End, Fail, Log, Retry, Sent, MAX_INTERIM};
 
-use super::client::Client;
+use super::client::{Client, Step};
 use super::failure::{Progress, ProtocolViolation, RelayFailure, RetryReason};
 use super::frame_reader::{Filled, FrameReader, Piece};
 use super::response_body::ResponseBody;
@@ -190,6 +190,8 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
         Sent { aborted, bytes }.append(&mut frame);
         // A worker that has exited needs no report.
         let _ = self.worker.send(&frame);
+        self.client
+            .trace(Step::Sent(Kind::Sent, frame.len() - HEAD_LEN));
     }
 
     fn end_in(&mut self, failure: &RelayFailure) -> RelayOutcome {
@@ -243,6 +245,8 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
             }
         }
         self.waited_for = Instant::now();
+        self.client
+            .trace(Step::Sent(Kind::Request, sent.saturating_sub(HEAD_LEN)));
         Ok(())
     }
 
@@ -294,11 +298,13 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
     fn take(&mut self, piece: Piece) -> Result<(), Stop> {
         let (kind, range) = match piece {
             Piece::Data(part) => {
+                self.client.trace(Step::Received(Kind::Data, part.len()));
                 self.waited_for = Instant::now();
                 return self.data(part);
             }
             Piece::Frame(kind, range) => (kind, range),
         };
+        self.client.trace(Step::Received(kind, range.len()));
         let payload = self.frames.bytes(&range);
         if kind == Kind::Log {
             // A log record does not extend the time limit: a worker could send them forever.
