@@ -48,7 +48,8 @@ pub struct ActiveConfiguration {
     pub status: Option<Vec<u8>>,
     /// Where temporary files are made of groups that name no directory.
     pub spool_directory: PathBuf,
-    /// How many descriptors temporary files may take in a child, and idle connections.
+    /// How many descriptors may wait for clients in a child (temporary files and those that workers
+    /// passed), and how many idle connections.
     pub share_of_descriptors: usize,
 }
 
@@ -82,7 +83,7 @@ impl ActiveConfiguration {
                 Path::new(OsStr::from_bytes(path))
             }),
             most,
-            files: self.share_of_descriptors,
+            descriptors: self.share_of_descriptors,
             usage: &USAGE,
         }
     }

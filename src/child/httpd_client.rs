@@ -2,8 +2,7 @@
 //!
 //! Runs in: an Apache child, on the thread that serves the request.
 
-use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use httpd::response_writer::{AfterWrite, ResponseWriter};
 
 use super::relay::client::{BodyRead, Client, FileSent, Gone, Step};
 use super::relay::failure::RelayFailure;
+use super::relay::response_body::PassedFile;
 use super::relay::response_head::{interim_fields, PlacedField, ResponseHead};
 use super::relay::RelayOutcome;
 use super::request_log::write_log;
@@ -246,7 +246,7 @@ impl Client for HttpdClient<'_> {
 
     fn file(
         &mut self,
-        file: OwnedFd,
+        file: PassedFile,
         offset: u64,
         len: u64,
         is_last: bool,
@@ -260,7 +260,6 @@ impl Client for HttpdClient<'_> {
         // For ranges httpd wants to see the end together with the file. Otherwise the end waits
         // until the file is out and has turned out to be whole.
         let at_once = is_last && has_ranges && self.request.headers_in().get(c"Range").is_some();
-        let witness = file.try_clone().ok();
         let (first, rest) = match (is_last, at_once) {
             (false, _) => (AfterWrite::More, None),
             (true, true) => (AfterWrite::End, None),
@@ -269,10 +268,9 @@ impl Client for HttpdClient<'_> {
         self.has_ended |= at_once;
         let sendfile = self.sendfile.or_else(|| self.request.enable_sendfile());
         let sendfile = sendfile.unwrap_or_else(|| os::descriptor::is_on_own_disk(file.as_fd()));
-        let sent = self.output.send_file(file, offset, len, sendfile, first);
-        let is_whole = witness
-            .and_then(|file| File::from(file).metadata().ok())
-            .is_none_or(|facts| facts.len() >= offset.saturating_add(len));
+        let (file, sent) = self.output.send_file(file, offset, len, sendfile, first);
+        let facts = file.file.metadata();
+        let is_whole = facts.is_ok_and(|facts| facts.len() >= offset.saturating_add(len));
         if !is_whole {
             // To httpd's filters it looks as if the client had left.
             return Ok(FileSent::Shrunk);

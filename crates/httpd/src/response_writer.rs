@@ -3,7 +3,7 @@
 //! Runs in: the Apache children, on the thread that serves the request. The first brigade passed
 //! down sends the head, so status and headers are set before.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::{self, NonNull};
 
 use super::request::Request;
@@ -79,33 +79,46 @@ impl<'r> ResponseWriter<'r> {
         self.pass(after)
     }
 
-    /// Sends `length` bytes of `file` from `offset`. The descriptor is closed with the request.
+    /// Sends `length` bytes of `file` from `offset`. The file is dropped with the request; until then
+    /// it can be looked at.
+    ///
     /// With `sendfile` the kernel sends the file itself if no filter must see the data.
     ///
     /// The file is never mapped into memory, even with `EnableMMAP On`. It belongs to an
     /// application, which may truncate it meanwhile, and a read of a mapping past the end kills the
     /// process.
-    pub fn send_file(
+    pub fn send_file<F: AsFd + Send + 'static>(
         &mut self,
-        file: OwnedFd,
+        file: F,
         offset: u64,
         length: u64,
         sendfile: bool,
         after: AfterWrite,
-    ) -> Result<(), NotWritten> {
-        let (Ok(offset), Ok(length)) = (
-            sys::apr_off_t::try_from(offset),
-            sys::apr_off_t::try_from(length),
-        ) else {
-            return Err(self.not_written(libc::EOVERFLOW));
+    ) -> (&'r F, Result<(), NotWritten>) {
+        // The request's pool outlives every bucket of the response: it goes with the last of them.
+        let file: &'r F = self.request.pool().own(file);
+        let sent = match (offset.try_into(), length.try_into()) {
+            (Ok(offset), Ok(length)) => self.pass_file(file, offset, length, sendfile, after),
+            _ => Err(self.not_written(libc::EOVERFLOW)),
         };
+        (file, sent)
+    }
+
+    /// `file` is owned by the request's pool.
+    fn pass_file(
+        &mut self,
+        file: &impl AsFd,
+        offset: sys::apr_off_t,
+        length: sys::apr_off_t,
+        sendfile: bool,
+        after: AfterWrite,
+    ) -> Result<(), NotWritten> {
         let pool = self.request.pool();
         let mut flags = sys::APR_FOPEN_READ as sys::apr_int32_t;
         if sendfile {
             flags |= sys::APR_FOPEN_SENDFILE_ENABLED as sys::apr_int32_t;
         }
-        // The request's pool outlives every bucket of the response: it goes with the last of them.
-        let mut descriptor = pool.own(file).as_raw_fd();
+        let mut descriptor = file.as_fd().as_raw_fd();
         let mut handle = ptr::null_mut();
         // SAFETY: an open descriptor which the pool keeps open; APR copies the number and, because
         // it has not opened the file, leaves the closing to us. A brigade of ours.

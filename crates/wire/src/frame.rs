@@ -36,7 +36,8 @@ pub enum Kind {
     Head = 18,
     /// Bytes of the response body.
     Data = 19,
-    /// [`crate::response::File`]; one descriptor travels with its first byte.
+    /// [`crate::response::File`]; one descriptor travels with its first byte, or with that of the
+    /// `Head` directly before it.
     File = 20,
     /// [`crate::response::Log`].
     Log = 21,

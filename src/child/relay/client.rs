@@ -3,12 +3,13 @@
 //! Runs in: an Apache child. Implemented over httpd's filters in [`crate::child::httpd_client`], and by a fake in
 //! the tests.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use wire::frame::Kind;
 use wire::response::{BodyFailure, Head, Level};
 
 use super::failure::{RelayFailure, RetryReason};
+use super::response_body::PassedFile;
 use super::response_head::ResponseHead;
 
 /// What a look for request body has brought.
@@ -84,10 +85,10 @@ pub trait Client {
     /// May wait for the client.
     fn data(&mut self, pieces: &[&[u8]], is_last: bool) -> Result<(), Gone>;
 
-    /// Sends a stretch of a regular file.
+    /// Sends a stretch of a file. The file may stay open until the request is over.
     fn file(
         &mut self,
-        file: OwnedFd,
+        file: PassedFile,
         offset: u64,
         len: u64,
         is_last: bool,

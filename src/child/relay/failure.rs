@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use wire::log_id::{
-    CLIENT_STALLED, CONNECTION_FAILED, CONNECT_FAILED, CONNECT_TIMED_OUT, HANDED_BACK,
-    HEADER_FIELD_TOO_LONG, HEAD_UNFIT, NOT_A_FILE, NOT_SPOOLED, QUEUE_TIMED_OUT,
+    CLIENT_STALLED, CONNECTION_FAILED, CONNECT_FAILED, CONNECT_TIMED_OUT, FILES_COPIED,
+    HANDED_BACK, HEADER_FIELD_TOO_LONG, HEAD_UNFIT, NOT_A_FILE, NOT_SPOOLED, QUEUE_TIMED_OUT,
     RESPONSE_BROKEN_OFF, RESPONSE_CUT, RESPONSE_MALFORMED, RESPONSE_SHORT, RESPONSE_STALLED,
     SPOOL_LOST, UPLOAD_FAILED, WORKER_CLOSED, WORKER_SILENT,
 };
@@ -75,6 +75,17 @@ impl Progress {
 
 fn name(group: &[u8]) -> String {
     String::from_utf8_lossy(group).into_owned()
+}
+
+/// Whether a line is to be said again that was last said at `said`, in seconds: by one thread, and
+/// once in a while.
+fn is_due(said: &AtomicU64) -> bool {
+    let now = os::clock::monotonic().as_secs().max(1);
+    let last = said.load(Ordering::Relaxed);
+    (last == 0 || now >= last + SAID_AGAIN_AFTER.as_secs())
+        && said
+            .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
 }
 
 fn seconds(limit: Duration) -> String {
@@ -260,16 +271,9 @@ impl RelayFailure {
 
     /// Nothing can be written to a temporary file. Said once in a while by each child.
     pub fn not_spooled(group: &[u8], directory: &Path, error: &io::Error) -> Option<RelayFailure> {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        let now = os::clock::monotonic().as_secs().max(1);
-        let last = LAST.load(Ordering::Relaxed);
-        let is_due = last == 0 || now >= last + SAID_AGAIN_AFTER.as_secs();
-        let is_mine = is_due
-            && LAST
-                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
+        static SAID: AtomicU64 = AtomicU64::new(0);
         let group = name(group);
-        is_mine.then(|| RelayFailure {
+        is_due(&SAID).then(|| RelayFailure {
             status: 200,
             level: Level::Warning,
             text: format!(
@@ -278,6 +282,22 @@ impl RelayFailure {
                  there, let Apache's user write there, or name another directory with \
                  spool-directory=.",
                 directory.display()
+            ),
+        })
+    }
+
+    /// All descriptors that may wait for clients do. Said once in a while by each child.
+    pub fn file_copied(group: &[u8], descriptors: usize) -> Option<RelayFailure> {
+        static SAID: AtomicU64 = AtomicU64::new(0);
+        let group = name(group);
+        is_due(&SAID).then(|| RelayFailure {
+            status: 200,
+            level: Level::Warning,
+            text: format!(
+                "{FILES_COPIED}: The files that clients wait for hold {descriptors} descriptors of this \
+                 Apache child, which is as many as they may (a quarter of its limit of open files). \
+                 Meanwhile slow clients of files hold threads of process group '{group}'. Raise the \
+                 limit of open files of Apache's service (LimitNOFILE= in systemd)."
             ),
         })
     }

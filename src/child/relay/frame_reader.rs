@@ -15,6 +15,7 @@ use wire::frame::{self, Kind, HEAD_LEN};
 use wire::response::End;
 use wire::Malformed;
 
+use super::failure::ProtocolViolation;
 use super::worker::{Received, WorkerConnection};
 
 /// First size of the buffer: a small response with its head, in one receive.
@@ -25,8 +26,9 @@ const STREAM: usize = 64 << 10;
 pub const BLOCK: usize = 64 << 10;
 /// What has to be missing of a `Data` frame for a block to be worth it.
 const LARGE: usize = 16 << 10;
-/// Descriptors that may be here before the frames they belong to.
-const MOST_FILES: usize = 4;
+/// Descriptors that may be here before the frames they belong to: of a frame that is cut, and of the
+/// one behind it.
+const MOST_EARLY: usize = 2;
 /// Blocks whose memory is kept for the next ones.
 const MOST_SPARE: usize = 8;
 
@@ -101,8 +103,20 @@ pub struct FrameReader {
     last_data: usize,
     /// Memory of former blocks.
     spare: Vec<Vec<u8>>,
-    files: VecDeque<OwnedFd>,
-    received: bool,
+    /// Descriptors whose frames have not come out yet.
+    early: VecDeque<Early>,
+    /// The descriptor of the frame that came out last.
+    file: Option<OwnedFd>,
+    /// Bytes received in all.
+    received: u64,
+}
+
+/// A descriptor that came before its frame was complete.
+#[derive(Debug)]
+struct Early {
+    descriptor: OwnedFd,
+    /// Its frame begins before this place in the stream: it came with the bytes up to here.
+    before: u64,
 }
 
 impl Default for FrameReader {
@@ -117,8 +131,9 @@ impl Default for FrameReader {
             fresh: 0..0,
             last_data: 0,
             spare: Vec::new(),
-            files: VecDeque::new(),
-            received: false,
+            early: VecDeque::new(),
+            file: None,
+            received: 0,
         }
     }
 }
@@ -126,7 +141,7 @@ impl Default for FrameReader {
 impl FrameReader {
     /// Whether a single byte has come.
     pub fn have_begun(&self) -> bool {
-        self.received
+        self.received > 0
     }
 
     /// Whether the stream may end here as far as frames go.
@@ -136,7 +151,7 @@ impl FrameReader {
 
     /// Whether nothing is here that has not come out.
     pub fn are_over(&self) -> bool {
-        self.is_between_frames() && self.files.is_empty()
+        self.is_between_frames() && self.early.is_empty()
     }
 
     /// Whether the next frame is likely to be one of body that fills a block.
@@ -172,8 +187,18 @@ impl FrameReader {
     /// Takes the next piece; `None` until more has been received.
     ///
     /// # Errors
-    /// [`Malformed`] where it is nothing a worker may send.
-    pub fn next_piece(&mut self) -> Result<Option<Piece>, Malformed> {
+    /// It is nothing a worker may send, or came with a descriptor that belongs to no file.
+    pub fn next_piece(&mut self) -> Result<Option<Piece>, ProtocolViolation> {
+        let piece = self.piece();
+        if piece.is_err() {
+            self.early.clear();
+        }
+        piece
+    }
+
+    fn piece(&mut self) -> Result<Option<Piece>, ProtocolViolation> {
+        self.file = None;
+        self.check_descriptors(self.next_frame())?;
         if !self.fresh.is_empty() {
             let fresh = std::mem::take(&mut self.fresh);
             return Ok(Some(Piece::Data(Part::Block(fresh))));
@@ -194,6 +219,13 @@ impl FrameReader {
             let Some((kind, len)) = self.peek_head()? else {
                 return Ok(None);
             };
+            let at = self.next_frame();
+            let behind = at + (HEAD_LEN + len) as u64;
+            match kind {
+                Kind::File | Kind::Head => {}
+                Kind::End | Kind::Fail | Kind::Retry => self.check_descriptors(u64::MAX)?,
+                _ => self.check_descriptors(behind)?,
+            }
             if kind == Kind::Data {
                 self.start += HEAD_LEN;
                 (self.data_left, self.last_data) = (len, len);
@@ -205,7 +237,31 @@ impl FrameReader {
             }
             let range = self.start + HEAD_LEN..self.start + self.need;
             self.start = range.end;
+            match (kind, self.early.front_mut()) {
+                (Kind::File, Some(_)) => {
+                    self.file = self.early.pop_front().map(|early| early.descriptor);
+                }
+                // The frame behind it may be the file.
+                (Kind::Head, Some(early)) => early.before = early.before.max(behind + 1),
+                _ => {}
+            }
             return Ok(Some(Piece::Frame(kind, range)));
+        }
+    }
+
+    /// Where in the stream the next frame begins.
+    fn next_frame(&self) -> u64 {
+        self.received - (self.end - self.start) as u64 + self.data_left as u64
+    }
+
+    /// Whether the descriptors that are here may belong to a file at `place` or behind it. A
+    /// descriptor travels with the first byte of its frame, or of the head directly before that.
+    fn check_descriptors(&self, place: u64) -> Result<(), ProtocolViolation> {
+        match self.early.front() {
+            Some(early) if self.early.len() > MOST_EARLY || early.before <= place => Err(
+                ProtocolViolation::OutOfOrder("it passed a descriptor that belongs to no file"),
+            ),
+            _ => Ok(()),
         }
     }
 
@@ -218,7 +274,7 @@ impl FrameReader {
 
     /// The `End` frame, if it is what follows and is here already.
     pub fn end_follows(&self) -> Option<End> {
-        if self.data_left > 0 {
+        if self.data_left > 0 || !self.early.is_empty() {
             return None;
         }
         match frame::split(&self.buf[self.start..self.end]) {
@@ -311,25 +367,23 @@ impl FrameReader {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Filled::Nothing),
             Err(error) => return Err(error),
         };
-        if let Some(file) = received.file {
-            // More than could be waiting for their frames belong to none: they are closed.
-            if self.files.len() < MOST_FILES {
-                self.files.push_back(file);
-            }
-        }
         if received.len == 0 {
             return Ok(Filled::End);
         }
-        self.received = true;
+        self.received += received.len.min(room) as u64;
+        if let Some(descriptor) = received.file {
+            let before = self.received;
+            self.early.push_back(Early { descriptor, before });
+        }
         take(self, received.len.min(room));
         Ok(Filled::Some {
             dry: received.len < room,
         })
     }
 
-    /// Takes the descriptor of a `File` frame: it came no later than the frame's first byte.
+    /// Takes the descriptor of the `File` frame that came out last.
     pub fn take_file(&mut self) -> Option<OwnedFd> {
-        self.files.pop_front()
+        self.file.take()
     }
 
     fn make_room(&mut self) {
@@ -356,197 +410,4 @@ impl FrameReader {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::child::relay::tests::Script;
-    use wire::response::{append_head, Log};
-
-    fn all(frames: &mut FrameReader) -> Vec<Piece> {
-        std::iter::from_fn(|| frames.next_piece().unwrap()).collect()
-    }
-
-    fn response() -> Vec<u8> {
-        let mut out = Vec::new();
-        append_head(&mut out, Kind::Head, 200, b"OK", [].into_iter()).unwrap();
-        frame::append::<Malformed>(&mut out, Kind::Data, |out| {
-            out.extend_from_slice(b"hello");
-            Ok(())
-        })
-        .unwrap();
-        End::default().append(&mut out);
-        out
-    }
-
-    #[test]
-    fn frames_come_out_the_same_however_they_are_cut() {
-        let bytes = response();
-        for size in 1..=bytes.len() {
-            let mut worker = Script::sending(&bytes).in_pieces_of(size);
-            let mut frames = FrameReader::default();
-            let mut body = Vec::new();
-            let mut kinds = Vec::new();
-            while frames.fill(&mut worker).unwrap() != Filled::End {
-                for piece in all(&mut frames) {
-                    match piece {
-                        Piece::Data(part) => body.extend_from_slice(frames.body(&part)),
-                        Piece::Frame(kind, _) => kinds.push(kind),
-                    }
-                }
-            }
-            assert_eq!(
-                (&body[..], &kinds[..]),
-                (&b"hello"[..], &[Kind::Head, Kind::End][..])
-            );
-            assert!(frames.is_between_frames());
-        }
-    }
-
-    fn append_data(out: &mut Vec<u8>, body: &[u8]) {
-        frame::append::<Malformed>(out, Kind::Data, |out| {
-            out.extend_from_slice(body);
-            Ok(())
-        })
-        .unwrap();
-    }
-
-    #[test]
-    fn frames_of_every_size_come_out_the_same_however_they_are_cut() {
-        let sizes = [
-            LARGE - 1,
-            LARGE,
-            0,
-            BLOCK,
-            BLOCK,
-            1,
-            BLOCK + 1,
-            3 * BLOCK + LARGE / 2,
-            7,
-            BLOCK - 1,
-        ];
-        let (mut bytes, mut body) = (Vec::new(), Vec::new());
-        for (at, size) in sizes.into_iter().enumerate() {
-            let data: Vec<u8> = (0..size).map(|i| (i % 251 + at) as u8).collect();
-            append_data(&mut bytes, &data);
-            body.extend(data);
-            let text = &vec![b'l'; if at % 3 == 0 { 20_000 } else { 3 }];
-            let level = wire::response::Level::Error;
-            Log { level, text }.append(&mut bytes);
-        }
-        End::default().append(&mut bytes);
-        for piece in [999, 8192, LARGE, BLOCK, BLOCK + 8, BLOCK + 16, 1 << 20] {
-            let mut worker = Script::sending(&bytes).in_pieces_of(piece);
-            let mut frames = FrameReader::default();
-            let (mut got, mut kinds) = (Vec::new(), Vec::new());
-            while frames.fill(&mut worker).unwrap() != Filled::End {
-                for piece in all(&mut frames) {
-                    match piece {
-                        Piece::Data(part) => got.extend_from_slice(frames.body(&part)),
-                        Piece::Frame(kind, _) => kinds.push(kind),
-                    }
-                }
-            }
-            assert!(got == body && frames.is_between_frames());
-            assert_eq!(kinds.len(), sizes.len() + 1);
-            assert_eq!(kinds.last(), Some(&Kind::End));
-        }
-    }
-
-    #[test]
-    fn a_stream_of_large_frames_takes_a_block_and_a_receive_each() {
-        let mut bytes = Vec::new();
-        for _ in 0..5 {
-            append_data(&mut bytes, &[b'x'; BLOCK]);
-        }
-        let mut worker = Script::sending(&bytes);
-        let mut frames = FrameReader::default();
-        let mut receives = Vec::new();
-        while frames.fill(&mut worker).unwrap() != Filled::End {
-            receives.push(all(&mut frames));
-        }
-        // The first brings what fits beside a head, the second the rest of that frame.
-        assert_eq!(receives.len(), 6);
-        for pieces in &receives[2..] {
-            let [Piece::Data(part @ Part::Block(_))] = &pieces[..] else {
-                panic!("{pieces:?}");
-            };
-            assert_eq!(part.len(), BLOCK);
-        }
-    }
-
-    #[test]
-    fn a_block_that_was_taken_stays_as_it_is() {
-        let mut bytes = Vec::new();
-        for byte in [b'a', b'b', b'c', b'd'] {
-            append_data(&mut bytes, &vec![byte; BLOCK]);
-        }
-        let mut worker = Script::sending(&bytes);
-        let mut frames = FrameReader::default();
-        let mut kept = Vec::new();
-        while frames.fill(&mut worker).unwrap() != Filled::End {
-            for piece in all(&mut frames) {
-                if let Piece::Data(Part::Block(range)) = piece {
-                    kept.push((frames.take_block(), range));
-                }
-            }
-        }
-        let firsts: Vec<u8> = kept
-            .iter()
-            .map(|(block, range)| block[range.start])
-            .collect();
-        assert_eq!(firsts, b"abcd");
-        frames.recycle(kept.remove(0).0);
-    }
-
-    #[test]
-    fn the_end_is_seen_before_the_last_data_is_given_away() {
-        let mut frames = FrameReader::default();
-        frames.fill(&mut Script::sending(&response())).unwrap();
-        assert!(matches!(
-            frames.next_piece(),
-            Ok(Some(Piece::Frame(Kind::Head, _)))
-        ));
-        assert_eq!(frames.end_follows(), None);
-        assert!(matches!(frames.next_piece(), Ok(Some(Piece::Data(_)))));
-        assert_eq!(frames.end_follows(), Some(End::default()));
-    }
-
-    #[test]
-    fn an_announced_length_reserves_nothing() {
-        let head = frame::head(Kind::Head, Kind::Head.max_len()).unwrap();
-        let mut frames = FrameReader::default();
-        frames.fill(&mut Script::sending(&head)).unwrap();
-        assert_eq!(frames.next_piece(), Ok(None));
-        assert_eq!(frames.buf.len(), FIRST);
-    }
-
-    #[test]
-    fn a_long_frame_is_gathered_and_the_buffer_stays_near_its_size() {
-        let mut bytes = Vec::new();
-        let text = vec![b'x'; 60_000];
-        Log {
-            level: wire::response::Level::Error,
-            text: &text,
-        }
-        .append(&mut bytes);
-        let mut worker = Script::sending(&bytes).in_pieces_of(777);
-        let mut frames = FrameReader::default();
-        loop {
-            frames.fill(&mut worker).unwrap();
-            if let Some(Piece::Frame(Kind::Log, range)) = frames.next_piece().unwrap() {
-                assert_eq!(range.len(), 60_001);
-                break;
-            }
-        }
-        assert!(frames.buf.len() <= bytes.len());
-    }
-
-    #[test]
-    fn what_no_worker_sends_is_refused_by_its_head_alone() {
-        for kind in [Kind::Request, Kind::Body, Kind::BodyEnd, Kind::ToWorker] {
-            let head = frame::head(kind, 0).unwrap();
-            let mut frames = FrameReader::default();
-            frames.fill(&mut Script::sending(&head)).unwrap();
-            assert_eq!(frames.next_piece(), Err(Malformed::Unknown(kind as u8)));
-        }
-    }
-}
+mod tests;

@@ -15,6 +15,7 @@
 
 pub mod client;
 pub mod conversation;
+pub mod descriptors;
 pub mod failure;
 pub mod frame_reader;
 pub mod response_body;

@@ -4,8 +4,10 @@
 //! gets exactly the length it was told, or sees that the response is broken.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+
+use super::descriptors::CountedDescriptor;
 
 /// The response body as it is relayed.
 #[derive(Debug)]
@@ -40,10 +42,25 @@ impl ResponseBody {
     }
 }
 
-/// A descriptor that can be sent as a file, with its size: a regular file, open for reading. A pipe
-/// or a device could keep the child waiting for ever.
-pub fn sendable(file: OwnedFd) -> Result<(OwnedFd, u64), String> {
-    let file = File::from(file);
+/// A file that a worker passed: regular, and open for reading.
+#[derive(Debug)]
+pub struct PassedFile {
+    /// The file.
+    pub file: File,
+    /// It counts for as long as it is open.
+    pub counted: CountedDescriptor,
+}
+
+impl AsFd for PassedFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// The file behind `descriptor`, with its size, where it can be sent: a regular file, open for
+/// reading. A pipe or a device could keep the child waiting for ever.
+pub fn sendable(descriptor: OwnedFd) -> Result<(File, u64), String> {
+    let file = File::from(descriptor);
     let facts = file.metadata().map_err(|error| error.to_string())?;
     if !facts.is_file() {
         return Err("it is no regular file".into());
@@ -51,5 +68,20 @@ pub fn sendable(file: OwnedFd) -> Result<(OwnedFd, u64), String> {
     // An empty read fails on a descriptor that is not open for reading, and touches nothing else.
     file.read_at(&mut [], 0)
         .map_err(|error| error.to_string())?;
-    Ok((file.into(), facts.len()))
+    Ok((file, facts.len()))
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::super::descriptors::DescriptorCount;
+    use super::*;
+
+    /// A file of that content.
+    pub fn passed_file(content: &[u8]) -> PassedFile {
+        static COUNT: DescriptorCount = DescriptorCount::new();
+        PassedFile {
+            file: super::super::tests::a_file(content).into(),
+            counted: COUNT.add(usize::MAX).unwrap(),
+        }
+    }
 }

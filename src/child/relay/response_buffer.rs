@@ -8,10 +8,10 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::frame_reader::BLOCK;
+use super::response_body::PassedFile;
 use super::spool::{Place, Spool};
 
 /// Bytes that are read back from the file at once, where memory has room for so many.
@@ -23,8 +23,8 @@ const PIECES: usize = 12;
 /// A stretch of a file that waits.
 #[derive(Debug)]
 pub struct Stretch {
-    /// A regular file.
-    pub file: OwnedFd,
+    /// The file.
+    pub file: PassedFile,
     /// From here.
     pub offset: u64,
     /// So many bytes.
@@ -281,6 +281,7 @@ impl<'o> ResponseBuffer<'o> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::response_body::tests::passed_file;
     use super::super::spool::tests::place;
     use super::*;
 
@@ -299,7 +300,7 @@ mod tests {
         buffered.push(b"one ");
         buffered.push(&[b'x'; BLOCK]);
         buffered.push_file(Stretch {
-            file: std::fs::File::open("/dev/null").unwrap().into(),
+            file: passed_file(b"file"),
             offset: 1,
             len: 2,
         });
@@ -366,7 +367,7 @@ mod tests {
             expected.extend_from_slice(&bytes);
             if round == 50 {
                 buffered.push_file(Stretch {
-                    file: std::fs::File::open("/dev/null").unwrap().into(),
+                    file: passed_file(b"file"),
                     offset: 0,
                     len: 4,
                 });
@@ -402,7 +403,7 @@ mod tests {
             ..place(1 << 30)
         };
         let none_left = Place {
-            files: 0,
+            descriptors: 0,
             ..place(1 << 30)
         };
         for (place, fails) in [(place(1 << 20), false), (none_left, false), (nowhere, true)] {
@@ -419,7 +420,7 @@ mod tests {
             assert!(sizes <= 1 << 20 && buffered.waiting() == (BLOCK + 1 + sizes) as u64);
             assert_eq!(
                 (sizes > 0, buffered.spool.is_some()),
-                (place.files > 0 && !fails, sizes > 0)
+                (place.descriptors > 0 && !fails, sizes > 0)
             );
         }
     }

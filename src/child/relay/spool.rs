@@ -12,9 +12,11 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use os::temporary;
+
+use super::descriptors::{CountedDescriptor, DescriptorCount};
 
 /// Room that a file must have to take anything: more than is ever written at once.
 const ROOM: u64 = 128 << 10;
@@ -25,10 +27,12 @@ const MOST_BYTES: u64 = 4 << 30;
 /// The share of a file system that is left free, as a divisor.
 const LEFT_FREE: u64 = 20;
 
-/// What the files of a process take together.
+/// What waits for clients in a process takes together.
 #[derive(Debug, Default)]
 pub struct Usage {
-    files: AtomicUsize,
+    /// Descriptors of temporary files, and of files that workers passed.
+    pub descriptors: DescriptorCount,
+    /// Bytes in temporary files.
     bytes: AtomicU64,
 }
 
@@ -36,17 +40,9 @@ impl Usage {
     /// Usage of nothing.
     pub const fn new() -> Usage {
         Usage {
-            files: AtomicUsize::new(0),
+            descriptors: DescriptorCount::new(),
             bytes: AtomicU64::new(0),
         }
-    }
-
-    fn claim_file(&self, most: usize) -> bool {
-        let more = |files| (files < most).then_some(files + 1);
-        let claimed = self
-            .files
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        claimed.is_ok()
     }
 
     fn claim_grain(&self) -> bool {
@@ -65,10 +61,17 @@ pub struct Place<'a> {
     pub directory: &'a Path,
     /// Most bytes in one file. With 0 there are none.
     pub most: u64,
-    /// Most files of this process.
-    pub files: usize,
-    /// What this process has of them.
+    /// Most descriptors that wait for clients in this process.
+    pub descriptors: usize,
+    /// What waits in this process.
     pub usage: &'static Usage,
+}
+
+impl Place<'_> {
+    /// Counts a descriptor that waits for a client; `None` where no more may.
+    pub fn count_descriptor(&self) -> Option<CountedDescriptor> {
+        self.usage.descriptors.add(self.descriptors)
+    }
 }
 
 /// A file that bytes wait in.
@@ -82,11 +85,11 @@ pub struct Spool {
     /// Claimed of the child's bound.
     claimed: u64,
     usage: &'static Usage,
+    _counted: CountedDescriptor,
 }
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        self.usage.files.fetch_sub(1, Ordering::Relaxed);
         self.usage.bytes.fetch_sub(self.claimed, Ordering::Relaxed);
     }
 }
@@ -99,22 +102,20 @@ impl Spool {
     pub fn open(place: Place<'_>) -> io::Result<Option<Spool>> {
         // The signal of a write past the limit would end the child.
         let most = place.most.min(temporary::longest_file());
-        if most < ROOM || !place.usage.claim_file(place.files) {
+        if most < ROOM {
             return Ok(None);
         }
-        match temporary::file_in(place.directory) {
-            Ok(file) => Ok(Some(Spool::over(file, most, place.usage))),
-            Err(error) => {
-                place.usage.files.fetch_sub(1, Ordering::Relaxed);
-                Err(error)
-            }
-        }
+        let Some(counted) = place.count_descriptor() else {
+            return Ok(None);
+        };
+        let file = temporary::file_in(place.directory)?;
+        Ok(Some(Spool::over(file, counted, most, place.usage)))
     }
 
-    /// Over a file that has been counted.
-    fn over(file: File, most: u64, usage: &'static Usage) -> Spool {
+    fn over(file: File, counted: CountedDescriptor, most: u64, usage: &'static Usage) -> Spool {
         Spool {
             file,
+            _counted: counted,
             written: 0,
             read: 0,
             most,
@@ -192,15 +193,15 @@ pub mod tests {
         Place {
             directory: Path::new("/tmp"),
             most,
-            files: 2,
+            descriptors: 2,
             usage: Box::leak(Box::default()),
         }
     }
 
-    /// Files and bytes of `place`.
+    /// Descriptors and bytes of `place`.
     pub fn in_use(place: Place<'_>) -> (usize, u64) {
-        let Usage { files, bytes } = place.usage;
-        (files.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed))
+        let Usage { descriptors, bytes } = place.usage;
+        (descriptors.get(), bytes.load(Ordering::Relaxed))
     }
 
     #[test]
@@ -268,8 +269,8 @@ pub mod tests {
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert_eq!(in_use(place), (0, 0));
         let full = File::options().read(true).write(true).open("/dev/full");
-        assert!(place.usage.claim_file(1));
-        let mut spool = Spool::over(full.unwrap(), 1 << 30, place.usage);
+        let counted = place.count_descriptor().unwrap();
+        let mut spool = Spool::over(full.unwrap(), counted, 1 << 30, place.usage);
         let error = spool.push(b"x").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert!(spool.is_empty());

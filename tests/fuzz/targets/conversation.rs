@@ -17,6 +17,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use relay::client::{BodyRead, Client, FileSent, Gone};
+use relay::response_body::PassedFile;
 use relay::response_head::ResponseHead;
 use relay::worker::{Dial, DialError, Interest, WorkerConnection, Received, ConnectionChoice};
 use relay::failure::RelayFailure;
@@ -47,7 +48,8 @@ impl WorkerConnection for Worker<'_> {
         let (now, later) = self.lines.split_at(len);
         into[..len].copy_from_slice(now);
         self.lines = later;
-        let file = self.passes_files.then(a_file);
+        // Where a `File` frame may begin.
+        let file = (self.passes_files && now.contains(&20)).then(a_file);
         Ok(Received { len, file })
     }
 
@@ -186,7 +188,7 @@ impl Client for Browser {
         self.got
     }
 
-    fn file(&mut self, _: OwnedFd, _: u64, len: u64, is_last: bool) -> Result<FileSent, Gone> {
+    fn file(&mut self, _: PassedFile, _: u64, len: u64, is_last: bool) -> Result<FileSent, Gone> {
         self.take(len, is_last);
         Ok(FileSent::Whole)
     }
@@ -242,7 +244,7 @@ fuzz_target!(|input: &[u8]| {
             directory: Path::new("/dev/shm"),
             // A worker that is cut finely spools.
             most: u64::from(piece % 8 < 4) << 20,
-            files: 1,
+            descriptors: 3,
             usage: &USAGE,
         },
     };

@@ -4,6 +4,7 @@
 //! [`ResponseSink::data_now`], which are called with the GIL released.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,8 +69,10 @@ pub trait Stream: Send + Sync {
 pub struct FrameWriter<S: Stream + ?Sized> {
     stream: Arc<S>,
     out: Vec<u8>,
-    /// Descriptors to send, each with the place in `out` where its frame begins.
+    /// Descriptors to send, each with the place in `out` whose byte it travels with.
     files: Vec<(usize, OwnedFd)>,
+    /// Where in `out` the head is, if it is there.
+    head: Option<Range<usize>>,
 }
 
 impl<S: Stream + ?Sized> FrameWriter<S> {
@@ -80,6 +83,7 @@ impl<S: Stream + ?Sized> FrameWriter<S> {
             stream,
             out,
             files: Vec::new(),
+            head: None,
         }
     }
 
@@ -95,6 +99,7 @@ impl<S: Stream + ?Sized> FrameWriter<S> {
         let result = self.send_all(tail);
         self.out.clear();
         self.files.clear();
+        self.head = None;
         result
     }
 
@@ -102,15 +107,9 @@ impl<S: Stream + ?Sized> FrameWriter<S> {
         let total = self.out.len() + tail.len();
         let mut sent = 0;
         let mut files = self.files.drain(..).peekable();
-        // A descriptor must be there no later than the first byte of its frame. The first goes with
-        // the first byte of all, so that a head, its file and the end are one message: httpd's filters
-        // answer ranges only of what they see together with its end.
-        let mut next_file = files.next();
         while sent < total {
-            if next_file.is_none() {
-                next_file = files.next_if(|(at, _)| *at == sent);
-            }
-            let file = next_file.take().map(|(_, file)| file);
+            let file = files.next_if(|(at, _)| *at == sent);
+            let file = file.map(|(_, file)| file);
             let stop = files.peek().map_or(self.out.len(), |(at, _)| *at);
             let first = &self.out[sent.min(stop)..stop];
             let second = match () {
@@ -141,8 +140,10 @@ impl<S: Stream + ?Sized> ResponseSink for FrameWriter<S> {
 
     fn head(&mut self, head: &ResponseHead) {
         // `ResponseHead` keeps the bounds of the wire itself.
+        let start = self.out.len();
         let done = head.append(&mut self.out, Kind::Head);
         debug_assert!(done.is_ok());
+        self.head = Some(start..self.out.len());
     }
 
     fn data(&mut self, bytes: &[u8]) {
@@ -152,7 +153,12 @@ impl<S: Stream + ?Sized> ResponseSink for FrameWriter<S> {
     }
 
     fn file(&mut self, file: OwnedFd, part: File) {
-        self.files.push((self.out.len(), file));
+        // A head, its file and the end are one message where that is possible: httpd's filters
+        // answer ranges only of what they see together with its end.
+        let here = self.out.len();
+        let head = self.head.as_ref().filter(|head| head.end == here);
+        let at = head.map_or(here, |head| head.start);
+        self.files.push((at, file));
         part.append(&mut self.out);
     }
 
@@ -319,7 +325,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn descriptors_travel_no_later_than_their_frames_at_every_cut() {
+    fn a_descriptor_travels_with_its_frame_at_every_cut() {
         for step in 1..60 {
             let fake = Arc::new(FakeStream {
                 step,
@@ -336,13 +342,45 @@ pub(crate) mod tests {
             sink.data_now(b"tail").unwrap();
             let sent = fake.sent.lock().unwrap();
             let (data, file) = (frame::HEAD_LEN + 3, frame::HEAD_LEN + 16);
-            assert_eq!(sent.1, [(0, opened[0]), (data + file + data, opened[1])]);
+            let places = [(data, opened[0]), (data + file + data, opened[1])];
+            assert_eq!(sent.1, places);
             let kinds: Vec<_> = frames(&sent.0).into_iter().map(|(kind, _)| kind).collect();
             assert_eq!(
                 kinds,
                 [Kind::Data, Kind::File, Kind::Data, Kind::File, Kind::Data]
             );
             assert!(sent.0.ends_with(b"tail"));
+        }
+    }
+
+    #[test]
+    fn a_head_and_its_file_are_one_message_unless_something_is_between_them() {
+        let log = |sink: &mut FrameWriter<_>| sink.log(Level::Error, b"text");
+        let record = frame::HEAD_LEN + 5;
+        for (before, between, place) in [
+            (false, false, 0),
+            (true, false, record),
+            (false, true, usize::MAX),
+        ] {
+            let fake = Arc::new(FakeStream {
+                step: usize::MAX,
+                ..FakeStream::default()
+            });
+            let mut sink = FrameWriter::new(Arc::clone(&fake), Vec::new());
+            if before {
+                log(&mut sink);
+            }
+            sink.head(&ResponseHead::new(b"200 OK").unwrap());
+            if between {
+                log(&mut sink);
+            }
+            let place = place.min(sink.waiting());
+            let file: OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
+            sink.file(file, File { offset: 1, len: 2 });
+            sink.end(End::default());
+            sink.flush().unwrap();
+            let sent = fake.sent.lock().unwrap();
+            assert_eq!((sent.1.len(), sent.1[0].0), (1, place));
         }
     }
 }

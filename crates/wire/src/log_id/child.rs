@@ -241,6 +241,13 @@ super::events! { CHILD:
         example: "WSGI0372: /srv/shop/shop.wsgi does not lie below /srv/jail, the chroot= of its process group, whose processes see nothing else.",
         mend: "Put the script below that directory; WSGIScriptAlias has its path as seen from outside.",
     }
+    FILES_COPIED = 424 {
+        level: "warn",
+        status: "",
+        when: "Many clients wait for files that applications passed on, or for what is in temporary files, and together these take as many descriptors as they may in one of Apache's children: a quarter of its limit of open files. Another file was copied to its client instead, while a thread of the process group waited. Said at most every ten minutes by each of Apache's children.",
+        example: "WSGI0424: The files that clients wait for hold 256 descriptors of this Apache child, which is as many as they may (a quarter of its limit of open files). Meanwhile slow clients of files hold threads of process group 'shop'. Raise the limit of open files of Apache's service (LimitNOFILE= in systemd).",
+        mend: "Raise the limit of open files of Apache's service (`LimitNOFILE=` in systemd), or have fewer connections for each child (`ThreadsPerChild`, `AsyncRequestWorkerFactor`). Until then nothing fails.",
+    }
     NOT_SPOOLED = 440 {
         level: "warn",
         status: "",

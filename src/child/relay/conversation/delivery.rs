@@ -9,15 +9,17 @@
 //! done, the filters get only what the client's socket can accept. After that they may block, since
 //! no worker waits any more.
 
+use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use wire::response::{End, File as FilePart};
+use wire::response::{self, End};
 
 use super::super::client::{Client, FileSent, Gone};
 use super::super::failure::RelayFailure;
 use super::super::frame_reader::Part;
-use super::super::response_body::sendable;
+use super::super::response_body::{sendable, PassedFile};
 use super::super::response_buffer::Stretch;
 use super::super::worker::{Interest, WorkerConnection};
 use super::super::RelayOutcome;
@@ -30,7 +32,7 @@ pub(super) const SIP: usize = 16 << 10;
 /// call of httpd's filters costs a chunk and packets of its own.
 const GATHER: usize = 256 << 10;
 
-/// Most files that are a part of one response. Each costs a descriptor until the request has ended,
+/// Most files that are a part of one response. Each holds a descriptor until the request has ended,
 /// and no response of an application has more than one.
 const MOST_FILES: u32 = 4;
 
@@ -69,7 +71,7 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
 
     /// Takes a stretch of a file.
     pub(super) fn file(&mut self, range: Range<usize>) -> Result<(), Stop> {
-        let part = FilePart::decode(self.frames.bytes(&range))
+        let part = response::File::decode(self.frames.bytes(&range))
             .map_err(|why| self.violation(why.into()))?;
         let Some(file) = self.frames.take_file() else {
             return Err(self.disorder("it sent a file without its descriptor"));
@@ -98,8 +100,12 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
             Some(end) => !end.broken && !shrunk && !body.is_short(),
             None => false,
         };
+        let Some(counted) = self.request.spool.count_descriptor() else {
+            self.copy_file(&file, part.offset, admitted)?;
+            return if shrunk { Err(self.shrunk()) } else { Ok(()) };
+        };
         let stretch = Stretch {
-            file,
+            file: PassedFile { file, counted },
             offset: part.offset,
             len: admitted,
         };
@@ -113,6 +119,38 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
         if shrunk {
             return Err(self.shrunk());
         }
+        Ok(())
+    }
+
+    /// Sends a stretch of a file that must not stay open, since too many others are. The worker
+    /// waits for the client meanwhile.
+    fn copy_file(&mut self, file: &File, offset: u64, len: u64) -> Result<(), Stop> {
+        let group = self.request.group;
+        let most = self.request.spool.descriptors;
+        if let Some(failure) = RelayFailure::file_copied(group, most) {
+            self.client.report(&failure);
+        }
+        self.deliver_all(false)?;
+        let mut block = vec![0; SIP];
+        let (mut at, end) = (offset, offset + len);
+        while at < end {
+            let most = (end - at).min(SIP as u64) as usize;
+            let read = match file.read_at(&mut block[..most], at) {
+                Ok(0) => return Err(self.shrunk()),
+                Ok(read) => read,
+                Err(error) => {
+                    let why = error.to_string();
+                    return Err(Stop::Failed(RelayFailure::not_a_file(group, &why)));
+                }
+            };
+            self.let_client_read()?;
+            self.delivered = true;
+            self.client.data(&[&block[..read]], false)?;
+            at += read as u64;
+            self.unflushed = self.unflushed.saturating_add(read);
+        }
+        (self.took, self.waited_for) = (Instant::now(), Instant::now());
+        self.credit = 0;
         Ok(())
     }
 

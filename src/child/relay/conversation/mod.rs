@@ -256,7 +256,7 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
             match self.frames.next_piece() {
                 Ok(Some(piece)) => self.take(piece)?,
                 Ok(None) => has_all = true,
-                Err(malformed) => return Err(self.violation(malformed.into())),
+                Err(why) => return Err(self.violation(why)),
             }
         }
         self.move_body()?;

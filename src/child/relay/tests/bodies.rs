@@ -273,7 +273,7 @@ impl Client for SocketClient {
     fn bytes_sent(&self) -> u64 {
         0
     }
-    fn file(&mut self, _: OwnedFd, _: u64, _: u64, _: bool) -> Result<FileSent, Gone> {
+    fn file(&mut self, _: PassedFile, _: u64, _: u64, _: bool) -> Result<FileSent, Gone> {
         Err(Gone)
     }
     fn flush(&mut self) -> Result<(), Gone> {

@@ -1,5 +1,7 @@
 //! Workers that send nonsense, or nothing.
 
+use super::super::spool::tests::in_use;
+use super::super::spool::Place;
 use super::*;
 
 #[test]
@@ -204,4 +206,114 @@ fn garbage_and_mutated_answers_end_and_break_nothing() {
         }
     }
     assert!(complete > 100, "the good ones still pass: {complete}");
+}
+
+#[test]
+fn a_descriptor_without_a_file_is_closed_and_refused_however_the_bytes_are_cut() {
+    let start = || Lines::default().head(200, &[]);
+    let (log, data) = (Lines::default().log(b"x").0.len(), &[b'x'; 3000][..]);
+    let head = start().0.len();
+    for (lines, at) in [
+        // With a head behind which no file comes, with data and with the end.
+        (start().data(data).end(), 0),
+        (start().data(data).end(), head),
+        (start().data(data).file(0, 4).end(), head),
+        (start().data(data).file(0, 4).end(), head + 50),
+        (
+            start().data(data).end(),
+            head + frame::HEAD_LEN + data.len(),
+        ),
+        // With a log record before the head, behind which the file would come.
+        (
+            Lines(Lines::default().log(&[b'x'; 50]).0)
+                .head(200, &[])
+                .file(0, 4),
+            0,
+        ),
+        (Lines::default().log(b"x").retry(Retry::Stale), log),
+        (Lines::default().fail(500, b"x"), 0),
+        (Lines::default().frame(Kind::Pull, b"").log(&[b'x'; 50]), 0),
+    ] {
+        for piece in [1, 7, 40] {
+            let (reader, writer) = os::descriptor::pipe().unwrap();
+            let script = lines.said().in_pieces_of(piece).with_file_at(at, writer);
+            let mut client = FakeClient::default();
+            let outcome = play(script, &mut client, uploading());
+            let refused = matches!(outcome, RelayOutcome::Status(502) | RelayOutcome::Broken);
+            assert!(refused, "{outcome:?} {at} {piece}");
+            assert!(client.said("WSGI0360"), "{:?}", client.reports);
+            let closed = std::fs::File::from(reader).read(&mut [0]).unwrap();
+            assert_eq!((closed, client.ended), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn a_descriptor_may_come_with_its_file_or_with_the_head_directly_before_it() {
+    let lines = Lines::default().head(200, &[("X", "y")]).file(0, 4).end();
+    let head = Lines::default().head(200, &[("X", "y")]).0.len();
+    for (at, piece) in [(0, 1), (0, 9), (0, 999), (head, 1), (head, 9), (head, 999)] {
+        let script = lines.said().in_pieces_of(piece);
+        let mut client = FakeClient::default();
+        let script = script.with_file_at(at, a_file(b"file"));
+        let outcome = play(script, &mut client, request());
+        assert_eq!(outcome, RelayOutcome::Complete(END), "{at} {piece}");
+        assert_eq!(client.body, b"file");
+    }
+}
+
+#[test]
+fn where_no_descriptor_may_wait_a_file_is_copied_in_its_turn() {
+    let body = vec![b'x'; 300_000];
+    let lines = Lines::default()
+        .head(200, &[])
+        .data(&body)
+        .file(1, 100_000)
+        .data(b"!")
+        .end();
+    let expected = [&body[..], &[b'f'; 100_000], b"!"].concat();
+    let none_left = Place {
+        descriptors: 0,
+        ..place(1 << 30)
+    };
+    let mut warnings = 0;
+    for room in [0, 20_000, usize::MAX] {
+        let mut client = FakeClient::with_room(room);
+        let script = lines.said().with_file(a_file(&[b'f'; 100_001]));
+        let request = RelayRequest {
+            spool: none_left,
+            ..request()
+        };
+        let outcome = play(script, &mut client, request);
+        assert_eq!(outcome, RelayOutcome::Complete(END));
+        assert!(client.body == expected && client.ended == 1);
+        warnings += usize::from(client.said("WSGI0424"));
+    }
+    assert_eq!(warnings, 1);
+    // One that is shorter than announced breaks the response, as always.
+    let mut client = FakeClient::default();
+    let script = lines.said().with_file(a_file(&[b'f'; 5000]));
+    let request = RelayRequest {
+        spool: none_left,
+        ..request()
+    };
+    assert_eq!(play(script, &mut client, request), RelayOutcome::Broken);
+    assert!(client.said("WSGI0363"), "{:?}", client.reports);
+}
+
+#[test]
+fn a_file_counts_until_its_response_is_over() {
+    let place = place(1 << 30);
+    let lines = Lines::default().head(200, &[]).file(0, 4).end();
+    let mut client = FakeClient::default();
+    let script = lines.said().with_file(a_file(b"file"));
+    let request = RelayRequest {
+        spool: place,
+        ..request()
+    };
+    assert_eq!(
+        play(script, &mut client, request),
+        RelayOutcome::Complete(END)
+    );
+    assert_eq!((client.files, in_use(place)), (1, (0, 0)));
 }

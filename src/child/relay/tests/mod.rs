@@ -17,6 +17,7 @@ use wire::Malformed;
 
 use super::client::{BodyRead, Client, FileSent, Gone};
 use super::failure::RelayFailure;
+use super::response_body::PassedFile;
 use super::response_head::{PlacedField, ResponseHead};
 use super::spool::tests::place;
 use super::upload::Upload;
@@ -46,7 +47,8 @@ pub struct Script {
     said: usize,
     piece: usize,
     afterwards: Afterwards,
-    files: VecDeque<OwnedFd>,
+    /// Descriptors, each with the place of the byte that it travels with.
+    files: VecDeque<(usize, OwnedFd)>,
     pub heard: Vec<u8>,
     ear: Ear,
     /// What it is told stays in its socket.
@@ -93,8 +95,22 @@ impl Script {
         self
     }
 
-    fn with_file(mut self, file: OwnedFd) -> Script {
-        self.files.push_back(file);
+    /// Has a descriptor travel with the next `File` frame, or with the first byte where there is
+    /// none.
+    fn with_file(self, file: OwnedFd) -> Script {
+        let from = self.files.back().map_or(0, |(at, _)| at + 1);
+        let (mut at, mut rest) = (0, &self.lines[..]);
+        while let Ok(Some((head, _, more))) = frame::split(rest) {
+            if head.kind == Kind::File && at >= from {
+                return self.with_file_at(at, file);
+            }
+            (at, rest) = (self.lines.len() - more.len(), more);
+        }
+        self.with_file_at(0, file)
+    }
+
+    fn with_file_at(mut self, at: usize, file: OwnedFd) -> Script {
+        self.files.push_back((at, file));
         self
     }
 
@@ -123,12 +139,22 @@ impl WorkerConnection for Script {
         if left.is_empty() && self.afterwards == Afterwards::Resets {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        let len = left.len().min(self.piece).min(into.len());
+        let mut len = left.len().min(self.piece).min(into.len());
+        // Those that would travel with bytes that were lost come with the last.
+        let at = |place: usize| place.min(self.lines.len().saturating_sub(1));
+        let file = match self.files.front() {
+            Some((place, _)) if at(*place) < self.said + len => self.files.pop_front(),
+            _ => None,
+        };
+        // As a socket: what one receive gets ends with the bytes of the next descriptor's message.
+        if let Some((next, _)) = self.files.front() {
+            len = len.min(at(*next).saturating_sub(self.said).max(1));
+        }
         into[..len].copy_from_slice(&left[..len]);
         self.said += len;
         Ok(Received {
             len,
-            file: self.files.pop_front(),
+            file: file.map(|(_, file)| file),
         })
     }
 
@@ -267,6 +293,8 @@ struct FakeClient {
     status: Option<u16>,
     fields: Vec<String>,
     body: Vec<u8>,
+    /// Files that it was given.
+    files: usize,
     pieces: usize,
     flushes: usize,
     ended: usize,
@@ -380,12 +408,13 @@ impl Client for FakeClient {
 
     fn file(
         &mut self,
-        file: OwnedFd,
+        file: PassedFile,
         offset: u64,
         len: u64,
         is_last: bool,
     ) -> Result<FileSent, Gone> {
-        let mut file = std::fs::File::from(file);
+        self.files += 1;
+        let mut file = &file.file;
         file.seek(io::SeekFrom::Start(offset)).unwrap();
         let mut bytes = Vec::new();
         file.take(len).read_to_end(&mut bytes).unwrap();
@@ -558,7 +587,7 @@ fn hello() -> Lines {
         .end()
 }
 
-fn a_file(content: &[u8]) -> OwnedFd {
+pub fn a_file(content: &[u8]) -> OwnedFd {
     let path = std::env::temp_dir().join(format!(
         "wsgi-relay-{}-{:?}",
         std::process::id(),

@@ -103,7 +103,7 @@ fn at_the_bound_and_without_a_file_the_worker_waits() {
         ..place(1 << 30)
     };
     let none_left = Place {
-        files: 0,
+        descriptors: 0,
         ..place(1 << 30)
     };
     let mut warnings = 0;
