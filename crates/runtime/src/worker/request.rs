@@ -3,7 +3,6 @@
 //! Runs in: a request thread that has a thread state of the interpreter of the request's
 //! application group, with the GIL or without: what waits runs without it.
 
-use std::os::unix::ffi::OsStrExt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
@@ -192,7 +191,7 @@ pub fn handle(
     let version = prologue
         .flags
         .has(Flags::RELOAD)
-        .then(|| version(prologue.script));
+        .then(|| Version::now(prologue.script));
     let stream: Arc<dyn Stream> = Arc::clone(&accepted.connection) as _;
     let sink = Box::new(FrameWriter::new(
         Arc::clone(&stream),
@@ -414,10 +413,4 @@ fn refuse(accepted: &AcceptedRequest, status: u16, text: &str) {
     }
     .append(&mut frame);
     accepted.connection.say(&frame);
-}
-
-/// The script's file as it is now; `None` if there is no such file.
-fn version(path: &[u8]) -> Option<Version> {
-    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
-    Version::of(&std::fs::metadata(path).ok()?)
 }

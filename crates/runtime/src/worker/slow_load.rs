@@ -5,7 +5,7 @@
 //! Runs in: the main thread, or the thread that handles the supervisor's messages while the main
 //! thread loads scripts.
 
-use wire::log_id::LOADS_SLOWLY;
+use wire::log_id::{LOADS_SLOWLY, LOAD_GIVEN_UP};
 use wire::response::Level;
 
 use super::stack_dump::Stack;
@@ -14,9 +14,21 @@ use crate::process::scoreboard;
 
 /// Microseconds after which the stack of a loading script is examined for a server, which would
 /// never return.
-const SERVING: u64 = 5_000_000;
+pub const SERVING: u64 = 5_000_000;
+/// Microseconds between two looks whether a script that is still being loaded then has changed.
+pub const GLANCE: u64 = 500_000;
 /// Microseconds after which other scripts are logged, too.
 const SLOW: u64 = 15_000_000;
+
+/// Logs that a load is not waited for any more, since it would bring what the script was before.
+pub fn log_given_up(script: &str, elapsed: u64) {
+    let text = format!(
+        "{LOAD_GIVEN_UP}: {script} has changed while it was being loaded, for {:.1} s so far: that load \
+         is given up, the process is replaced, and requests that wait for it go to the successor",
+        elapsed as f64 / 1e6
+    );
+    process_log::record_at(Level::Notice, text.as_bytes());
+}
 
 /// What was found out and logged of one load.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -18,10 +18,11 @@ use os::{clock, descriptor, process, signal};
 use wire::control::{ReplacementReason, ToWorker};
 use wire::log_id::LOAD_TIMED_OUT;
 
-use super::slow_load::SlowLoadStage;
+use super::slow_load::{self, SlowLoadStage};
 use super::stack_dump::Stack;
 use super::Worker;
 use crate::process::process_log;
+use crate::wsgi::scripts::Version;
 
 /// The supervisor's limit where `startup-timeout` is 0.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -33,11 +34,25 @@ const GLANCE: Duration = Duration::from_secs(5);
 /// One script that is being loaded.
 #[derive(Clone)]
 struct Preload {
-    script: String,
+    script: Vec<u8>,
+    /// What the script was when the load began.
+    version: Option<Version>,
     thread: Thread,
     /// In microseconds of the monotonic clock.
     since: u64,
     stage: SlowLoadStage,
+}
+
+impl Preload {
+    fn name(&self) -> String {
+        String::from_utf8_lossy(&self.script).into_owned()
+    }
+
+    /// Whether another file has taken the script's place. One that is missing may be on its way.
+    fn is_outdated(&self) -> bool {
+        let now = Version::now(&self.script);
+        self.version.is_some() && now.is_some() && now != self.version
+    }
 }
 
 /// The script that is being loaded, and by which thread.
@@ -48,7 +63,8 @@ impl Preloading {
     /// To be called by the thread that loads.
     pub fn begin(&self, script: &[u8]) {
         *self.lock() = Some(Preload {
-            script: String::from_utf8_lossy(script).into_owned(),
+            script: script.to_vec(),
+            version: Version::now(script),
             thread: Thread::current(),
             since: clock::monotonic_us(),
             stage: SlowLoadStage::Never,
@@ -58,9 +74,13 @@ impl Preloading {
     /// How long until the load is to be examined.
     fn next(&self, now: u64) -> Duration {
         let load = self.lock();
-        let next = load.as_ref().and_then(|load| {
-            let at = load.since + load.stage.next()?;
-            Some(Duration::from_micros(at.saturating_sub(now)))
+        let next = load.as_ref().map(|load| {
+            let changed = (load.since + slow_load::SERVING).max(now + slow_load::GLANCE);
+            let at = load
+                .stage
+                .next()
+                .map_or(changed, |next| changed.min(load.since + next));
+            Duration::from_micros(at.saturating_sub(now))
         });
         // A load that begins meanwhile is not late before then.
         next.unwrap_or(GLANCE).min(GLANCE)
@@ -79,10 +99,16 @@ impl Preloading {
         let elapsed = now.saturating_sub(load.since);
         let stage = load
             .stage
-            .look(&load.script, elapsed, "as its worker starts", &stack);
+            .look(&load.name(), elapsed, "as its worker starts", &stack);
         if let Some(same) = self.lock().as_mut().filter(|same| same.since == load.since) {
             same.stage = stage;
         }
+    }
+
+    /// The load that takes long and whose script has been changed meanwhile.
+    fn outdated(&self, now: u64) -> Option<Preload> {
+        let load = self.lock().clone();
+        load.filter(|load| now >= load.since + slow_load::SERVING && load.is_outdated())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Preload>> {
@@ -137,7 +163,14 @@ fn attend(
         if ended {
             return;
         }
-        worker.preloading.look(clock::monotonic_us(), dumps);
+        let now = clock::monotonic_us();
+        worker.preloading.look(now, dumps);
+        if let Some(load) = worker.preloading.outdated(now) {
+            slow_load::log_given_up(&load.name(), now - load.since);
+            // No request is here; those that wait in the accept queue stay there.
+            worker.request_replacement(ReplacementReason::Stale);
+            process::exit_now(0);
+        }
         if signalled {
             for number in signals.drain() {
                 match number {
@@ -171,7 +204,7 @@ fn leave(worker: &Worker, dumps: &mut Option<Dumps>, since: Duration) -> ! {
     let elapsed = clock::monotonic().saturating_sub(since);
     let loading = worker.preloading.lock().clone();
     if let Some(load) = loading.filter(|_| elapsed + EARLIER >= limit) {
-        let script = load.script;
+        let script = load.name();
         let stack = Stack::of(dumps, load.thread, Scope::Own);
         process_log::error(&format!(
             "{LOAD_TIMED_OUT}: {script} is still being loaded after {:.1} s (startup-timeout={}) as its \

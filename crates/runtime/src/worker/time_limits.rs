@@ -21,7 +21,7 @@ use wire::request::Request;
 use wire::response::{End, Fail, Level, Retry};
 
 use super::running_requests::{self, RunningRequest};
-use super::slow_load::SlowLoadStage;
+use super::slow_load::{self, SlowLoadStage};
 use super::stack_dump::Stack;
 use super::Worker;
 use crate::exchange::frame_writer::Stream;
@@ -134,6 +134,9 @@ impl<'a> TimeLimits<'a> {
                 .and_then(|running| running.progress.loading_since());
             if let (Some(since), Some(next)) = (since, stage.next()) {
                 moments.push(since + next);
+            }
+            if let Some(since) = since {
+                moments.push((since + slow_load::SERVING).max(now + slow_load::GLANCE));
             }
         }
         if !self.unanswered.is_empty() {
@@ -419,7 +422,28 @@ impl<'a> TimeLimits<'a> {
                 let whom = format!("for {}", running.line);
                 stage = stage.look(&running.script, now - since, &whom, &stack);
             }
+            let is_slow = now >= since + slow_load::SERVING;
+            if is_slow || self.worker.draining.load(Ordering::SeqCst) {
+                self.give_up_outdated_load(&running, now - since);
+            }
             self.loads.push((Arc::downgrade(&running), stage));
+        }
+    }
+
+    /// Gives up the load that a thread is at if its script has been changed meanwhile, which is how
+    /// a script that hangs is mended. Nothing has run for the requests of this interpreter that
+    /// wait, so they go to the successor; the thread itself may never return.
+    fn give_up_outdated_load(&self, loads: &RunningRequest, elapsed: u64) {
+        let state = loads.interpreter.state();
+        if !state.is_some_and(|state| state.loader().scripts.is_load_outdated()) {
+            return;
+        }
+        slow_load::log_given_up(&loads.script, elapsed);
+        self.worker.script_changed();
+        for running in self.worker.running_requests.all() {
+            if ptr::eq(running.interpreter, loads.interpreter) {
+                self.hand_back(&running);
+            }
         }
     }
 

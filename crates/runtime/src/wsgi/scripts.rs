@@ -5,8 +5,11 @@
 //! done: its first report is kept, and the process is replaced.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::Metadata;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -38,6 +41,11 @@ pub struct Version {
 }
 
 impl Version {
+    /// What the script is now; `None` where there is no such file.
+    pub fn now(path: &[u8]) -> Option<Self> {
+        Self::of(&Path::new(OsStr::from_bytes(path)).metadata().ok()?)
+    }
+
     pub fn of(facts: &Metadata) -> Option<Self> {
         let whole = facts.mtime().checked_mul(1_000_000)?;
         let number = |number: u64| (number & i64::MAX as u64) as i64;
@@ -129,6 +137,15 @@ impl Drop for Loading<'_> {
 impl Scripts {
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether another file has taken the place of the script that is being loaded here. One that is
+    /// missing may be on its way.
+    pub fn is_load_outdated(&self) -> bool {
+        let loading = self.lock().loading.clone();
+        loading.is_some_and(|(path, before)| {
+            before.is_some_and(|before| Version::now(&path).is_some_and(|now| now != before))
+        })
     }
 
     fn wait_for_other_load(&self) {

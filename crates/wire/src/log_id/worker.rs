@@ -297,7 +297,15 @@ super::events! { WORKER:
         when: "A process has used as much processor time as `cpu-time-limit=` allows. It is replaced.",
         example: "WSGI0329: the process has used cpu-time-limit=600 and is replaced",
         mend: "Nothing: that is what the option is for. Requests that still run after `graceful-timeout=` are cut.",
-    }    SCRIPT_LOADED = 450 {
+    }
+    LOAD_GIVEN_UP = 430 {
+        level: "notice",
+        status: "",
+        when: "A script was changed while a load of it took longer than 5 seconds, or while the process was leaving. What the load would bring is out of date, and it may never end.",
+        example: "WSGI0430: /srv/shop/shop.wsgi has changed while it was being loaded, for 12.5 s so far: that load is given up, the process is replaced, and requests that wait for it go to the successor",
+        mend: "Nothing. Where the new script hangs too, WSGI0321 says what it does.",
+    }
+    SCRIPT_LOADED = 450 {
         level: "info",
         status: "",
         when: "A script was loaded: by which process group, in which interpreter, and how long that took.",
