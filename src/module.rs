@@ -154,7 +154,9 @@ impl Module for Wsgi {
             .addresses
             .into_iter()
             .map(|(name, address)| {
-                let processes = groups.find(&name).map_or(1, |group| group.processes);
+                let processes = groups
+                    .find(&name)
+                    .map_or(1, |group| group.process_group.processes);
                 let endpoint = GroupEndpoint {
                     path: address.socket_path,
                     key: address.key,

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::given::Text;
-use config::process_group::ProcessGroup;
-use config::{Globals, Groups};
+use config::{Globals, Groups, ResolvedGroup};
 use httpd::regex::Regex;
 use os::rlimit::Resource;
 
@@ -75,7 +74,7 @@ pub fn default_spool_directory() -> PathBuf {
 
 impl ActiveConfiguration {
     /// Where what does not fit into memory waits, of requests for `group`: `most` bytes of each.
-    pub fn spool<'a>(&'a self, group: &'a ProcessGroup, most: u64) -> Place<'a> {
+    pub fn spool<'a>(&'a self, group: &'a ResolvedGroup, most: u64) -> Place<'a> {
         static USAGE: Usage = Usage::new();
         let own = group.transport.spool_directory.as_deref();
         Place {
@@ -90,21 +89,23 @@ impl ActiveConfiguration {
 }
 
 /// The limits of a conversation with a worker of `group`. `timeout` is the server's `Timeout`.
-pub fn limits(group: &ProcessGroup, timeout: Duration) -> RelayLimits {
-    let timeouts = &group.timeouts;
+pub fn limits(group: &ResolvedGroup, timeout: Duration) -> RelayLimits {
+    let timeouts = &group.process_group.timeouts;
+    let transport = &group.transport;
+    let response_buffer = usize::try_from(transport.response_buffer).unwrap_or(usize::MAX);
     RelayLimits {
-        connect: timeouts.connect,
-        successor: timeouts.connect + timeouts.startup.unwrap_or_default(),
+        connect: transport.connect_timeout,
+        successor: transport.connect_timeout + timeouts.startup.unwrap_or_default(),
         silence: timeouts.socket.unwrap_or(timeout),
         client: timeout,
-        reader: timeouts
-            .response_socket
+        reader: transport
+            .response_socket_timeout
             .or(timeouts.socket)
             .unwrap_or(timeout),
-        flush_delay: group.transport.response_flush_delay,
-        flush_bytes: usize::try_from(group.transport.response_buffer).unwrap_or(usize::MAX),
-        response_buffer: usize::try_from(group.transport.response_buffer).unwrap_or(usize::MAX),
+        flush_delay: transport.response_flush_delay,
+        flush_bytes: response_buffer,
+        response_buffer,
         spool_after: SPOOL_AFTER,
-        header_field: usize::try_from(group.transport.header_buffer).unwrap_or(usize::MAX),
+        header_field: usize::try_from(transport.header_buffer).unwrap_or(usize::MAX),
     }
 }

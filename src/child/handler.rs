@@ -9,8 +9,8 @@ use wire::response::{End, Level};
 
 use config::given::{DirGiven, ServerGiven};
 use config::jail;
-use config::process_group::ProcessGroup;
 use config::resolved::Overrides;
+use config::ResolvedGroup;
 use config::Settings;
 use httpd::hooks::HookStatus;
 use httpd::keep_alive_wait;
@@ -60,7 +60,7 @@ pub fn handle(
 
 /// A request that is ready to be sent to a worker.
 struct PreparedRequest<'r> {
-    group: &'r ProcessGroup,
+    group: &'r ResolvedGroup,
     endpoint: &'r GroupEndpoint,
     message: Vec<u8>,
     body: InitialBody<'r>,
@@ -91,8 +91,8 @@ fn prepare<'r>(
         name: virtual_host.name(),
     };
     let group = dispatch::process_group(&settings, &active.groups, host)?;
-    let Some(endpoint) = active.endpoints.get(&group.name) else {
-        let sentence = active.groups.undefined_sentence(&group.name);
+    let Some(endpoint) = active.endpoints.get(&group.process_group.name[..]) else {
+        let sentence = active.groups.undefined_sentence(&group.process_group.name);
         return Err(Rejection::GroupUnknown(sentence));
     };
     let body = match read_initial_body(request, length, group.transport.request_buffer) {
@@ -103,11 +103,11 @@ fn prepare<'r>(
             return Ok(Err(outcome));
         }
     };
-    let chroot = group.surroundings.chroot.as_deref();
+    let chroot = group.process_group.environment.chroot.as_deref();
     let message = message(request, &settings, endpoint, chroot, length, &body)?;
     if request.logs(log::Level::Debug) {
         let (message, body) = (message.len(), body.bytes.len());
-        request_trace::resolved(request, &settings, &group.name, message, body);
+        request_trace::resolved(request, &settings, &group.process_group.name, message, body);
     }
     if request.is_of_error() && request.left_body_unread() {
         // What the client may still send is no request.
@@ -284,7 +284,7 @@ fn relay_prepared(
         enable_sendfile,
     } = prepared;
     let relay_request = RelayRequest {
-        group: &group.name,
+        group: &group.process_group.name,
         message: &message,
         upload: if body.whole {
             Upload::whole()
@@ -302,7 +302,7 @@ fn relay_prepared(
         pool: &endpoint.pool,
     };
     let mut client = HttpdClient::new(request, body.rest, enable_sendfile)
-        .with_death_inquiry(active.status.as_deref(), &group.name);
+        .with_death_inquiry(active.status.as_deref(), &group.process_group.name);
     let outcome = relay::relay_request(&mut dialer, &mut client, relay_request);
     client.trace_end(&outcome);
     match outcome {

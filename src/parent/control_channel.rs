@@ -13,9 +13,10 @@ use std::time::Duration;
 use os::poll::{poll_uninterrupted, Wanted};
 use os::{clock, socket};
 use wire::control::{
-    ConfigurationRefusal, FromSupervisor, StatusSocket, ToSupervisor, Withdrawn, MAX_MESSAGE,
+    ConfigurationRefusal, FromSupervisor, GroupSetup, StatusSocket, ToSupervisor, Withdrawn,
+    MAX_MESSAGE,
 };
-use wire::group::{Group, ServerFacts};
+use wire::group::ServerFacts;
 use wire::Malformed;
 
 use super::error_log::ErrorLog;
@@ -33,7 +34,7 @@ pub struct SupervisorConfiguration {
     /// The main error log.
     pub log: ErrorLog,
     /// The groups, each with the error log it writes to where that is not the main one.
-    pub groups: Vec<(Group, Option<ErrorLog>)>,
+    pub groups: Vec<(GroupSetup, Option<ErrorLog>)>,
     /// Where the supervisor answers those who ask how things are.
     pub status: Option<StatusSocket>,
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use wire::codec::Bytes;
 use wire::log_id::ENV_FILE_UNUSABLE;
 
-use config::process_group::ProcessGroup;
+use config::ResolvedGroup;
 
 /// Largest file, in bytes.
 const MAX_FILE: u64 = 64 * 1024;
@@ -24,23 +24,27 @@ type Variables = Vec<(Bytes, Bytes)>;
 ///
 /// # Errors
 /// A numbered sentence.
-pub fn read(group: &ProcessGroup) -> Result<Variables, String> {
-    let Some(path) = &group.surroundings.env_file else {
+pub fn read(group: &ResolvedGroup) -> Result<Variables, String> {
+    let Some(path) = &group.env_file else {
         return Ok(Vec::new());
     };
-    let owners = [0, os::accounts::effective_uid(), group.identity.uid];
+    let owners = [
+        0,
+        os::accounts::effective_uid(),
+        group.process_group.identity.uid,
+    ];
     variables(Path::new(std::ffi::OsStr::from_bytes(path)), owners).map_err(|why| {
         format!(
             "{ENV_FILE_UNUSABLE}: process group \"{}\": env-file={}: {why}",
-            String::from_utf8_lossy(&group.name),
+            group.process_group.name.text(),
             String::from_utf8_lossy(path)
         )
     })
 }
 
 /// Whether the group has a file that this process may read.
-pub fn is_readable(group: &ProcessGroup) -> bool {
-    let file = group.surroundings.env_file.as_deref();
+pub fn is_readable(group: &ResolvedGroup) -> bool {
+    let file = group.env_file.as_deref();
     file.is_some_and(|path| os::descriptor::may(os::descriptor::Access::Read, path).is_ok())
 }
 

@@ -5,11 +5,10 @@
 use std::time::Duration;
 
 use wire::codec::Bytes;
-use wire::group::{self, Group};
+use wire::control::GroupSetup;
 use wire::log_id::{SOCKET_DIRECTORY_UNUSABLE, SOCKET_PATH_TOO_LONG};
 
-use config::jail;
-use config::process_group::ProcessGroup;
+use config::ResolvedGroup;
 
 /// Beginning of the names of all sockets of this Apache, and of nobody else's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,9 +22,9 @@ pub struct SocketNames {
 impl SocketNames {
     /// Where `group` listens. The name is the same in every generation: the socket lives as long
     /// as the parent, so that a request of before a restart finds its way.
-    pub fn path(&self, group: &ProcessGroup) -> Vec<u8> {
+    pub fn path(&self, group: &ResolvedGroup) -> Vec<u8> {
         let mut path = self.prefix.clone();
-        let name = file_name(&group.name);
+        let name = file_name(&group.process_group.name);
         path.extend_from_slice(format!(".{}.{name}.sock", self.parent_pid).as_bytes());
         path
     }
@@ -52,7 +51,7 @@ impl SocketNames {
 
     /// Refuses a socket whose path the kernel cannot take, whatever number the parent that serves
     /// will have.
-    pub fn check(&self, group: &ProcessGroup) -> Result<(), String> {
+    pub fn check(&self, group: &ResolvedGroup) -> Result<(), String> {
         let longest = SocketNames {
             prefix: self.prefix.clone(),
             parent_pid: os::process::MAX_PID,
@@ -62,7 +61,7 @@ impl SocketNames {
             format!(
                 "{SOCKET_PATH_TOO_LONG}: the socket of process group \"{}\" would be {}, {part} has {length} \
                  bytes; the system allows {limit}. Choose a shorter path with WSGISocketPrefix.",
-                String::from_utf8_lossy(&group.name),
+                group.process_group.name.text(),
                 String::from_utf8_lossy(&path),
             )
         })
@@ -95,160 +94,41 @@ fn file_name(group: &[u8]) -> String {
     }
 }
 
-/// The message for one group, but for the variables of its `env-file=`. `timeout` is the server's
-/// `Timeout`, `log_level` the number of its `LogLevel`.
-pub fn message(
-    group: &ProcessGroup,
-    names: &SocketNames,
-    key: [u8; 16],
-    timeout: Duration,
-    log_level: u32,
-) -> Group {
-    Group {
-        name: bytes(&group.name),
-        id: group.id,
-        socket_path: names.path(group).into(),
-        key,
-        socket_uid: group.transport.socket_uid,
-        listen_backlog: group.transport.listen_backlog,
-        processes: group.processes,
-        processes_given: group.multiprocess,
-        threads: group.threads,
-        identity: group::Identity {
-            switch: group.identity.switch,
-            uid: group.identity.uid,
-            gid: group.identity.gid,
-            groups: group.identity.groups.clone(),
-            user: bytes(&group.identity.user),
-            user_home: bytes(&group.identity.user_home),
-            no_new_privs: group.identity.no_new_privs,
-        },
-        place: place(group),
-        python: python(group),
-        limits: limits(group),
-        timeouts: timeouts(group, timeout),
-        display_name: group.display_name.clone().into(),
-        preload: preload(group),
-        global_reachable: group.global_reachable,
-        log_level,
+/// What the parent adds to a group's definition before it sends it.
+pub struct Additions {
+    /// The secret of this generation.
+    pub key: [u8; 16],
+    /// The variables of the group's `env-file=`.
+    pub env_file: Vec<(Bytes, Bytes)>,
+    /// The server's `Timeout`.
+    pub timeout: Duration,
+    /// The number of the server's `LogLevel`.
+    pub log_level: u32,
+}
+
+/// The message for one group.
+pub fn message(group: &ResolvedGroup, names: &SocketNames, additions: Additions) -> GroupSetup {
+    let socket_path = names.path(group).into();
+    let mut group = group.process_group.clone();
+    group.timeouts.socket.get_or_insert(additions.timeout);
+    // A variable of `env=` takes precedence: it comes later.
+    group.environment.variables.splice(0..0, additions.env_file);
+    GroupSetup {
+        group,
+        socket_path,
+        key: additions.key,
+        log_level: additions.log_level,
     }
-}
-
-/// The scripts as the group's processes see them. Requests for those they cannot see are refused.
-fn preload(group: &ProcessGroup) -> Vec<(Bytes, Bytes)> {
-    let chroot = group.surroundings.chroot.as_deref();
-    let seen = group.preload.iter().filter_map(|(script, application)| {
-        let script = match chroot {
-            Some(root) => jail::inside(root, script)?,
-            None => script,
-        };
-        Some((bytes(script), bytes(application)))
-    });
-    seen.collect()
-}
-
-fn place(group: &ProcessGroup) -> group::Place {
-    let around = &group.surroundings;
-    group::Place {
-        home: some_bytes(&around.home),
-        chdir: some_bytes(&around.chdir),
-        chroot: some_bytes(&around.chroot),
-        umask: around.umask,
-        lang: some_bytes(&around.lang),
-        locale: some_bytes(&around.locale),
-        env: around
-            .env
-            .iter()
-            .map(|(name, value)| (bytes(name), bytes(value)))
-            .collect(),
-        clear_env: around.clear_env,
-    }
-}
-
-fn python(group: &ProcessGroup) -> group::Python {
-    let python = &group.python;
-    group::Python {
-        home: some_bytes(&python.home),
-        path: python
-            .path
-            .iter()
-            .map(|directory| bytes(directory))
-            .collect(),
-        eggs: some_bytes(&python.eggs),
-        switch_interval: python.switch_interval.map_or(0, |interval| {
-            u64::try_from(interval.as_micros())
-                .unwrap_or(u64::MAX)
-                .max(1)
-        }),
-        optimize: python.optimize,
-        dont_write_bytecode: python.dont_write_bytecode,
-        hash_seed: python.hash_seed,
-        warnings: python.warnings.iter().map(|filter| bytes(filter)).collect(),
-        restrict_stdin: python.restrict_stdin,
-        restrict_stdout: python.restrict_stdout,
-        restrict_signal: python.restrict_signal,
-        destroy_interpreter: python.destroy_interpreter,
-    }
-}
-
-fn limits(group: &ProcessGroup) -> group::Limits {
-    let limits = &group.limits;
-    group::Limits {
-        maximum_requests: limits.maximum_requests.unwrap_or(0),
-        maximum_requests_jitter: limits.maximum_requests_jitter,
-        stack_size: limits.stack_size.unwrap_or(0),
-        cpu_time: millis(limits.cpu_time),
-        cpu_priority: i64::from(limits.cpu_priority),
-        memory: limits.memory.unwrap_or(0),
-        virtual_memory: limits.virtual_memory.unwrap_or(0),
-        max_rss: limits.max_rss.unwrap_or(0),
-        script_user: limits.script_user,
-        script_group: limits.script_group,
-        send_buffer: group.transport.send_buffer.unwrap_or(0),
-        receive_buffer: group.transport.receive_buffer.unwrap_or(0),
-    }
-}
-
-fn timeouts(group: &ProcessGroup, timeout: Duration) -> group::Timeouts {
-    let limits = &group.timeouts;
-    group::Timeouts {
-        startup: millis(limits.startup),
-        deadlock: millis(limits.deadlock),
-        inactivity: millis(limits.inactivity),
-        request: millis(limits.request),
-        interrupt: millis(limits.interrupt),
-        graceful: millis(limits.graceful),
-        eviction: millis(limits.eviction),
-        shutdown: millis(limits.shutdown),
-        restart_interval: millis(limits.restart_interval),
-        socket: millis(Some(limits.socket.unwrap_or(timeout))),
-        queue: millis(limits.queue),
-    }
-}
-
-/// Milliseconds, 0 for "off". A time that is on is at least one.
-fn millis(time: Option<Duration>) -> u64 {
-    time.map_or(0, |time| {
-        u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
-    })
-}
-
-fn bytes(text: &[u8]) -> Bytes {
-    text.to_vec().into()
-}
-
-fn some_bytes(text: &Option<Vec<u8>>) -> Option<Bytes> {
-    text.as_deref().map(bytes)
 }
 
 /// How long the supervisor may need to end everything: the longest `shutdown-timeout`, and a little
 /// for itself.
-pub fn time_to_stop(groups: &[ProcessGroup]) -> Duration {
+pub fn time_to_stop(groups: &[ResolvedGroup]) -> Duration {
     const MARGIN: Duration = Duration::from_secs(2);
     const LONGEST: Duration = Duration::from_secs(60);
     let longest = groups
         .iter()
-        .filter_map(|group| group.timeouts.shutdown)
+        .filter_map(|group| group.process_group.timeouts.shutdown)
         .max();
     (longest.unwrap_or_default() + MARGIN).min(LONGEST)
 }
@@ -256,6 +136,7 @@ pub fn time_to_stop(groups: &[ProcessGroup]) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use config::testing::TestConfiguration;
 
     #[test]
     fn a_socket_is_named_after_its_group_and_stays_so_when_others_come_and_go() {
@@ -268,9 +149,28 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_is_on_never_becomes_zero() {
-        assert_eq!(millis(None), 0);
-        assert_eq!(millis(Some(Duration::from_micros(5))), 1);
-        assert_eq!(millis(Some(Duration::from_secs(5))), 5000);
+    fn the_message_has_the_server_timeout_and_the_env_file_where_the_group_says_nothing_else() {
+        let text = "WSGIDaemonProcess shop env=A=1\nWSGIDaemonProcess blog socket-timeout=5";
+        let groups = TestConfiguration::of(text).resolve_groups().groups;
+        let names = SocketNames {
+            prefix: b"/run/wsgi".to_vec(),
+            parent_pid: 7,
+        };
+        let sent = |name: &[u8]| {
+            let additions = Additions {
+                key: [1; 16],
+                env_file: vec![("A".into(), "0".into())],
+                timeout: Duration::from_secs(60),
+                log_level: 6,
+            };
+            message(groups.find(name).unwrap(), &names, additions)
+        };
+        let shop = sent(b"shop");
+        assert_eq!(*shop.socket_path, *b"/run/wsgi.7.shop.sock");
+        assert_eq!(shop.group.timeouts.socket, Some(Duration::from_secs(60)));
+        let variables = [("A".into(), "0".into()), ("A".into(), "1".into())];
+        assert_eq!(shop.group.environment.variables, variables);
+        let blog = sent(b"blog").group;
+        assert_eq!(blog.timeouts.socket, Some(Duration::from_secs(5)));
     }
 }

@@ -26,10 +26,10 @@ use wire::log_id::{
 };
 
 use config::process_group::Reach;
-use config::{self, Globals, ProcessGroup, Reading, ResolvedGroups, ServerGiven};
+use config::{self, Globals, Reading, ResolvedGroup, ResolvedGroups, ServerGiven};
 use control_channel::SupervisorConfiguration;
 use error_log::ErrorLog;
-use group_message::SocketNames;
+use group_message::{Additions, SocketNames};
 use httpd::hooks::{ConfigurationRefused, Configured};
 use httpd::log::Log;
 use httpd::process::{self, Purpose, State};
@@ -158,7 +158,7 @@ pub fn is_to_serve() -> bool {
 /// groups of before run on.
 pub fn start(
     configured: &Configured<'_>,
-    groups: &[ProcessGroup],
+    groups: &[ResolvedGroup],
     main: &ServerGiven,
 ) -> Result<Started, ConfigurationRefused> {
     let version = format!("mod_wsgi/{}.{}.{}", VERSION.0, VERSION.1, VERSION.2);
@@ -182,12 +182,15 @@ pub fn start(
             socket_path: names.path(group),
             key,
         };
-        addresses.insert(group.name.clone(), address);
+        addresses.insert(group.process_group.name.0.clone(), address);
         let server = server_of(group, configured.main);
-        let timeout = configured.main.timeout();
-        let mut message = group_message::message(group, &names, key, timeout, server.log_level());
-        let file = env_file::read(group).map_err(refused)?;
-        message.place.env.splice(0..0, file);
+        let additions = Additions {
+            key,
+            env_file: env_file::read(group).map_err(refused)?,
+            timeout: configured.main.timeout(),
+            log_level: server.log_level(),
+        };
+        let message = group_message::message(group, &names, additions);
         messages.push((message, log_of(server, configured.main)));
     }
     let configuration = SupervisorConfiguration {
@@ -256,7 +259,7 @@ fn socket_names(configured: &Configured<'_>, main: &ServerGiven) -> SocketNames 
 
 /// The server whose log a group's workers write to: the virtual host that defines it, or the main
 /// one.
-fn server_of<'s>(group: &ProcessGroup, main: Server<'s>) -> Server<'s> {
+fn server_of<'s>(group: &ResolvedGroup, main: Server<'s>) -> Server<'s> {
     let Reach::VirtualHosts { ids, .. } = &group.reach else {
         return main;
     };

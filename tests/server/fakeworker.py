@@ -16,7 +16,7 @@ import threading
 
 import waiting
 
-VERSION = 1
+VERSION = 2
 REQUEST, BODY, BODY_END, BODY_FAILED = 1, 2, 3, 4
 PULL, INTERIM, HEAD, DATA, FILE, LOG, RETRY, FAIL, END = range(16, 25)
 ROOM = {LOG: 65536 + 64, DATA: 1 << 30, HEAD: (1 << 20) + (64 << 10)}

@@ -18,8 +18,8 @@ import pytest
 import waiting
 from client import Broken
 from fakeworker import (
-    BODY, DATA, END, FAIL, FILE, HEAD, INTERIM, LOG, PULL, REQUEST, RETRY, FakeWorker, data, end, fail, fields, file, frame, head,
-    interim, log, retry,
+    BODY, DATA, END, FAIL, FILE, HEAD, INTERIM, LOG, PULL, REQUEST, RETRY, VERSION, FakeWorker, data, end, fail, fields, file,
+    frame, head, interim, log, retry,
 )
 
 GOOD = head(200, (b"Content-Type", b"text/plain"), (b"Content-Length", b"5")) + data(b"hello") + end()
@@ -106,7 +106,7 @@ NONSENSE = {
     "text": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
     "zeros": b"\0" * 4096,
     "noise": random.Random(1).randbytes(4096),
-    "another version": frame(HEAD, fields(200), version=2) + end(),
+    "another version": frame(HEAD, fields(200), version=VERSION + 1) + end(),
     "a reserved field": frame(HEAD, fields(200), reserved=1) + end(),
     "an unknown kind": frame(99) + GOOD,
     "kind 0": frame(0) + GOOD,
@@ -186,7 +186,7 @@ def test_of_both_framings_only_the_length_counts(site, worker, value):
 
 ENDLESS = {
     # What is sent again and again, after what.
-    "fields": (struct.pack("<BBHI", HEAD, 1, 0, (1 << 20) - 8) + fields(200, count=60_000), b"\x01\x00X\x00\x10\x00\x00" + b"y" * 4096),
+    "fields": (struct.pack("<BBHI", HEAD, VERSION, 0, (1 << 20) - 8) + fields(200, count=60_000), b"\x01\x00X\x00\x10\x00\x00" + b"y" * 4096),
     "interim responses": (b"", interim(102, (b"X", b"y" * 30_000))),
     "logs": (b"", log(b"x" * 60_000)),
     "nothing but frames of no kind": (b"", frame(99, b"x" * 4000)),

@@ -13,6 +13,7 @@ import time
 import pytest
 
 import waiting
+import wire
 from processes import Process
 
 ours = pytest.mark.differs("worker-descriptors", run=False)
@@ -133,7 +134,7 @@ for descriptor in range(3, 64):
         for _ in range(dice.randrange(40)):
             # Frames of the right shape with anything in them, and anything.
             noise = dice.randbytes(dice.randrange(1, 300))
-            shaped = bytes([dice.randrange(16), 1, 0, 0]) + len(noise).to_bytes(4, "little") + noise
+            shaped = bytes([dice.randrange(16), {wire.VERSION}, 0, 0]) + len(noise).to_bytes(4, "little") + noise
             try:
                 peer.send(dice.choice([noise, shaped, shaped[:8] + b"\\1"]))
             except OSError:

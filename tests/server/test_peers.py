@@ -21,7 +21,7 @@ def group_socket(httpd):
 
 @pytest.mark.parametrize("said", [
     b"", b"\x01", b"GET / HTTP/1.0\r\n\r\n", b"\xff" * 4096,
-    struct.pack("<BBHI", 1, 1, 0, 0xFFFFFFFF), struct.pack("<BBHI", 1, 1, 0, 1 << 20) + b"x" * 100,
+    struct.pack("<BBHI", 1, wire.VERSION, 0, 0xFFFFFFFF), struct.pack("<BBHI", 1, wire.VERSION, 0, 1 << 20) + b"x" * 100,
 ], ids=["nothing", "a byte", "http", "noise", "a length of 4 GB", "a part"])
 def test_a_peer_that_makes_no_sense_is_dropped_and_takes_no_thread(httpd, said):
     httpd.serve("probe.wsgi", options="threads=2")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import waiting
+import wire
 from httpd import SUPERVISOR, Server
 
 SLOW = """
@@ -251,7 +252,7 @@ while True:
 def test_an_upgrade_followed_by_a_graceful_restart_starts_a_supervisor_of_the_new_version(httpd):
     program, marker = httpd.own_copy() / SUPERVISOR, httpd.root / "marker"
     real = program.rename(program.with_name("kept"))
-    version = 1
+    version = wire.VERSION
     program.write_text(STAND_IN.replace("{marker!r}", repr(str(marker))).replace("{version}", str(version)))
     program.chmod(0o755)
     httpd.serve("hello.wsgi")

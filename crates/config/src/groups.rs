@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 use super::daemon_process::GroupGiven;
 use super::error::show;
 use super::given::{GlobalGiven, Preload};
+use super::jail;
 use super::main_interpreter;
 use super::nearest::nearest;
 use super::place::Place;
-use super::process_group::{ApacheIdentity, ProcessGroup, Reach};
+use super::process_group::{ApacheIdentity, Reach, ResolvedGroup};
 use super::reading::Reading;
 use super::system::System;
 
@@ -31,7 +32,7 @@ pub struct Server<'a> {
 /// All process groups.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Groups {
-    list: Vec<ProcessGroup>,
+    list: Vec<ResolvedGroup>,
     by_name: BTreeMap<Vec<u8>, usize>,
     /// Scripts to load in embedded mode, in order: (file, application group).
     pub embedded_preload: Vec<(Vec<u8>, Vec<u8>)>,
@@ -39,12 +40,12 @@ pub struct Groups {
 
 impl Groups {
     /// All groups, in the order of their definition.
-    pub fn all(&self) -> &[ProcessGroup] {
+    pub fn all(&self) -> &[ResolvedGroup] {
         &self.list
     }
 
     /// The group called `name`.
-    pub fn find(&self, name: &[u8]) -> Option<&ProcessGroup> {
+    pub fn find(&self, name: &[u8]) -> Option<&ResolvedGroup> {
         self.by_name.get(name).map(|&at| &self.list[at])
     }
 
@@ -66,7 +67,7 @@ impl Groups {
             known.push(format!("and {} more", self.list.len() - known.len()));
         }
         let mut sentence = format!(" Defined groups: {}.", known.join(", "));
-        let names = self.list.iter().map(|group| &group.name[..]);
+        let names = self.list.iter().map(|group| &group.process_group.name[..]);
         if let Some(meant) = nearest(name, names) {
             sentence.push_str(&format!(" Did you mean \"{}\"?", show(meant)));
         }
@@ -74,8 +75,8 @@ impl Groups {
     }
 }
 
-fn described(group: &ProcessGroup) -> String {
-    format!("\"{}\" ({})", show(&group.name), group.place)
+fn described(group: &ResolvedGroup) -> String {
+    format!("\"{}\" ({})", show(&group.process_group.name), group.place)
 }
 
 /// What a configuration comes to.
@@ -106,7 +107,8 @@ pub fn resolve_groups(
     preload(&mut resolved, reading, servers);
     check_names(&mut resolved, reading, servers);
     for group in &mut resolved.groups.list {
-        group.global_reachable = main_interpreter::can_be_asked_of(group, reading);
+        let group = &mut group.process_group;
+        group.global_reachable = main_interpreter::can_be_asked_of(&group.name, reading);
     }
     resolved.relative_paths = resolved
         .groups
@@ -124,12 +126,12 @@ pub fn resolve_groups(
 
 /// What a group's relative directories are taken from: the directory its workers start in, as
 /// mod_wsgi does it.
-fn relative_path(group: &ProcessGroup) -> Option<String> {
-    let given = group.python.path.iter().map(Vec::as_slice);
+fn relative_path(group: &ResolvedGroup) -> Option<String> {
+    let given = group.process_group.python.path.iter().map(|path| &**path);
     let relative: Vec<&[u8]> = given.filter(|path| !path.starts_with(b"/")).collect();
     let first = relative.first()?;
-    let around = &group.surroundings;
-    let place = match around.home.as_ref().or(around.chdir.as_ref()) {
+    let environment = &group.process_group.environment;
+    let place = match environment.working_directory() {
         Some(directory) => format!("{}/{}", show(directory), show(first)),
         None => format!("{} in the directory Apache runs in", show(first)),
     };
@@ -158,7 +160,7 @@ fn define(
             continue;
         }
         let id = groups.list.len() as u32 + 1;
-        match ProcessGroup::resolve(given, id, global, apache, system) {
+        match ResolvedGroup::resolve(given, id, global, apache, system) {
             Ok(mut group) => {
                 group.reach = reach(&given.place, servers);
                 groups.by_name.insert(given.name.clone(), groups.list.len());
@@ -190,7 +192,7 @@ fn hostname<'a>(place: &Place, servers: &[Server<'a>]) -> Option<&'a [u8]> {
 /// A second definition of a name: the same group when it says the same for the same ServerName,
 /// as in the copy of a virtual host that certbot makes for port 443.
 fn redefine(
-    group: &mut ProcessGroup,
+    group: &mut ResolvedGroup,
     first: &GroupGiven,
     second: &GroupGiven,
     servers: &[Server<'_>],
@@ -246,21 +248,32 @@ fn host(place: &Place, servers: &[Server<'_>]) -> String {
 
 fn preload(resolved: &mut ResolvedGroups, reading: &Reading, servers: &[Server<'_>]) {
     for script in &reading.preloads {
-        let entry = (script.path.clone(), script.application_group.clone());
-        let list = if script.process_group.is_empty() {
-            &mut resolved.groups.embedded_preload
-        } else {
-            match usable(&resolved.groups, script, servers) {
-                Ok(at) => &mut resolved.groups.list[at].preload,
-                Err(sentence) => {
-                    resolved.refusals.push(sentence);
-                    continue;
+        if script.process_group.is_empty() {
+            let entry = (script.path.clone(), script.application_group.clone());
+            add_once(&mut resolved.groups.embedded_preload, entry);
+            continue;
+        }
+        match usable(&resolved.groups, script, servers) {
+            Ok(at) => {
+                let group = &mut resolved.groups.list[at].process_group;
+                // Requests for a script that the workers cannot see are refused.
+                let path = match &group.environment.chroot {
+                    Some(root) => jail::inside(root, &script.path),
+                    None => Some(&script.path[..]),
+                };
+                if let Some(path) = path {
+                    let entry = (path.into(), script.application_group[..].into());
+                    add_once(&mut group.preload, entry);
                 }
             }
-        };
-        if !list.contains(&entry) {
-            list.push(entry);
+            Err(sentence) => resolved.refusals.push(sentence),
         }
+    }
+}
+
+fn add_once<T: PartialEq>(list: &mut Vec<T>, entry: T) {
+    if !list.contains(&entry) {
+        list.push(entry);
     }
 }
 
@@ -291,11 +304,11 @@ fn usable(groups: &Groups, script: &Preload, servers: &[Server<'_>]) -> Result<u
     }
 }
 
-fn out_of_reach(group: &ProcessGroup, from: &Place, servers: &[Server<'_>]) -> String {
+fn out_of_reach(group: &ResolvedGroup, from: &Place, servers: &[Server<'_>]) -> String {
     format!(
         "process group \"{}\" is defined inside {} ({}) and cannot be used from {}. Define it \
          outside of <VirtualHost>.",
-        show(&group.name),
+        show(&group.process_group.name),
         host(&group.place, servers),
         group.place,
         host(from, servers),

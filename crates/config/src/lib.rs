@@ -43,7 +43,7 @@ pub use error::Invalid;
 pub use given::{DirGiven, ServerGiven};
 pub use groups::{resolve_groups, Groups, ResolvedGroups};
 pub use place::{Place, VirtualHost};
-pub use process_group::{ApacheIdentity, ProcessGroup};
+pub use process_group::{ApacheIdentity, ResolvedGroup};
 pub use reading::Reading;
 pub use resolved::{Globals, Settings};
 pub use system::{Account, AccountGroup, System};

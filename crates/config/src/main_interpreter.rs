@@ -10,7 +10,6 @@
 
 use super::expand::Template;
 use super::place::Place;
-use super::process_group::ProcessGroup;
 use super::reading::{Reading, Route};
 
 /// What one place of the configuration says: an alias, or one directory section.
@@ -21,14 +20,14 @@ struct Saying<'a> {
     server: Option<usize>,
 }
 
-/// Whether `group` can be asked for `%{GLOBAL}`.
-pub(super) fn can_be_asked_of(group: &ProcessGroup, reading: &Reading) -> bool {
+/// Whether the group called `name` can be asked for `%{GLOBAL}`.
+pub(super) fn can_be_asked_of(name: &[u8], reading: &Reading) -> bool {
     if reading.groups_chosen_by_script {
         return true;
     }
     let sayings = sayings(&reading.routes);
     let leads_here = |process: &&Template| match process {
-        Template::Name(name) => **name == group.name[..],
+        Template::Name(other) => **other == *name,
         Template::Global => false,
         // Whatever a request makes of the others may be the name of this group.
         Template::Server | Template::Host | Template::Resource | Template::Env(_) => true,
@@ -101,6 +100,7 @@ mod tests {
             .groups
             .find(b"shop")
             .unwrap()
+            .process_group
             .global_reachable
     }
 

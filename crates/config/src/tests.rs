@@ -146,6 +146,7 @@ fn the_virtual_host_of_the_flask_documentation_is_understood() {
     let resolved = configuration.resolve_groups();
     assert_eq!((resolved.refusals, resolved.warnings), (vec![], vec![]));
     let group = resolved.groups.find(b"yourapplication").unwrap();
+    let group = &group.process_group;
     assert_eq!(
         (group.identity.uid, group.identity.gid, group.threads),
         (1001, 1001, 5)

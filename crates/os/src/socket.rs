@@ -285,10 +285,15 @@ pub fn set_send_timeout(socket: BorrowedFd<'_>, limit: Option<Duration>) -> io::
     set_timeout(socket, libc::SO_SNDTIMEO, limit)
 }
 
-/// Asks for buffers of so many bytes; 0 leaves the system's. The kernel grants what it allows.
-pub fn set_buffers(socket: BorrowedFd<'_>, send: u32, receive: u32) -> io::Result<()> {
+/// Asks for buffers of so many bytes; `None` leaves the system's size. The kernel grants what it
+/// allows.
+pub fn set_buffers(
+    socket: BorrowedFd<'_>,
+    send: Option<u32>,
+    receive: Option<u32>,
+) -> io::Result<()> {
     for (option, size) in [(libc::SO_SNDBUF, send), (libc::SO_RCVBUF, receive)] {
-        if size != 0 {
+        if let Some(size) = size {
             let size = libc::c_int::try_from(size).unwrap_or(libc::c_int::MAX);
             set(socket, option, &size)?;
         }

@@ -22,8 +22,8 @@ use os::listener::Listener;
 use os::process::Exit;
 use os::signal::{SIGKILL, SIGTERM};
 use wire::codec::Bytes;
-use wire::control::ReplacementReason;
-use wire::group::ServerFacts;
+use wire::control::{GroupSetup, ReplacementReason};
+use wire::group::{ListenerOptions, ProcessGroup, ServerFacts};
 use wire::log_id::{
     LogId, CONVERSATION_BROKEN, ENDED_WHILE_STARTING, NOBODY_SERVES, SERVED_AGAIN,
     SOCKET_NOT_REMOVED, SUCCESSOR_CANNOT_LOAD, WORKER_DIED, WORKER_GAVE_UP, WORKER_NOT_STARTED,
@@ -97,7 +97,10 @@ pub struct Context<'s> {
 
 #[derive(Debug)]
 pub struct Group {
-    config: wire::group::Group,
+    config: ProcessGroup,
+    socket_path: Bytes,
+    /// Secret of this generation.
+    key: [u8; 16],
     server: Rc<ServerFacts>,
     generation: u32,
     earlier_keys: VecDeque<[u8; 16]>,
@@ -137,13 +140,15 @@ pub struct Group {
 impl Group {
     /// Creates a group that is new in the configuration.
     pub fn new(
-        config: wire::group::Group,
+        setup: GroupSetup,
         server: Rc<ServerFacts>,
         listener: Listener,
         log: ErrorLog,
     ) -> Self {
         Self {
-            config,
+            config: setup.group,
+            socket_path: setup.socket_path,
+            key: setup.key,
             server,
             generation: 1,
             earlier_keys: VecDeque::new(),
@@ -175,18 +180,17 @@ impl Group {
     }
 
     pub fn socket_path(&self) -> &[u8] {
-        &self.config.socket_path
+        &self.socket_path
     }
 
     /// Applies the socket options that can change while the socket stays open.
-    pub fn adjust_socket(&self, config: &wire::group::Group) -> std::io::Result<()> {
-        let owner = (config.socket_uid != self.config.socket_uid).then_some(config.socket_uid);
-        self.listener.adjust(owner, config.listen_backlog)?;
-        let limits = &config.limits;
+    pub fn adjust_socket(&self, options: &ListenerOptions) -> std::io::Result<()> {
+        let owner = (options.uid != self.config.listener.uid).then_some(options.uid);
+        self.listener.adjust(owner, options.backlog)?;
         os::socket::set_buffers(
             self.listener.as_fd(),
-            limits.send_buffer,
-            limits.receive_buffer,
+            options.send_buffer,
+            options.receive_buffer,
         )
     }
 
@@ -224,7 +228,7 @@ impl Group {
     /// Removes the socket's file; existing connections stay open.
     pub fn unlink(&self) {
         if let Err(error) = self.listener.unlink() {
-            let path = self.config.socket_path.text();
+            let path = self.socket_path.text();
             let text = format!("cannot remove its socket {path}: {error}");
             self.note(Level::Warning, SOCKET_NOT_REMOVED, &text);
         }
@@ -234,7 +238,7 @@ impl Group {
     pub fn retire(&mut self, why: &'static str, now: Duration) {
         self.ending = Some(why);
         self.python = Python::Unknown;
-        let graceful = Duration::from_millis(self.config.timeouts.graceful);
+        let graceful = self.graceful_limit();
         self.note(Level::Info, None, why);
         for index in 0..self.workers.len() {
             self.drain(index, graceful, why, now);
@@ -286,14 +290,15 @@ impl Group {
 
     /// The longest time its workers may take to drain.
     pub fn time_to_drain(&self) -> Duration {
-        Duration::from_millis(self.config.timeouts.graceful) + self.shutdown_limit()
+        self.graceful_limit() + self.shutdown_limit()
+    }
+
+    fn graceful_limit(&self) -> Duration {
+        self.config.timeouts.graceful.unwrap_or_default()
     }
 
     fn shutdown_limit(&self) -> Duration {
-        match self.config.timeouts.shutdown {
-            0 => SHUTDOWN_LIMIT,
-            limit => Duration::from_millis(limit),
-        }
+        self.config.timeouts.shutdown.unwrap_or(SHUTDOWN_LIMIT)
     }
 
     /// The descriptors to poll.
@@ -496,14 +501,14 @@ impl Group {
     pub fn address(&self) -> wire::control::GroupAddress {
         wire::control::GroupAddress {
             group: self.config.name.clone(),
-            socket_path: self.config.socket_path.clone(),
-            key: self.config.key,
+            socket_path: self.socket_path.clone(),
+            key: self.key,
         }
     }
 
     /// Whether its workers may serve the requests of `config`: they run as the configured users, in
     /// the configured place and under the configured limits.
-    pub fn runs_as(&self, config: &wire::group::Group) -> bool {
+    pub fn runs_as(&self, config: &ProcessGroup) -> bool {
         self.ending.is_none()
             && self.config.name == config.name
             && reconfigure::changed(&self.config, config).is_empty()

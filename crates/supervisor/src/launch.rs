@@ -3,10 +3,11 @@
 //! Runs in: the supervisor.
 
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use os::rlimit::{Limit, Resource};
 use os::spawn::{Command, Identity};
-use wire::group::{Group, ServerFacts};
+use wire::group::{ProcessGroup, ServerFacts};
 
 use crate::python_check::PythonInterpreter;
 
@@ -47,7 +48,7 @@ pub fn own_environment() -> Environment {
 }
 
 /// The account of the group's workers; `None` if they keep the supervisor's account.
-pub fn identity(group: &Group) -> Option<Identity> {
+pub fn identity(group: &ProcessGroup) -> Option<Identity> {
     let wanted = &group.identity;
     wanted.switch.then(|| Identity {
         uid: wanted.uid,
@@ -59,7 +60,7 @@ pub fn identity(group: &Group) -> Option<Identity> {
 /// The process of one worker. `fds` from 0 on: an empty input, the log twice, the listener,
 /// the control socket, the scoreboard.
 pub fn worker<'fd>(
-    group: &Group,
+    group: &ProcessGroup,
     server: &ServerFacts,
     interpreter: &PythonInterpreter,
     inherited: &Environment,
@@ -76,18 +77,18 @@ pub fn worker<'fd>(
     command.env = env;
     command.fds = fds.to_vec();
     command.detached = true;
-    command.chroot = group.place.chroot.as_ref().map(|path| path.0.clone());
+    command.chroot = group.environment.chroot.as_ref().map(|path| path.0.clone());
     command.limits = limits(group);
-    command.priority = match group.limits.cpu_priority {
+    command.priority = match group.resources.cpu_priority {
         0 => None,
-        priority => Some(priority.clamp(-20, 19) as i32),
+        priority => Some(priority.clamp(-20, 19)),
     };
     // Only a root process that changes its identity may drop the capability bounding set.
     command.drop_bounding_set = group.identity.switch && group.identity.no_new_privs;
     command.no_new_privs = group.identity.no_new_privs;
     command.identity = identity(group);
-    command.umask = group.place.umask;
-    command.cwd = group.working_directory().map(<[u8]>::to_vec);
+    command.umask = group.environment.umask;
+    command.cwd = group.environment.working_directory().map(<[u8]>::to_vec);
     // The runtime exits in order on SIGTERM, and by itself when its control socket closes. This
     // signal works even if the runtime's control thread is gone.
     command.parent_death_signal = Some(os::signal::SIGTERM);
@@ -95,7 +96,7 @@ pub fn worker<'fd>(
 }
 
 /// Options of the interpreter.
-fn options(group: &Group) -> Vec<Vec<u8>> {
+fn options(group: &ProcessGroup) -> Vec<Vec<u8>> {
     let python = &group.python;
     let mut options = Vec::new();
     options.extend((0..python.optimize.min(2)).map(|_| b"-O".to_vec()));
@@ -115,11 +116,11 @@ fn set(env: &mut Environment, name: &[u8], value: &[u8]) {
 
 /// The environment, and what the bootstrap must do about the dynamic linker's path.
 fn environment(
-    group: &Group,
+    group: &ProcessGroup,
     interpreter: &PythonInterpreter,
     inherited: &Environment,
 ) -> (Environment, Vec<u8>) {
-    let (place, user) = (&group.place, &group.identity);
+    let (place, user) = (&group.environment, &group.identity);
     let mut env = if place.clear_env {
         let kept = inherited.iter().filter(|(name, _)| name == b"TZ");
         let mut env: Environment = kept.cloned().collect();
@@ -153,7 +154,7 @@ fn environment(
     if let Some(home) = &interpreter.python_home {
         set(&mut env, b"PYTHONHOME", home);
     }
-    for (name, value) in &place.env {
+    for (name, value) in &place.variables {
         if !name.is_empty() && !name.contains(&b'=') && !name.contains(&0) && !value.contains(&0) {
             set(&mut env, name, value);
         }
@@ -174,23 +175,24 @@ fn environment(
     (env, library_path)
 }
 
-fn limits(group: &Group) -> Vec<Limit> {
-    let wanted = &group.limits;
+fn limits(group: &ProcessGroup) -> Vec<Limit> {
+    let wanted = &group.resources;
     let mut limits = Vec::new();
-    if wanted.cpu_time != 0 {
+    if let Some(cpu_time) = wanted.cpu_time {
         // At the soft limit SIGXCPU tells the worker to exit; the hard limit kills it.
-        let soft = wanted.cpu_time.div_ceil(1000);
+        let soft = whole_seconds(cpu_time);
+        let shutdown = group.timeouts.shutdown.unwrap_or_default();
         limits.push(Limit {
             resource: Resource::Cpu,
             soft,
-            hard: soft + 1 + group.timeouts.shutdown.div_ceil(1000),
+            hard: soft + 1 + whole_seconds(shutdown),
         });
     }
     for (resource, bytes) in [
         (Resource::Data, wanted.memory),
         (Resource::AddressSpace, wanted.virtual_memory),
     ] {
-        if bytes != 0 {
+        if let Some(bytes) = bytes {
             limits.push(Limit {
                 resource,
                 soft: bytes,
@@ -199,6 +201,11 @@ fn limits(group: &Group) -> Vec<Limit> {
         }
     }
     limits
+}
+
+/// Rounded up.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 #[cfg(test)]
@@ -231,8 +238,8 @@ mod tests {
         let mut group = testing::group("shop");
         group.identity.user = "user1".into();
         group.identity.user_home = "/home/user1".into();
-        group.place.lang = Some("C.UTF-8".into());
-        group.place.env = vec![("A".into(), "2".into()), ("B=".into(), "x".into())];
+        group.environment.lang = Some("C.UTF-8".into());
+        group.environment.variables = vec![("A".into(), "2".into()), ("B=".into(), "x".into())];
         group.python.hash_seed = Some(0);
         let inherited = pairs(&[
             ("USER", "root"),
@@ -256,7 +263,7 @@ mod tests {
             assert_eq!(value(&env, name), expected, "{name}");
         }
         assert_eq!(restore, b"keep");
-        group.place.clear_env = true;
+        group.environment.clear_env = true;
         let (env, _) = environment(&group, &interpreter(), &pairs(&[("SECRET", "1")]));
         assert_eq!(value(&env, "SECRET"), None);
         assert!(value(&env, "PATH").is_some());
@@ -284,8 +291,8 @@ mod tests {
         group.python.dont_write_bytecode = true;
         group.python.warnings = vec!["error".into()];
         assert_eq!(options(&group), [&b"-O"[..], b"-O", b"-B", b"-W", b"error"]);
-        group.limits.cpu_time = 1500;
-        group.timeouts.shutdown = 5000;
+        group.resources.cpu_time = Some(Duration::from_millis(1500));
+        group.timeouts.shutdown = Some(Duration::from_secs(5));
         let cpu = limits(&group)[0];
         assert_eq!((cpu.soft, cpu.hard), (2, 8));
     }

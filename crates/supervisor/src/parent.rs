@@ -7,9 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use os::socket::{self, Wait};
 use wire::control::{
-    ConfigurationRefusal, FromSupervisor, GroupAddress, StatusSocket, ToSupervisor, Withdrawn,
+    ConfigurationRefusal, FromSupervisor, GroupAddress, GroupSetup, StatusSocket, ToSupervisor,
+    Withdrawn,
 };
-use wire::group::{Group, ServerFacts};
+use wire::group::ServerFacts;
 
 use crate::error_log::LogTarget;
 
@@ -23,7 +24,7 @@ pub struct NewConfiguration {
     /// The main server's error log.
     pub log: Option<LogTarget>,
     /// Each with its own error log, if it has one.
-    pub groups: Vec<(Group, Option<LogTarget>)>,
+    pub groups: Vec<(GroupSetup, Option<LogTarget>)>,
     /// The path of the status socket.
     pub status: Option<StatusSocket>,
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use os::process::Child;
 use os::signal::SIGKILL;
 use os::spawn::{Command, Identity};
-use wire::group::{Group, ServerFacts};
+use wire::group::{ProcessGroup, ServerFacts};
 
 /// First argument of the process that examines.
 pub const ARGUMENT: &[u8] = b"--examine";
@@ -43,7 +43,7 @@ pub struct PythonCheckRequest {
 }
 
 impl PythonCheckRequest {
-    pub fn about(group: &Group, server: &ServerFacts) -> Self {
+    pub fn about(group: &ProcessGroup, server: &ServerFacts) -> Self {
         let identity = &group.identity;
         Self {
             user: if !identity.user.is_empty() {
@@ -56,7 +56,7 @@ impl PythonCheckRequest {
             python_home: group.python.home.as_ref().map(|home| home.0.clone()),
             default_python: server.default_python.0.clone(),
             runtime: server.runtime.0.clone(),
-            working_directory: group.working_directory().map(<[u8]>::to_vec),
+            working_directory: group.environment.working_directory().map(<[u8]>::to_vec),
             scripts: group
                 .preload
                 .iter()

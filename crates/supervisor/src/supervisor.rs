@@ -11,7 +11,7 @@ use std::time::Duration;
 use os::listener::Listener;
 use os::poll::{poll, Wanted};
 use os::signal::{self, Arrivals};
-use wire::control::{GroupAddress, MAX_MESSAGE};
+use wire::control::{GroupAddress, GroupSetup, MAX_MESSAGE};
 use wire::log_id::{MODULE_REMOVED, PARENT_GONE, STATUS_SOCKET_FAILED, SUPERSEDED};
 use wire::response::Level;
 
@@ -273,8 +273,8 @@ impl Supervisor {
     /// The sockets of the groups that already run, as the same users.
     fn addresses(&self, groups: &[Described]) -> Vec<GroupAddress> {
         let mut addresses = Vec::new();
-        for (config, _) in groups {
-            let found = self.groups.iter().find(|group| group.runs_as(config));
+        for (setup, _) in groups {
+            let found = self.groups.iter().find(|group| group.runs_as(&setup.group));
             addresses.extend(found.map(Group::address));
         }
         addresses.truncate(MAX_ADDRESSES);
@@ -313,17 +313,17 @@ impl Supervisor {
         // Steps that can fail come first. A listener that stays unused removes its file when
         // dropped.
         let mut bound = Vec::new();
-        for (config, _) in &groups {
-            let listener = match self.listening(config) {
-                Some(group) => group.adjust_socket(config).map(|()| None),
-                None => bind(config).map(Some),
+        for (setup, _) in &groups {
+            let listener = match self.listening(setup) {
+                Some(group) => group.adjust_socket(&setup.group.listener).map(|()| None),
+                None => bind(setup).map(Some),
             };
             match listener {
                 Ok(listener) => bound.push(listener),
                 Err(error) => {
                     let listeners = bound.iter().flatten();
                     listeners.for_each(|listener: &Listener| drop(listener.unlink()));
-                    return Err(cannot_listen(config, &error));
+                    return Err(cannot_listen(setup, &error));
                 }
             }
         }
@@ -347,25 +347,28 @@ impl Supervisor {
         for group in &mut self.groups {
             if !groups
                 .iter()
-                .any(|(config, _)| *config.name == *group.name())
+                .any(|(setup, _)| *setup.group.name == *group.name())
             {
                 group.retire("is no longer configured", now);
             }
         }
-        for ((config, log), listener) in groups.into_iter().zip(bound) {
+        for ((setup, log), listener) in groups.into_iter().zip(bound) {
             // Workers send nothing more severe than critical or finer than debug.
-            let level = config
+            let level = setup
                 .log_level
                 .clamp(Level::Critical as u32, Level::Debug as u32);
             let threshold = Level::from_u8(level as u8).unwrap_or(Level::Notice);
             let log = log.map_or_else(|| self.log.clone(), |log| ErrorLog::new(log, style));
             let log = log.with_threshold(threshold);
             let server = Rc::clone(&server);
-            let known = self.groups.iter_mut().find(|g| *g.name() == *config.name);
+            let known = self
+                .groups
+                .iter_mut()
+                .find(|g| *g.name() == *setup.group.name);
             match (known, listener) {
-                (Some(group), listener) => group.reconfigure(config, server, listener, log, now),
+                (Some(group), listener) => group.reconfigure(setup, server, listener, log, now),
                 (None, Some(listener)) => {
-                    self.groups.push(Group::new(config, server, listener, log));
+                    self.groups.push(Group::new(setup, server, listener, log));
                 }
                 // A listener was bound above for every group that was not known.
                 (None, None) => {}
@@ -375,28 +378,28 @@ impl Supervisor {
     }
 
     /// The group of that name, if it already listens at the configured socket.
-    fn listening(&self, config: &wire::group::Group) -> Option<&Group> {
+    fn listening(&self, setup: &GroupSetup) -> Option<&Group> {
         self.groups.iter().find(|group| {
-            *group.name() == *config.name
-                && *group.socket_path() == *config.socket_path
+            *group.name() == *setup.group.name
+                && *group.socket_path() == *setup.socket_path
                 && !group.is_ending()
         })
     }
 }
 
-type Described = (wire::group::Group, Option<LogTarget>);
+type Described = (GroupSetup, Option<LogTarget>);
 
 /// Refuses a configuration that could not be applied later.
 fn check(groups: &[Described], server: &wire::group::ServerFacts) -> Result<(), String> {
-    for (index, (config, _)) in groups.iter().enumerate() {
-        let name = config.name.text();
+    for (index, (setup, _)) in groups.iter().enumerate() {
+        let name = setup.group.name.text();
         if groups[..index]
             .iter()
-            .any(|(other, _)| other.name == config.name)
+            .any(|(other, _)| other.group.name == setup.group.name)
         {
             return Err(format!("process group '{name}' is defined twice"));
         }
-        let path = &config.socket_path;
+        let path = &setup.socket_path;
         if groups[..index]
             .iter()
             .any(|(other, _)| other.socket_path == *path)
@@ -404,7 +407,8 @@ fn check(groups: &[Described], server: &wire::group::ServerFacts) -> Result<(), 
             return Err(format!("two process groups listen at {}", path.text()));
         }
         let setup = wire::control::WorkerSetup {
-            group: config.clone(),
+            group: setup.group.clone(),
+            key: setup.key,
             server: server.clone(),
             generation: u32::MAX,
             earlier_keys: vec![[0; 16]; 8],
@@ -425,25 +429,27 @@ fn check(groups: &[Described], server: &wire::group::ServerFacts) -> Result<(), 
     Ok(())
 }
 
-fn bind(config: &wire::group::Group) -> io::Result<Listener> {
+fn bind(setup: &GroupSetup) -> io::Result<Listener> {
     let root = os::accounts::effective_uid() == 0;
-    let owner = root.then_some(config.socket_uid);
-    let listener = Listener::bind(&config.socket_path, owner, config.listen_backlog)?;
-    let limits = &config.limits;
-    if let Err(error) =
-        os::socket::set_buffers(listener.as_fd(), limits.send_buffer, limits.receive_buffer)
-    {
+    let options = &setup.group.listener;
+    let owner = root.then_some(options.uid);
+    let listener = Listener::bind(&setup.socket_path, owner, options.backlog)?;
+    if let Err(error) = os::socket::set_buffers(
+        listener.as_fd(),
+        options.send_buffer,
+        options.receive_buffer,
+    ) {
         let _ = listener.unlink();
         return Err(error);
     }
     Ok(listener)
 }
 
-fn cannot_listen(config: &wire::group::Group, error: &io::Error) -> String {
+fn cannot_listen(setup: &GroupSetup, error: &io::Error) -> String {
     format!(
         "process group '{}' cannot listen at {}: {error}. WSGISocketPrefix names a place where root \
          alone may write, such as /run/apache2/wsgi",
-        config.name.text(),
-        config.socket_path.text()
+        setup.group.name.text(),
+        setup.socket_path.text()
     )
 }

@@ -1,21 +1,22 @@
 //! Groups and directories for the unit tests.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use wire::group::{Group, Identity, Limits, Place, Python, Timeouts};
+use wire::group::{
+    Identity, ListenerOptions, ProcessEnvironment, ProcessGroup, PythonOptions, ReplacementLimits,
+    ResourceLimits, ScriptOwner, Timeouts,
+};
 
 /// A group with defaults that runs as whoever runs the test.
-pub fn group(name: &str) -> Group {
-    Group {
+pub fn group(name: &str) -> ProcessGroup {
+    ProcessGroup {
         name: name.into(),
         id: 1,
-        socket_path: "/nonexistent/s".into(),
-        key: [1; 16],
-        socket_uid: 0,
-        listen_backlog: 100,
         processes: 1,
-        processes_given: false,
+        multiprocess: false,
         threads: 15,
+        display_name: "".into(),
         identity: Identity {
             switch: false,
             uid: 0,
@@ -25,21 +26,21 @@ pub fn group(name: &str) -> Group {
             user_home: "".into(),
             no_new_privs: false,
         },
-        place: Place {
+        environment: ProcessEnvironment {
             home: None,
             chdir: None,
             chroot: None,
             umask: None,
             lang: None,
             locale: None,
-            env: Vec::new(),
+            variables: Vec::new(),
             clear_env: false,
         },
-        python: Python {
+        python: PythonOptions {
             home: None,
             path: Vec::new(),
             eggs: None,
-            switch_interval: 0,
+            switch_interval: None,
             optimize: 0,
             dont_write_bytecode: false,
             hash_seed: None,
@@ -49,37 +50,43 @@ pub fn group(name: &str) -> Group {
             restrict_signal: true,
             destroy_interpreter: true,
         },
-        limits: Limits {
-            maximum_requests: 0,
-            maximum_requests_jitter: 0,
-            stack_size: 0,
-            cpu_time: 0,
+        resources: ResourceLimits {
+            stack_size: None,
+            cpu_time: None,
             cpu_priority: 0,
-            memory: 0,
-            virtual_memory: 0,
-            max_rss: 0,
-            script_user: None,
-            script_group: None,
-            send_buffer: 0,
-            receive_buffer: 0,
+            memory: None,
+            virtual_memory: None,
+        },
+        replacement: ReplacementLimits {
+            maximum_requests: None,
+            maximum_requests_jitter: 0,
+            max_rss: None,
+        },
+        script_owner: ScriptOwner {
+            user: None,
+            group: None,
         },
         timeouts: Timeouts {
-            startup: 0,
-            deadlock: 300_000,
-            inactivity: 0,
-            request: 0,
-            interrupt: 0,
-            graceful: 15_000,
-            eviction: 0,
-            shutdown: 5_000,
-            restart_interval: 0,
-            socket: 0,
-            queue: 0,
+            startup: None,
+            deadlock: Some(Duration::from_secs(300)),
+            inactivity: None,
+            request: None,
+            interrupt: None,
+            graceful: Some(Duration::from_secs(15)),
+            eviction: None,
+            shutdown: Some(Duration::from_secs(5)),
+            restart_interval: None,
+            socket: None,
+            queue: None,
         },
-        display_name: "".into(),
+        listener: ListenerOptions {
+            uid: 0,
+            backlog: 100,
+            send_buffer: None,
+            receive_buffer: None,
+        },
         preload: Vec::new(),
         global_reachable: false,
-        log_level: 5,
     }
 }
 

@@ -118,7 +118,7 @@ impl Worker {
         let null = os::descriptor::null()?;
         let log = log_writer.as_fd();
         // The setup is one packet: the buffer must hold the largest.
-        socket::set_buffers(own.as_fd(), 2 * MAX_MESSAGE as u32, 0)?;
+        socket::set_buffers(own.as_fd(), Some(2 * MAX_MESSAGE as u32), None)?;
         socket::send(own.as_fd(), &[IoSlice::new(setup)], None, Wait::Never)?;
         // A worker without shared memory works too, but publishes nothing.
         let board = Shared::create("wsgi-board", scoreboard::cells(threads)).ok();

@@ -15,7 +15,7 @@ fn workers_start_and_have_what_they_need_and_nothing_else() {
     let supervisor = Supervisor::start();
     supervisor.prefix("shop");
     let mut group = supervisor.group("shop", "");
-    group.processes = 3;
+    group.group.processes = 3;
     supervisor.configure(&[group.clone()]).unwrap();
     let children = supervisor.has_children(3);
     assert!(children.contains(&supervisor.pid("shop")));
@@ -28,7 +28,7 @@ fn workers_start_and_have_what_they_need_and_nothing_else() {
     let Ok(ToWorker::Setup(setup)) = ToWorker::decode(&setup) else {
         panic!("no setup");
     };
-    assert_eq!((setup.group, setup.generation), (group, 1));
+    assert_eq!((setup.group, setup.generation), (group.group, 1));
     let cmdline = std::fs::read(format!("/proc/{}/cmdline", supervisor.process.pid())).unwrap();
     assert!(cmdline.starts_with(b"mod_wsgi-supervisor\0"));
 }
@@ -63,7 +63,7 @@ fn killing_one_after_another_never_turns_a_request_away() {
     let supervisor = Supervisor::start();
     supervisor.prefix("shop");
     let mut group = supervisor.group("shop", "");
-    group.processes = 2;
+    group.group.processes = 2;
     supervisor.configure(&[group]).unwrap();
     for _ in 0..5 {
         kill(supervisor.pid("shop"));
@@ -84,7 +84,8 @@ fn a_new_configuration_is_served_before_the_old_one_leaves() {
         .unwrap();
     long.read_exact(&mut [0; 6]).unwrap();
 
-    group.place.env = vec![("MODE".into(), supervisor.text("start").as_str().into())];
+    group.group.environment.variables =
+        vec![("MODE".into(), supervisor.text("start").as_str().into())];
     group.key = [2; 16];
     supervisor.configure(&[group]).unwrap();
     // The old one serves for as long as the new one is not ready, and knows the new secret.
@@ -135,7 +136,7 @@ fn asking_again_and_again_starts_one_successor_only() {
     let supervisor = Supervisor::start();
     supervisor.prefix("shop");
     let mut group = supervisor.group("shop", "slow0.3");
-    group.processes = 2;
+    group.group.processes = 2;
     supervisor.configure(&[group]).unwrap();
     supervisor.has_children(2);
     supervisor.pid("shop");
@@ -202,7 +203,7 @@ fn a_worker_that_does_not_leave_is_killed_when_its_time_is_up() {
     let mut supervisor = Supervisor::start();
     supervisor.prefix("shop");
     let mut group = supervisor.group("shop", "");
-    group.timeouts.shutdown = 200;
+    group.group.timeouts.shutdown = Some(Duration::from_millis(200));
     supervisor.configure(&[group]).unwrap();
     let deaf = supervisor.pid("shop");
     supervisor.ask("shop", "deaf");
@@ -218,7 +219,7 @@ fn when_the_parent_is_gone_everything_is_within_a_second() {
     let mut supervisor = Supervisor::start();
     supervisor.prefix("shop");
     let mut group = supervisor.group("shop", "");
-    group.processes = 3;
+    group.group.processes = 3;
     supervisor.configure(&[group]).unwrap();
     supervisor.ask("shop", "deaf");
     let children = supervisor.has_children(3);
@@ -250,13 +251,13 @@ fn workers_run_as_their_group_and_their_socket_belongs_to_apache() {
     let supervisor = Supervisor::start();
     supervisor.prefix("shop");
     let mut group = supervisor.group("shop", "");
-    group.identity.switch = true;
-    group.identity.uid = 65534;
-    group.identity.gid = 65533;
-    group.identity.groups = vec![65532, 65533];
-    group.identity.user = "nobody".into();
-    group.identity.user_home = "/nonexistent".into();
-    group.socket_uid = 33;
+    group.group.identity.switch = true;
+    group.group.identity.uid = 65534;
+    group.group.identity.gid = 65533;
+    group.group.identity.groups = vec![65532, 65533];
+    group.group.identity.user = "nobody".into();
+    group.group.identity.user_home = "/nonexistent".into();
+    group.group.listener.uid = 33;
     supervisor.configure(&[group]).unwrap();
     assert_eq!(
         supervisor.ask("shop", "ids"),

@@ -47,7 +47,7 @@ fn a_worker_that_crashes_at_start_is_tried_ever_more_rarely() {
     let supervisor = Supervisor::start();
     supervisor.prefix("shop");
     let mut group = supervisor.group("shop", "crash");
-    group.processes = 4;
+    group.group.processes = 4;
     supervisor.configure(&[group]).unwrap();
     let (status, text) = supervisor.refusal("shop");
     assert_eq!(status, 503);
@@ -106,13 +106,13 @@ fn a_successor_that_fails_leaves_the_old_generation_in_service() {
     let mut group = supervisor.group("shop", "");
     supervisor.configure(&[group.clone()]).unwrap();
     let old = supervisor.pid("shop");
-    group.place.env = vec![("MODE".into(), "crash".into())];
+    group.group.environment.variables = vec![("MODE".into(), "crash".into())];
     supervisor.configure(&[group.clone()]).unwrap();
     supervisor.logged("WSGI0338");
     for _ in 0..20 {
         assert_eq!(supervisor.pid("shop"), old);
     }
-    group.place.env = vec![("MODE".into(), "".into())];
+    group.group.environment.variables = vec![("MODE".into(), "".into())];
     supervisor.configure(&[group]).unwrap();
     eventually("the old one leaves", || (!is_alive(old)).then_some(()));
     supervisor.pid("shop");
@@ -166,7 +166,7 @@ fn a_worker_that_lost_its_descriptors_is_replaced() {
     let supervisor = Supervisor::start();
     supervisor.prefix("shop");
     let mut group = supervisor.group("shop", "");
-    group.timeouts.shutdown = 100;
+    group.group.timeouts.shutdown = Some(Duration::from_millis(100));
     supervisor.configure(&[group]).unwrap();
     let worker = supervisor.pid("shop");
     supervisor.try_ask("shop", "silent");
@@ -190,11 +190,11 @@ fn a_user_who_may_not_enter_gets_the_directory_named() {
     mode(0o750);
     let mut group = supervisor.group("shop", "");
     let home = supervisor.path("private/shop");
-    group.python.home = Some(home.into_os_string().into_encoded_bytes().into());
-    group.identity.switch = true;
-    group.identity.uid = 65534;
-    group.identity.gid = 65533;
-    group.identity.user = "nobody".into();
+    group.group.python.home = Some(home.into_os_string().into_encoded_bytes().into());
+    group.group.identity.switch = true;
+    group.group.identity.uid = 65534;
+    group.group.identity.gid = 65533;
+    group.group.identity.user = "nobody".into();
     supervisor.configure(&[group]).unwrap();
     let (status, _) = supervisor.refusal("shop");
     assert_eq!(status, 503);
@@ -235,9 +235,9 @@ fn a_configuration_that_cannot_be_is_refused_and_changes_nothing() {
     assert!(refused.contains("defined twice"), "{refused}");
 
     let mut long = good.clone();
-    long.place.env = vec![("A".into(), vec![b'x'; 60 * 1024].into()); 2];
+    long.group.environment.variables = vec![("A".into(), vec![b'x'; 60 * 1024].into()); 2];
     // Fits as a group; with what a worker needs besides it does not.
-    long.python.path = vec![vec![b'p'; 8 * 1024 - 400].into()];
+    long.group.python.path = vec![vec![b'p'; 8 * 1024 - 400].into()];
     if let Ok(packet) = wire::control::ToSupervisor::Group(Box::new(long.clone())).encode() {
         assert!(packet.len() <= wire::control::MAX_MESSAGE);
         let refused = supervisor.configure(&[long]).unwrap_err();
@@ -259,14 +259,14 @@ fn a_successor_that_cannot_load_its_scripts_stays_out_of_service_and_says_so_onc
     supervisor.configure(&[group.clone()]).unwrap();
     let old = supervisor.pid("shop");
     supervisor.ask("shop", "loaded /srv/shop.wsgi");
-    group.place.env = vec![("MODE".into(), "cannotload".into())];
+    group.group.environment.variables = vec![("MODE".into(), "cannotload".into())];
     supervisor.configure(&[group.clone()]).unwrap();
     supervisor.logged("broken deploy");
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(supervisor.pid("shop"), old);
     assert_eq!(supervisor.count_logged("WSGI0347"), 1);
     assert_eq!(supervisor.count_logged("broken deploy"), 1);
-    group.place.env = vec![("MODE".into(), "".into())];
+    group.group.environment.variables = vec![("MODE".into(), "".into())];
     supervisor.configure(&[group]).unwrap();
     eventually("the old one leaves", || (!is_alive(old)).then_some(()));
     let setup = supervisor.ask("shop", "setup");
@@ -284,7 +284,7 @@ fn a_successor_that_cannot_load_claims_nothing_of_workers_that_have_loaded_nothi
     let mut group = supervisor.group("shop", "");
     supervisor.configure(&[group.clone()]).unwrap();
     supervisor.pid("shop");
-    group.place.env = vec![("MODE".into(), "cannotload".into())];
+    group.group.environment.variables = vec![("MODE".into(), "cannotload".into())];
     supervisor.configure(&[group]).unwrap();
     let line = supervisor.logged("WSGI0347");
     assert!(line.contains("no worker of the group has loaded"), "{line}");
@@ -337,8 +337,8 @@ fn a_refusal_names_the_doors_of_those_who_go_on_as_who_they_are() {
     let path = same.socket_path.clone();
     same.key = [9; 16];
     same.socket_path = "/no/such/directory/t".into();
-    other.identity.uid = 12345;
-    moved.place.home = Some("/srv".into());
+    other.group.identity.uid = 12345;
+    moved.group.environment.home = Some("/srv".into());
     supervisor
         .configure(&[same, other, moved, elsewhere])
         .unwrap_err();
@@ -378,7 +378,7 @@ fn a_worker_that_never_ran_is_told_of_once() {
     supervisor.prefix("shop");
     let mut group = supervisor.group("shop", "");
     // Root's place alone, in which there is no Python; or nobody's, for who is not root.
-    group.place.chroot = Some("/proc/self".into());
+    group.group.environment.chroot = Some("/proc/self".into());
     supervisor.configure(&[group]).unwrap();
     let (status, text) = supervisor.refusal("shop");
     assert_eq!(status, 503);

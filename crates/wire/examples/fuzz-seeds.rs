@@ -2,15 +2,18 @@
 //! `cargo run -p wsgi-wire --example fuzz-seeds tests/fuzz/corpus`.
 
 use std::path::Path;
+use std::time::Duration;
 use std::{env, fs, io};
 
-use wire::codec::Bytes;
 use wire::control::{
-    ConfigurationRefusal, FromSupervisor, FromWorker, GroupAddress, ReplacementReason, Syslog,
-    ToSupervisor, ToWorker, WorkerSetup,
+    ConfigurationRefusal, FromSupervisor, FromWorker, GroupAddress, GroupSetup, ReplacementReason,
+    Syslog, ToSupervisor, ToWorker, WorkerSetup,
 };
 use wire::frame::{Kind, HEAD_LEN};
-use wire::group::{Group, Identity, Limits, Place, Python, ServerFacts, Timeouts};
+use wire::group::{
+    Identity, ListenerOptions, ProcessEnvironment, ProcessGroup, PythonOptions, ReplacementLimits,
+    ResourceLimits, ScriptOwner, ServerFacts, Timeouts,
+};
 use wire::request::{Builder, Flags, Prologue};
 use wire::response::{self, BodyFailure, End, Fail, File, Level, Log, Retry};
 
@@ -23,7 +26,10 @@ fn main() -> io::Result<()> {
     write(root, "response", "stream", &response())?;
     let control = [
         ("begin", ToSupervisor::Begin(Box::new(facts())).encode()),
-        ("group", ToSupervisor::Group(Box::new(group())).encode()),
+        (
+            "group",
+            ToSupervisor::Group(Box::new(group_setup())).encode(),
+        ),
         ("stop", ToSupervisor::Stop(()).encode()),
         ("syslog", ToSupervisor::Syslog(syslog()).encode()),
         ("refused", FromSupervisor::Refused(refusal()).encode()),
@@ -131,42 +137,48 @@ fn refusal() -> ConfigurationRefusal {
     }
 }
 
-fn group() -> Group {
-    let text = |s: &str| Some(Bytes::from(s));
-    Group {
-        name: "shop".into(),
-        id: 1,
+fn group_setup() -> GroupSetup {
+    GroupSetup {
+        group: process_group(),
         socket_path: "/run/wsgi.sock".into(),
         key: [3; 16],
-        socket_uid: 33,
-        listen_backlog: 100,
+        log_level: 6,
+    }
+}
+
+fn process_group() -> ProcessGroup {
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    ProcessGroup {
+        name: "shop".into(),
+        id: 1,
         processes: 2,
-        processes_given: true,
+        multiprocess: true,
         threads: 5,
+        display_name: "(wsgi:shop)".into(),
         identity: Identity {
             switch: true,
             uid: 1001,
             gid: 1002,
-            groups: vec![1002],
-            user: "u".into(),
-            user_home: "/h".into(),
+            groups: vec![1002, 44],
+            user: "user1".into(),
+            user_home: "/home/user1".into(),
             no_new_privs: false,
         },
-        place: Place {
-            home: text("/srv"),
+        environment: ProcessEnvironment {
+            home: Some("/srv/shop".into()),
             chdir: None,
             chroot: None,
-            umask: Some(18),
-            lang: text("C"),
+            umask: Some(0o22),
+            lang: Some("C.UTF-8".into()),
             locale: None,
-            env: vec![("A".into(), "1".into())],
+            variables: vec![("A".into(), "1".into())],
             clear_env: false,
         },
-        python: Python {
-            home: text("/v"),
-            path: vec!["/l".into()],
+        python: PythonOptions {
+            home: Some("/srv/shop/venv".into()),
+            path: vec!["/srv/lib".into()],
             eggs: None,
-            switch_interval: 5000,
+            switch_interval: Some(Duration::from_millis(5)),
             optimize: 0,
             dont_write_bytecode: true,
             hash_seed: Some(1),
@@ -176,43 +188,50 @@ fn group() -> Group {
             restrict_signal: true,
             destroy_interpreter: true,
         },
-        limits: Limits {
-            maximum_requests: 1,
-            maximum_requests_jitter: 2,
-            stack_size: 3,
-            cpu_time: 4,
+        resources: ResourceLimits {
+            stack_size: Some(3),
+            cpu_time: seconds(4),
             cpu_priority: -5,
-            memory: 6,
-            virtual_memory: 7,
-            max_rss: 8,
-            script_user: Some(11),
-            script_group: None,
-            send_buffer: 9,
-            receive_buffer: 10,
+            memory: Some(6),
+            virtual_memory: None,
+        },
+        replacement: ReplacementLimits {
+            maximum_requests: Some(1),
+            maximum_requests_jitter: 2,
+            max_rss: Some(8),
+        },
+        script_owner: ScriptOwner {
+            user: Some(11),
+            group: None,
         },
         timeouts: Timeouts {
-            startup: 1,
-            deadlock: 2,
-            inactivity: 3,
-            request: 4,
-            interrupt: 5,
-            graceful: 6,
-            eviction: 7,
-            shutdown: 8,
-            restart_interval: 9,
-            socket: 10,
-            queue: 11,
+            startup: seconds(1),
+            deadlock: seconds(2),
+            inactivity: None,
+            request: seconds(4),
+            interrupt: seconds(5),
+            graceful: seconds(6),
+            eviction: seconds(7),
+            shutdown: seconds(8),
+            restart_interval: seconds(9),
+            socket: seconds(10),
+            queue: Some(Duration::from_micros(11)),
         },
-        display_name: "(wsgi:shop)".into(),
+        listener: ListenerOptions {
+            uid: 33,
+            backlog: 100,
+            send_buffer: Some(9),
+            receive_buffer: None,
+        },
         preload: vec![("/srv/shop.wsgi".into(), "".into())],
         global_reachable: true,
-        log_level: 6,
     }
 }
 
 fn setup() -> WorkerSetup {
     WorkerSetup {
-        group: group(),
+        group: process_group(),
+        key: [3; 16],
         server: facts(),
         generation: 2,
         earlier_keys: vec![[1; 16]],

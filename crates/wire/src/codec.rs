@@ -5,6 +5,7 @@
 //! of fields, so that the two cannot drift apart.
 
 use std::fmt;
+use std::time::Duration;
 
 /// Why a message was refused. The peer's connection is of no further use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,10 @@ impl<'a> Reader<'a> {
 
     pub fn u64(&mut self) -> Result<u64, Malformed> {
         self.array().map(u64::from_le_bytes)
+    }
+
+    pub fn i32(&mut self) -> Result<i32, Malformed> {
+        self.array().map(i32::from_le_bytes)
     }
 
     pub fn i64(&mut self) -> Result<i64, Malformed> {
@@ -192,7 +197,22 @@ macro_rules! integer_fields {
         }
     )*};
 }
-integer_fields!(u8, u16, u32, u64, i64);
+integer_fields!(u8, u16, u32, u64, i32, i64);
+
+/// Seconds and nanoseconds.
+impl Field for Duration {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.as_secs().put(out);
+        self.subsec_nanos().put(out);
+    }
+    fn get(input: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (seconds, nanoseconds) = (input.u64()?, input.u32()?);
+        match nanoseconds {
+            0..1_000_000_000 => Ok(Self::new(seconds, nanoseconds)),
+            _ => Err(Malformed::Invalid),
+        }
+    }
+}
 
 impl Field for bool {
     fn put(&self, out: &mut Vec<u8>) {
@@ -385,6 +405,25 @@ mod tests {
         assert_eq!(
             Vec::<Bytes>::get(&mut Reader::new(&out)),
             Err(Malformed::TooLong)
+        );
+    }
+
+    #[test]
+    fn a_duration_has_less_than_a_second_of_nanoseconds() {
+        for duration in [
+            Duration::ZERO,
+            Duration::from_micros(1_500_001),
+            Duration::MAX,
+        ] {
+            let mut out = Vec::new();
+            duration.put(&mut out);
+            assert_eq!(Duration::get(&mut Reader::new(&out)), Ok(duration));
+        }
+        let mut out = Vec::new();
+        (u64::MAX, 1_000_000_000_u32).put(&mut out);
+        assert_eq!(
+            Duration::get(&mut Reader::new(&out)),
+            Err(Malformed::Invalid)
         );
     }
 

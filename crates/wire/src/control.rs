@@ -5,7 +5,7 @@
 
 use crate::codec::{Bytes, Field, Malformed, Reader};
 use crate::frame::{self, Kind};
-use crate::group::{Group, ServerFacts};
+use crate::group::{ProcessGroup, ServerFacts};
 
 /// Longest packet of a control conversation, frame head included.
 pub const MAX_MESSAGE: usize = 128 * 1024;
@@ -60,7 +60,7 @@ conversation! {
         1 => Begin(Box<ServerFacts>),
         /// One group; the error log it writes to travels with it as a descriptor, where it is not
         /// the main server's.
-        2 => Group(Box<Group>),
+        2 => Group(Box<GroupSetup>),
         /// The configuration is complete: bind what is new, start successors, drain predecessors,
         /// end groups that are gone. Answered with `Accepted` or `Refused`.
         3 => Commit(()),
@@ -73,6 +73,19 @@ conversation! {
         /// Apache throws its configuration away, to read another one. Most often a `Begin` follows
         /// soon; none follows where the module is no longer part of it.
         7 => Withdrawn(Withdrawn),
+    }
+}
+
+crate::message! {
+    /// One process group, and what the parent adds to its definition.
+    pub struct GroupSetup {
+        pub group: ProcessGroup,
+        /// Where the group listens: an absolute path of at most 107 bytes.
+        pub socket_path: Bytes,
+        /// Secret of this generation; a request must carry it.
+        pub key: [u8; 16],
+        /// `LogLevel` of the server that defines the group: the number of the least severe level.
+        pub log_level: u32,
     }
 }
 
@@ -140,7 +153,9 @@ crate::message! {
 crate::message! {
     /// What a worker is to be.
     pub struct WorkerSetup {
-        pub group: Group,
+        pub group: ProcessGroup,
+        /// Secret of this generation; a request must carry it, or one of `earlier_keys`.
+        pub key: [u8; 16],
         pub server: ServerFacts,
         /// Counts the generations of the group, from 1.
         pub generation: u32,
@@ -245,7 +260,7 @@ conversation! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::group::tests::group;
+    use crate::group::tests::process_group;
 
     fn facts() -> ServerFacts {
         ServerFacts {
@@ -266,7 +281,8 @@ mod tests {
     #[test]
     fn every_message_round_trips_and_every_prefix_is_refused() {
         let setup = WorkerSetup {
-            group: group(),
+            group: process_group(),
+            key: [3; 16],
             server: facts(),
             generation: 2,
             earlier_keys: vec![[1; 16]],
@@ -283,7 +299,12 @@ mod tests {
         }
         for message in [
             ToSupervisor::Begin(Box::new(facts())),
-            ToSupervisor::Group(Box::new(group())),
+            ToSupervisor::Group(Box::new(GroupSetup {
+                group: process_group(),
+                socket_path: "/run/wsgi.1.1.sock".into(),
+                key: [3; 16],
+                log_level: 6,
+            })),
             ToSupervisor::Commit(()),
             ToSupervisor::Stop(()),
             ToSupervisor::Withdrawn(Withdrawn {

@@ -7,7 +7,7 @@ use crate::codec::{Malformed, Reader};
 
 /// Version of all messages. Workers of two generations may run side by side, but each is started
 /// from files of one installation, so a difference means a half-done upgrade and is refused.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Bytes of a frame head.
 pub const HEAD_LEN: usize = 8;
 

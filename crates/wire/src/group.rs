@@ -1,100 +1,104 @@
-//! What one process group is to be: the resolved `WSGIDaemonProcess` and what the server adds to it.
+//! What a process group is: a `WSGIDaemonProcess` with every question answered.
 //!
-//! Written by the Apache parent, read by the supervisor, and handed on to the group's workers.
-//! Names are resolved already: nobody but the parent looks into the user database.
+//! `crates/config` fills it in Apache's parent; the supervisor and the group's workers read it as it
+//! is. `None` never means "not given": it means what the field's comment says, most often that there
+//! is no limit. Users and groups are numbers: only the parent looks into the user database.
+
+use std::time::Duration;
 
 use crate::codec::Bytes;
 use crate::message;
 
 message! {
-    /// One process group. Times are milliseconds and sizes bytes; 0 means "off" or "the system's".
-    pub struct Group {
+    /// One process group.
+    pub struct ProcessGroup {
         /// Name as in the configuration; unique in the server.
         pub name: Bytes,
-        /// 1-based order of definition.
+        /// Order of definition, from 1.
         pub id: u32,
-        /// Where the group listens: an absolute path of at most 107 bytes.
-        pub socket_path: Bytes,
-        /// Secret of this generation; a request must carry it.
-        pub key: [u8; 16],
-        /// Owner of the socket file: the user Apache's children run as.
-        pub socket_uid: u32,
-        pub listen_backlog: u32,
+        /// Number of workers.
         pub processes: u32,
-        /// Whether `processes=` was written at all: then `wsgi.multiprocess` is True, even with 1.
-        pub processes_given: bool,
-        /// 0: a service process that serves no requests.
+        /// `wsgi.multiprocess`: whether `processes=` is given, even as 1.
+        pub multiprocess: bool,
+        /// Request threads of each worker; 0 is a service process, which serves no requests.
         pub threads: u32,
-        pub identity: Identity,
-        pub place: Place,
-        pub python: Python,
-        pub limits: Limits,
-        pub timeouts: Timeouts,
         /// Title in the process list.
         pub display_name: Bytes,
-        /// Scripts to load before the worker is ready: (script, application group).
+        /// The user that the workers run as.
+        pub identity: Identity,
+        pub environment: ProcessEnvironment,
+        pub python: PythonOptions,
+        pub resources: ResourceLimits,
+        pub replacement: ReplacementLimits,
+        pub script_owner: ScriptOwner,
+        pub timeouts: Timeouts,
+        pub listener: ListenerOptions,
+        /// Scripts to load before a worker is ready, in order: (path as the worker sees it,
+        /// application group).
         pub preload: Vec<(Bytes, Bytes)>,
-        /// Where the configuration can send `%{GLOBAL}` requests to this group: then its named
+        /// Whether the configuration can send requests for `%{GLOBAL}` to this group: then its named
         /// application groups all get sub-interpreters.
         pub global_reachable: bool,
-        /// `LogLevel` of the server that defines the group: the number of the least severe level.
-        pub log_level: u32,
-    }
-}
-
-impl Group {
-    /// The workers' working directory: `home=`, or the one Apache chose. `None`: the supervisor's.
-    pub fn working_directory(&self) -> Option<&[u8]> {
-        let place = &self.place;
-        let path = place.home.as_ref().or(place.chdir.as_ref())?;
-        Some(&path.0)
     }
 }
 
 message! {
-    /// Whom the workers run as. Only a root parent can change identity.
+    /// The user that the workers run as. Only a root parent can change identity.
     pub struct Identity {
-        /// Whether to change identity at all (Apache was started by root).
+        /// Whether to change identity: only if Apache was started by root. Otherwise the other
+        /// fields tell whom Apache runs as.
         pub switch: bool,
         pub uid: u32,
         pub gid: u32,
         /// All supplementary groups, exactly these.
         pub groups: Vec<u32>,
-        /// Login name; empty where the uid has none.
+        /// Login name; empty if the uid has none.
         pub user: Bytes,
-        /// Home directory of the user; empty where it has none.
+        /// Home directory of the user; empty if it has none.
         pub user_home: Bytes,
         pub no_new_privs: bool,
     }
 }
 
 message! {
-    /// Where the workers stand and what surrounds them.
-    pub struct Place {
+    /// Directories, umask, locale and environment variables of the workers.
+    pub struct ProcessEnvironment {
         /// `home=`: working directory and first entry of `sys.path`.
         pub home: Option<Bytes>,
-        /// Working directory where `home=` is not given.
+        /// Working directory if `home=` is not given; `None` is the supervisor's.
         pub chdir: Option<Bytes>,
         pub chroot: Option<Bytes>,
+        /// `None` is Apache's.
         pub umask: Option<u32>,
         pub lang: Option<Bytes>,
         pub locale: Option<Bytes>,
-        /// Environment variables of `env-file=` and `env=`, in order.
-        pub env: Vec<(Bytes, Bytes)>,
+        /// Environment variables, in order. The parent puts those of `env-file=` in front of those
+        /// of `env=`.
+        pub variables: Vec<(Bytes, Bytes)>,
+        /// Whether Apache's environment is withheld.
         pub clear_env: bool,
+    }
+}
+
+impl ProcessEnvironment {
+    /// The workers' working directory: `home=`, or the one that Apache chose. `None` is the
+    /// supervisor's.
+    pub fn working_directory(&self) -> Option<&[u8]> {
+        self.home.as_deref().or(self.chdir.as_deref())
     }
 }
 
 message! {
     /// Which Python, and how it is set up.
-    pub struct Python {
-        /// `python-home=` or `WSGIPythonHome`, as given.
+    pub struct PythonOptions {
+        /// `python-home=` or `WSGIPythonHome`: a virtual environment or a prefix. `None` is the
+        /// Python named at installation.
         pub home: Option<Bytes>,
         /// Directories for `site.addsitedir`, in order.
         pub path: Vec<Bytes>,
         pub eggs: Option<Bytes>,
-        /// Microseconds.
-        pub switch_interval: u64,
+        /// `None` is Python's own.
+        pub switch_interval: Option<Duration>,
         pub optimize: u32,
         pub dont_write_bytecode: bool,
         /// `None` is random.
@@ -108,39 +112,75 @@ message! {
 }
 
 message! {
-    pub struct Limits {
-        pub maximum_requests: u64,
-        /// Each worker's limit is raised by a random part of this.
-        pub maximum_requests_jitter: u64,
-        pub stack_size: u64,
-        pub cpu_time: u64,
-        pub cpu_priority: i64,
-        pub memory: u64,
-        pub virtual_memory: u64,
-        pub max_rss: u64,
-        /// Who must own scripts, and their directories: uid.
-        pub script_user: Option<u32>,
-        /// The group they must belong to: gid.
-        pub script_group: Option<u32>,
-        pub send_buffer: u32,
-        pub receive_buffer: u32,
+    /// What the kernel allows a worker. `None` is the system's limit.
+    pub struct ResourceLimits {
+        /// Bytes of a thread's stack.
+        pub stack_size: Option<u64>,
+        /// CPU time of the process.
+        pub cpu_time: Option<Duration>,
+        /// Nice value; 0 leaves it.
+        pub cpu_priority: i32,
+        /// Bytes (RLIMIT_DATA).
+        pub memory: Option<u64>,
+        /// Bytes (RLIMIT_AS).
+        pub virtual_memory: Option<u64>,
     }
 }
 
 message! {
+    /// How much a worker may do or occupy before a successor replaces it. `None` is no limit.
+    pub struct ReplacementLimits {
+        pub maximum_requests: Option<u64>,
+        /// Each worker's limit is raised by a random number up to this.
+        pub maximum_requests_jitter: u64,
+        /// Bytes of resident memory.
+        pub max_rss: Option<u64>,
+    }
+}
+
+message! {
+    /// Who must own the scripts and their directories. `None` is anybody.
+    pub struct ScriptOwner {
+        /// `script-user=`, as uid.
+        pub user: Option<u32>,
+        /// `script-group=`, as gid.
+        pub group: Option<u32>,
+    }
+}
+
+message! {
+    /// Time limits. `None` is no limit, unless the comment says otherwise.
     pub struct Timeouts {
-        pub startup: u64,
-        pub deadlock: u64,
-        pub inactivity: u64,
-        pub request: u64,
-        pub interrupt: u64,
-        pub graceful: u64,
-        pub eviction: u64,
-        pub shutdown: u64,
-        pub restart_interval: u64,
-        /// Per read or write on the connection between child and worker.
-        pub socket: u64,
-        pub queue: u64,
+        pub startup: Option<Duration>,
+        /// `None` does not watch for deadlocks.
+        pub deadlock: Option<Duration>,
+        pub inactivity: Option<Duration>,
+        pub request: Option<Duration>,
+        /// `None` does not interrupt a request before its worker is replaced.
+        pub interrupt: Option<Duration>,
+        /// `None` does not wait for running requests.
+        pub graceful: Option<Duration>,
+        /// As `graceful`, after SIGUSR1.
+        pub eviction: Option<Duration>,
+        pub shutdown: Option<Duration>,
+        pub restart_interval: Option<Duration>,
+        /// One read or write between child and worker. `None` is the server's `Timeout`, which the
+        /// parent puts in.
+        pub socket: Option<Duration>,
+        pub queue: Option<Duration>,
+    }
+}
+
+message! {
+    /// The group's listening socket.
+    pub struct ListenerOptions {
+        /// Owner of the socket's file, as uid: the user that Apache's children run as.
+        pub uid: u32,
+        pub backlog: u32,
+        /// Bytes; `None` is the system's size.
+        pub send_buffer: Option<u32>,
+        /// Bytes; `None` is the system's size.
+        pub receive_buffer: Option<u32>,
     }
 }
 
@@ -172,17 +212,15 @@ pub(crate) mod tests {
     use super::*;
 
     /// A group with every field set to something of its own.
-    pub(crate) fn group() -> Group {
-        Group {
+    pub(crate) fn process_group() -> ProcessGroup {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        ProcessGroup {
             name: "shop".into(),
             id: 1,
-            socket_path: "/run/wsgi.1.1.sock".into(),
-            key: [3; 16],
-            socket_uid: 33,
-            listen_backlog: 100,
             processes: 2,
-            processes_given: true,
+            multiprocess: true,
             threads: 5,
+            display_name: "(wsgi:shop)".into(),
             identity: Identity {
                 switch: true,
                 uid: 1001,
@@ -192,21 +230,21 @@ pub(crate) mod tests {
                 user_home: "/home/user1".into(),
                 no_new_privs: false,
             },
-            place: Place {
+            environment: ProcessEnvironment {
                 home: Some("/srv/shop".into()),
                 chdir: None,
                 chroot: None,
                 umask: Some(0o22),
                 lang: Some("C.UTF-8".into()),
                 locale: None,
-                env: vec![("A".into(), "1".into())],
+                variables: vec![("A".into(), "1".into())],
                 clear_env: false,
             },
-            python: Python {
+            python: PythonOptions {
                 home: Some("/srv/shop/venv".into()),
                 path: vec!["/srv/lib".into()],
                 eggs: None,
-                switch_interval: 5000,
+                switch_interval: Some(Duration::from_millis(5)),
                 optimize: 0,
                 dont_write_bytecode: true,
                 hash_seed: Some(1),
@@ -216,37 +254,43 @@ pub(crate) mod tests {
                 restrict_signal: true,
                 destroy_interpreter: true,
             },
-            limits: Limits {
-                maximum_requests: 1,
-                maximum_requests_jitter: 2,
-                stack_size: 3,
-                cpu_time: 4,
+            resources: ResourceLimits {
+                stack_size: Some(3),
+                cpu_time: seconds(4),
                 cpu_priority: -5,
-                memory: 6,
-                virtual_memory: 7,
-                max_rss: 8,
-                script_user: Some(11),
-                script_group: None,
-                send_buffer: 9,
-                receive_buffer: 10,
+                memory: Some(6),
+                virtual_memory: None,
+            },
+            replacement: ReplacementLimits {
+                maximum_requests: Some(1),
+                maximum_requests_jitter: 2,
+                max_rss: Some(8),
+            },
+            script_owner: ScriptOwner {
+                user: Some(11),
+                group: None,
             },
             timeouts: Timeouts {
-                startup: 1,
-                deadlock: 2,
-                inactivity: 3,
-                request: 4,
-                interrupt: 5,
-                graceful: 6,
-                eviction: 7,
-                shutdown: 8,
-                restart_interval: 9,
-                socket: 10,
-                queue: 11,
+                startup: seconds(1),
+                deadlock: seconds(2),
+                inactivity: None,
+                request: seconds(4),
+                interrupt: seconds(5),
+                graceful: seconds(6),
+                eviction: seconds(7),
+                shutdown: seconds(8),
+                restart_interval: seconds(9),
+                socket: seconds(10),
+                queue: Some(Duration::from_micros(11)),
             },
-            display_name: "(wsgi:shop)".into(),
+            listener: ListenerOptions {
+                uid: 33,
+                backlog: 100,
+                send_buffer: Some(9),
+                receive_buffer: None,
+            },
             preload: vec![("/srv/shop.wsgi".into(), "".into())],
             global_reachable: true,
-            log_level: 6,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Runs in: an Apache child, in the handler, after the checks.
 
-use config::process_group::ProcessGroup;
+use config::ResolvedGroup;
 use config::{Groups, Settings};
 
 use super::rejection::Rejection;
@@ -21,7 +21,7 @@ pub fn process_group<'a>(
     settings: &Settings<'_>,
     groups: &'a Groups,
     host: Host<'_>,
-) -> Result<&'a ProcessGroup, Rejection> {
+) -> Result<&'a ResolvedGroup, Rejection> {
     let name = &settings.process_group[..];
     if !settings.process_group_allowed() {
         return Err(Rejection::GroupRestricted(name.to_vec()));
@@ -38,7 +38,7 @@ pub fn process_group<'a>(
             group.place.to_string(),
         ));
     }
-    if group.threads == 0 {
+    if group.process_group.threads == 0 {
         return Err(Rejection::GroupServesNothing(name.to_vec()));
     }
     Ok(group)
@@ -89,7 +89,7 @@ mod tests {
             name: at.and_then(|at| read.hosts[at].name).map(str::as_bytes),
         };
         match process_group(&settings, &resolved.groups, host) {
-            Ok(group) => Ok(String::from_utf8_lossy(&group.name).into_owned()),
+            Ok(group) => Ok(String::from_utf8_lossy(&group.process_group.name).into_owned()),
             Err(rejection) => Err((rejection.status(), rejection.id())),
         }
     }

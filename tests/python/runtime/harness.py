@@ -121,7 +121,7 @@ class Worker:
             if not packet:
                 return None
             kind, version, zero, length = struct.unpack_from("<BBHI", packet)
-            assert (kind, version, zero, length) == (wire.FROM_WORKER, 1, 0, len(packet) - 8)
+            assert (kind, version, zero, length) == (wire.FROM_WORKER, wire.VERSION, 0, len(packet) - 8)
             tag, rest = packet[8], packet[9:]
             if tag == 6:  # the report of a script that failed to load: its text is in the log, too
                 continue
@@ -187,7 +187,7 @@ class Worker:
             pending += data
             while len(pending) >= 8:
                 kind, version, zero, length = struct.unpack_from("<BBHI", pending)
-                assert (version, zero) == (1, 0)
+                assert (version, zero) == (wire.VERSION, 0)
                 if len(pending) < 8 + length:
                     break
                 answer.frames.append((kind, pending[8 : 8 + length]))

@@ -34,7 +34,7 @@ def test_text_is_latin_1_and_paths_are_names_of_the_file_system(worker, script):
 
 def test_the_servers_own_entries(worker, script):
     path = script(SHOW)
-    w = worker(threads=3, processes=1, processes_given=True)
+    w = worker(threads=3, processes=1, multiprocess=True)
     before = time.time()
     now = int(before * 1e6)
     table = shown(w.get(path, request_start=now - 500_000, queue_start=now - 250_000))

@@ -8,7 +8,7 @@ import re
 import struct
 from dataclasses import dataclass, field
 
-VERSION = 1
+VERSION = 2
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 REQUEST, BODY, BODY_END, BODY_FAILED = 1, 2, 3, 4
@@ -60,7 +60,7 @@ def request(environ, *, key, script, group="", callable="application", body=b"",
     return frame(REQUEST, out + long(body))
 
 
-def setup(name="shop", *, key, threads=2, processes=1, processes_given=False, preload=(),
+def setup(name="shop", *, key, threads=2, processes=1, multiprocess=False, preload=(),
           global_reachable=False, generation=1, earlier_keys=(), socket_uid=0, home=None, chdir=None,
           python_path=(), restrict_stdin=False, restrict_stdout=False, restrict_signal=True,
           destroy_interpreter=True, maximum_requests=0, jitter=0, stack_size=0, shutdown=5000,
@@ -68,7 +68,7 @@ def setup(name="shop", *, key, threads=2, processes=1, processes_given=False, pr
           user_home="/home/user1", locale=None, eggs=None, startup=0, deadlock=0, inactivity=0,
           request_limit=0, interrupt=0, eviction=0, queue=0, repertoire=(), has_peers=False,
           script_user=None, script_group=None):
-    """A whole ToWorker packet with Setup."""
+    """A whole ToWorker packet with Setup. A limit of 0 is none; times are milliseconds."""
     def text(value):
         return long(raw(value))
 
@@ -81,38 +81,47 @@ def setup(name="shop", *, key, threads=2, processes=1, processes_given=False, pr
     def flag(value):
         return b"\1" if value else b"\0"
 
-    u32, u64 = struct.Struct("<I").pack, struct.Struct("<Q").pack
-    group = text(name) + u32(1) + text("/nowhere.sock") + key + u32(socket_uid) + u32(100)
-    group += u32(processes) + flag(processes_given) + u32(threads)
-    # identity
-    group += flag(False) + u32(0) + u32(0) + items([], u32) + text(user) + text(user_home)
-    group += flag(False)
-    # place
-    group += maybe(home) + maybe(chdir) + maybe(None) + maybe(None, u32) + maybe(None)
-    group += maybe(locale) + items([]) + flag(False)
-    # python
-    group += maybe(None) + items(python_path) + maybe(eggs) + u64(0) + u32(0) + flag(False)
-    group += maybe(None, u32) + items([])
-    group += flag(restrict_stdin) + flag(restrict_stdout) + flag(restrict_signal)
-    group += flag(destroy_interpreter)
-    # limits
-    group += u64(maximum_requests) + u64(jitter) + u64(stack_size) + u64(0)
-    group += struct.pack("<q", 0) + u64(0) + u64(0) + u64(0)
-    group += maybe(script_user, u32) + maybe(script_group, u32) + u32(0) + u32(0)
-    # timeouts
-    group += u64(startup) + u64(deadlock) + u64(inactivity) + u64(request_limit) + u64(interrupt)
-    group += u64(graceful) + u64(eviction) + u64(shutdown) + u64(0) + u64(socket) + u64(queue)
-    group += text(display_name)
     def pair(value):
         return text(value[0]) + text(value[1])
 
-    group += items(preload, pair)
-    group += flag(global_reachable) + u32(5)
+    def duration(milliseconds):
+        return struct.pack("<QI", milliseconds // 1000, milliseconds % 1000 * 1_000_000)
+
+    def limit(value, encode=duration):
+        return maybe(value or None, encode)
+
+    u32, u64 = struct.Struct("<I").pack, struct.Struct("<Q").pack
+    group = text(name) + u32(1) + u32(processes) + flag(multiprocess) + u32(threads)
+    group += text(display_name)
+    # identity
+    group += flag(False) + u32(0) + u32(0) + items([], u32) + text(user) + text(user_home)
+    group += flag(False)
+    # environment
+    group += maybe(home) + maybe(chdir) + maybe(None) + maybe(None, u32) + maybe(None)
+    group += maybe(locale) + items([]) + flag(False)
+    # python
+    group += maybe(None) + items(python_path) + maybe(eggs) + maybe(None) + u32(0) + flag(False)
+    group += maybe(None, u32) + items([])
+    group += flag(restrict_stdin) + flag(restrict_stdout) + flag(restrict_signal)
+    group += flag(destroy_interpreter)
+    # resources
+    group += limit(stack_size, u64) + limit(0) + struct.pack("<i", 0) + limit(0) + limit(0)
+    # replacement
+    group += limit(maximum_requests, u64) + u64(jitter) + limit(0)
+    # script_owner
+    group += maybe(script_user, u32) + maybe(script_group, u32)
+    # timeouts
+    group += limit(startup) + limit(deadlock) + limit(inactivity) + limit(request_limit)
+    group += limit(interrupt) + limit(graceful) + limit(eviction) + limit(shutdown) + limit(0)
+    group += limit(socket) + limit(queue)
+    # listener
+    group += u32(socket_uid) + u32(100) + limit(0) + limit(0)
+    group += items(preload, pair) + flag(global_reachable)
     # server facts
     facts = struct.pack("<6I", 2, 4, 71, 6, 1, 1) + text("Apache/2.4.71") + text("today")
     facts += text("event") + u32(16) + u32(25) + text("/so") + text("/usr/bin/python3") + u32(1)
     facts += flag(one_process)
-    message = b"\1" + group + facts + u32(generation) + items(earlier_keys, lambda key: key)
+    message = b"\1" + group + key + facts + u32(generation) + items(earlier_keys, lambda key: key)
     message += items(repertoire, pair) + flag(has_peers)
     return frame(TO_WORKER, message)
 

@@ -23,10 +23,10 @@ fn groups_are_numbered_in_the_order_of_the_file() {
     let ids: Vec<_> = groups
         .all()
         .iter()
-        .map(|group| (group.id, &group.name[..]))
+        .map(|group| (group.process_group.id, &group.process_group.name[..]))
         .collect();
     assert_eq!(ids, [(1, &b"blog"[..]), (2, b"shop")]);
-    assert_eq!(groups.find(b"shop").unwrap().id, 2);
+    assert_eq!(groups.find(b"shop").unwrap().process_group.id, 2);
     assert_eq!(groups.find(b"none"), None);
 }
 
@@ -73,12 +73,25 @@ fn the_order_of_definition_and_use_does_not_matter() {
     );
     let resolved = configuration.resolve_groups();
     assert_eq!((&resolved.refusals, &resolved.warnings), (&vec![], &vec![]));
-    let preload = &resolved.groups.find(b"shop").unwrap().preload;
-    let expected: [(Vec<u8>, Vec<u8>); 2] = [
-        (b"/srv/app.wsgi".to_vec(), b"".to_vec()),
-        (b"/srv/warm.py".to_vec(), b"cache".to_vec()),
+    let preload = &resolved.groups.find(b"shop").unwrap().process_group.preload;
+    let expected = [
+        ("/srv/app.wsgi".into(), "".into()),
+        ("/srv/warm.py".into(), "cache".into()),
     ];
     assert_eq!(preload[..], expected);
+}
+
+#[test]
+fn scripts_are_preloaded_by_their_path_inside_the_chroot() {
+    let configuration = TestConfiguration::of(
+        "WSGIDaemonProcess shop chroot=/jail
+        WSGIImportScript /jail/srv/warm.py process-group=shop application-group=a
+        WSGIImportScript /srv/outside.py process-group=shop application-group=a",
+    );
+    let resolved = configuration.resolve_groups();
+    assert_eq!(resolved.refusals, Vec::<String>::new());
+    let group = &resolved.groups.find(b"shop").unwrap().process_group;
+    assert_eq!(group.preload[..], [("/srv/warm.py".into(), "a".into())]);
 }
 
 #[test]
@@ -118,7 +131,7 @@ fn a_script_is_loaded_early_only_when_no_request_can_change_file_or_groups() {
     ] {
         let resolved =
             TestConfiguration::of(&format!("WSGIDaemonProcess shop\n{alias}")).resolve_groups();
-        let preload = &resolved.groups.find(b"shop").unwrap().preload;
+        let preload = &resolved.groups.find(b"shop").unwrap().process_group.preload;
         assert_eq!(preload.len(), usize::from(early), "{alias}");
     }
     let text = "WSGIScriptAlias / /a process-group=%{GLOBAL} application-group=x";

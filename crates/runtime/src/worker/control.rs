@@ -20,7 +20,7 @@ use wire::response::Level;
 use super::accept::StallWatch;
 use super::signal_subscribers::SignalSubscribers;
 use super::time_limits::TimeLimits;
-use super::{limit, Worker};
+use super::Worker;
 use crate::process::process_log;
 
 /// How long the supervisor may take to send the worker's setup.
@@ -117,7 +117,7 @@ pub fn watch(
     mut limits: TimeLimits<'_>,
 ) -> ShutdownPlan {
     let timeouts = &worker.setup.group.timeouts;
-    let shutdown = limit(timeouts.shutdown, SHUTDOWN_LIMIT);
+    let shutdown = timeouts.shutdown.unwrap_or(SHUTDOWN_LIMIT);
     // When to go although requests still run, once draining.
     let mut deadline: Option<Duration> = None;
     let mut subscribers = SignalSubscribers::default();
@@ -131,7 +131,7 @@ pub fn watch(
             };
         }
         if worker.draining.load(Ordering::SeqCst) {
-            let graceful = limit(timeouts.graceful, GRACEFUL_LIMIT);
+            let graceful = timeouts.graceful.unwrap_or(GRACEFUL_LIMIT);
             let end = *deadline.get_or_insert_with(|| clock::monotonic() + graceful);
             worker.request_source.close();
             // Threads that hang are not waited for, nor threads that have taken no request.
@@ -184,7 +184,7 @@ pub fn watch(
                         if !worker.has_requested_replacement() {
                             process_log::record_at(Level::Info, format!(
                                 "{CPU_TIME_USED}: the process has used cpu-time-limit={} and is replaced",
-                                worker.setup.group.limits.cpu_time / 1000
+                                worker.setup.group.resources.cpu_time.unwrap_or_default().as_secs()
                             ).as_bytes());
                         }
                         worker.request_replacement_because(

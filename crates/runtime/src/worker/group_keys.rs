@@ -52,7 +52,7 @@ fn holds(known: &[[u8; 16]], secret: &[u8; 16]) -> bool {
 }
 
 fn all(setup: &WorkerSetup) -> Vec<[u8; 16]> {
-    let mut all = vec![setup.group.key];
+    let mut all = vec![setup.key];
     all.extend(&setup.earlier_keys);
     all
 }

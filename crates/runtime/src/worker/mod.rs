@@ -28,7 +28,6 @@ mod time_limits;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{fence, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use os::dump::Dumps;
 use os::{clock, descriptor, process, signal, title};
@@ -73,7 +72,7 @@ pub struct Worker {
     pub unfinished: AtomicUsize,
     pub finished: AtomicU64,
     /// Requests after which the worker asks to be replaced; 0 is never.
-    pub maximum_requests: u64,
+    pub maximum_requests: Option<u64>,
     /// How many loaded scripts were reported to the supervisor.
     scripts_reported: AtomicUsize,
     /// Why it has asked to be replaced, as a [`Leaving`]; 0 if it has not.
@@ -103,7 +102,7 @@ impl Worker {
         let reason = match why {
             ReplacementReason::Stale => "script_reload",
             ReplacementReason::MaximumRequests => "maximum_requests",
-            ReplacementReason::Signal if self.setup.group.timeouts.eviction != 0 => {
+            ReplacementReason::Signal if self.setup.group.timeouts.eviction.is_some() => {
                 "eviction_signal"
             }
             ReplacementReason::LoadFailed
@@ -429,7 +428,7 @@ fn heartbeat(
     main: &'static Interpreter,
     setup: &WorkerSetup,
 ) -> Result<Option<heartbeat::Heartbeat>, Unusable> {
-    if setup.group.timeouts.deadlock == 0 {
+    if setup.group.timeouts.deadlock.is_none() {
         return Ok(None);
     }
     heartbeat::Heartbeat::start(main)
@@ -439,23 +438,9 @@ fn heartbeat(
 
 /// The worker's own limit: the group's, and a random part so that workers that started together do
 /// not leave together.
-fn maximum_requests(setup: &WorkerSetup) -> u64 {
-    let limits = &setup.group.limits;
+fn maximum_requests(setup: &WorkerSetup) -> Option<u64> {
+    let limits = &setup.group.replacement;
     let random = os::random::bytes16().map_or(0, u128::from_le_bytes);
-    let jitter = match limits.maximum_requests_jitter {
-        0 => 0,
-        most => (random % (u128::from(most) + 1)) as u64,
-    };
-    match limits.maximum_requests {
-        0 => 0,
-        limit => limit.saturating_add(jitter),
-    }
-}
-
-/// A group's time limit; `default` if it has none.
-fn limit(milliseconds: u64, default: Duration) -> Duration {
-    match milliseconds {
-        0 => default,
-        some => Duration::from_millis(some),
-    }
+    let jitter = random % (u128::from(limits.maximum_requests_jitter) + 1);
+    Some(limits.maximum_requests?.saturating_add(jitter as u64))
 }

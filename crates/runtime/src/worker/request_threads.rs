@@ -30,7 +30,7 @@ use super::connection::{Connection, Peek, Received};
 use super::interpreters::SubInterpreter;
 use super::request::{handle, AcceptedRequest, Handled, RequestBuffers, RequestContext};
 use super::time_limits::seconds;
-use super::{limit, Worker};
+use super::Worker;
 use crate::process::{fork, process_log};
 use crate::python::interpreter::{Access, ThreadState};
 
@@ -63,10 +63,10 @@ fn spawn(
     name: String,
     body: impl FnOnce() + Send + 'static,
 ) -> io::Result<std::thread::JoinHandle<()>> {
-    let stack = match worker.setup.group.limits.stack_size {
-        0 => STACK,
-        some => usize::try_from(some).unwrap_or(STACK).max(64 << 10),
-    };
+    let stack = worker.setup.group.resources.stack_size;
+    let stack = stack.map_or(STACK, |bytes| {
+        usize::try_from(bytes).unwrap_or(STACK).max(64 << 10)
+    });
     std::thread::Builder::new()
         .name(name)
         .stack_size(stack)
@@ -120,7 +120,7 @@ impl Drop for UnfinishedRequest<'_> {
             // The main thread waits for the last one.
             worker.control.wake();
         }
-        if finished == worker.maximum_requests {
+        if Some(finished) == worker.maximum_requests {
             worker.request_replacement(ReplacementReason::MaximumRequests);
         }
     }
@@ -141,7 +141,7 @@ impl RequestThread {
         Self {
             worker: Arc::clone(worker),
             number,
-            limit: limit(worker.setup.group.timeouts.socket, SOCKET_LIMIT),
+            limit: worker.setup.group.timeouts.socket.unwrap_or(SOCKET_LIMIT),
             place: worker.place(None),
             buffers: RequestBuffers::new(),
             sub_threads: HashMap::new(),
@@ -266,14 +266,14 @@ impl RequestThread {
         let peer = socket::peer_credentials(arrived.as_fd()).map_err(|error| {
             format!("{STRANGER}: a connection of an unknown user was dropped: {error}")
         })?;
-        let welcome = peer.uid == group.socket_uid
+        let welcome = peer.uid == group.listener.uid
             || peer.uid == 0
             || (!group.identity.switch && peer.uid == self.worker.own_uid);
         match welcome {
             true => Ok(()),
             false => Err(format!(
                 "{STRANGER}: a connection of user {} was dropped: only Apache's, {}, may connect",
-                peer.uid, group.socket_uid
+                peer.uid, group.listener.uid
             )),
         }
     }

@@ -14,7 +14,7 @@ use wire::control::{FromWorker, ToWorker, WorkerSetup};
 
 use super::control::Control;
 use super::interpreters::{Interpreters, Placement};
-use super::{limit, request, Unusable};
+use super::{request, Unusable};
 use crate::process::{process_log, termination};
 use crate::python::gil::Gil;
 use crate::python::interpreter::{describe, ThreadState};
@@ -58,7 +58,7 @@ pub fn run(
     }
     control.send(&FromWorker::Ready(()));
     let own = Thread::current();
-    let shutdown = limit(setup.group.timeouts.shutdown, SHUTDOWN_LIMIT);
+    let shutdown = setup.group.timeouts.shutdown.unwrap_or(SHUTDOWN_LIMIT);
     // The thread must take no signal: otherwise Python's own thread would not wake.
     let blocked = Blocked::all();
     let attending = std::thread::Builder::new()

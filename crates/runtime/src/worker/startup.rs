@@ -197,10 +197,7 @@ fn attend(
 
 /// Ends the process; logs what took so long if that was the reason.
 fn leave(worker: &Worker, dumps: &mut Option<Dumps>, since: Duration) -> ! {
-    let limit = match worker.setup.group.timeouts.startup {
-        0 => LIMIT,
-        some => Duration::from_millis(some),
-    };
+    let limit = worker.setup.group.timeouts.startup.unwrap_or(LIMIT);
     let elapsed = clock::monotonic().saturating_sub(since);
     let loading = worker.preloading.lock().clone();
     if let Some(load) = loading.filter(|_| elapsed + EARLIER >= limit) {

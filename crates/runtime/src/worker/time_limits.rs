@@ -8,6 +8,7 @@
 use std::ptr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use os::backlog::Inquiry;
 use os::clock;
@@ -57,9 +58,14 @@ pub struct TimeLimits<'a> {
     loads: Vec<(Weak<RunningRequest>, SlowLoadStage)>,
 }
 
-/// A limit; 0 is none.
-fn limit(milliseconds: u64) -> Option<u64> {
-    Some(milliseconds.saturating_mul(1000)).filter(|&limit| limit != 0)
+/// A limit, in microseconds.
+fn limit(time: Option<Duration>) -> Option<u64> {
+    time.map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// A time limit as its option gives it.
+fn option_value(limit: Option<Duration>) -> u64 {
+    limit.unwrap_or_default().as_secs()
 }
 
 pub fn seconds(microseconds: u64) -> String {
@@ -488,7 +494,7 @@ impl Worker {
             running_requests::line(request),
             seconds(queue_time),
             self.setup.group.name.text(),
-            self.setup.group.timeouts.queue / 1000,
+            option_value(self.setup.group.timeouts.queue),
             self.circumstances(),
         )
     }
@@ -500,7 +506,7 @@ impl Worker {
             "{REQUEST_INTERRUPTED}: {} has taken longer than request-timeout={}, and RequestTimeout \
              has ended it: {} in the queue, {} in the application {}. {}",
             running.line,
-            self.setup.group.timeouts.request / 1000,
+            option_value(self.setup.group.timeouts.request),
             seconds(running.queue_time),
             seconds(now.saturating_sub(running.progress.called().unwrap_or(now))),
             running.script,

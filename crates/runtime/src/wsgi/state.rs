@@ -100,8 +100,8 @@ fn settings_dict<'g>(gil: Gil<'g>, settings: &Settings<'_>) -> PyResult<'g> {
     put("one_process", gil.boolean(server.one_process))?;
     put("process_group", gil.latin1(&group.name)?)?;
     let number = |id: Option<u32>| id.map_or_else(|| Ok(gil.none()), |id| gil.int(id.into()));
-    let limits = &group.limits;
-    let owner = [&number(limits.script_user)?, &number(limits.script_group)?];
+    let owner = &group.script_owner;
+    let owner = [&number(owner.user)?, &number(owner.group)?];
     put("script_owner", gil.tuple(&owner)?)?;
     put("application_group", gil.latin1(settings.application_group)?)?;
     put("processes", gil.int(group.processes.into())?)?;
@@ -117,8 +117,11 @@ fn settings_dict<'g>(gil: Gil<'g>, settings: &Settings<'_>) -> PyResult<'g> {
     put("mpm_processes", gil.int(server.mpm_max_processes.into())?)?;
     put("mpm_threads", gil.int(server.mpm_max_threads.into())?)?;
     let python = &group.python;
-    let interval = python.switch_interval as f64 / 1e6;
-    put("switch_interval", gil.float(interval)?)?;
+    let interval = match python.switch_interval {
+        Some(interval) => gil.float(interval.as_secs_f64())?,
+        None => gil.none(),
+    };
+    put("switch_interval", interval)?;
     put("restrict_stdin", gil.boolean(python.restrict_stdin))?;
     put("restrict_stdout", gil.boolean(python.restrict_stdout))?;
     put("restrict_signal", gil.boolean(python.restrict_signal))?;
@@ -128,8 +131,8 @@ fn settings_dict<'g>(gil: Gil<'g>, settings: &Settings<'_>) -> PyResult<'g> {
         directories.append(&gil.path(directory)?)?;
     }
     put("python_path", directories)?;
-    put("home", path_or_none(group.place.home.as_deref())?)?;
-    put("locale", path_or_none(group.place.locale.as_deref())?)?;
+    put("home", path_or_none(group.environment.home.as_deref())?)?;
+    put("locale", path_or_none(group.environment.locale.as_deref())?)?;
     put("user", gil.path(&group.identity.user)?)?;
     put("user_home", gil.path(&group.identity.user_home)?)?;
     Ok(dict)
@@ -140,10 +143,10 @@ fn template<'g>(gil: Gil<'g>, setup: &WorkerSetup, python: &PythonFunctions) -> 
     let dict = gil.dict()?;
     let put = |key: &str, value: Object<'g>| dict.dict_set(name(gil, key)?.bind(gil), &value);
     let group = &setup.group;
-    let once = group.threads == 1 && group.limits.maximum_requests == 1;
+    let once = group.threads == 1 && group.replacement.maximum_requests == Some(1);
     put("wsgi.version", gil.tuple(&[&gil.int(1)?, &gil.int(0)?])?)?;
     put("wsgi.multithread", gil.boolean(group.threads != 1))?;
-    put("wsgi.multiprocess", gil.boolean(group.processes_given))?;
+    put("wsgi.multiprocess", gil.boolean(group.multiprocess))?;
     put("wsgi.run_once", gil.boolean(once))?;
     put("wsgi.input_terminated", gil.boolean(true))?;
     let wrapper = python.file_wrapper.bind(gil).clone_ref();

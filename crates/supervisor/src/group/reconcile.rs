@@ -55,9 +55,8 @@ impl Group {
     /// Drains as many predecessors as there are ready successors.
     fn let_predecessors_go(&mut self, serving: usize, now: Duration) {
         let generation = self.generation;
-        let timeouts = &self.config.timeouts;
-        let graceful = Duration::from_millis(timeouts.graceful);
-        let evicted = Duration::from_millis(timeouts.eviction);
+        let graceful = self.graceful_limit();
+        let evicted = self.config.timeouts.eviction.unwrap_or_default();
         let missing = self.processes().saturating_sub(serving);
         // A predecessor that is still starting has no requests to finish.
         for index in 0..self.workers.len() {
@@ -132,7 +131,7 @@ impl Group {
 
     fn begin_examination(&mut self, now: Duration) {
         let question = PythonCheckRequest::about(&self.config, &self.server);
-        if self.config.place.chroot.is_some() {
+        if self.config.environment.chroot.is_some() {
             // This program is not in the Python's directory. The worker will detect the fault.
             self.python = Python::Usable(crate::python_check::guess(&question));
             return;
@@ -171,6 +170,7 @@ impl Group {
             .any(|w| w.leaving == Some(ReplacementReason::Inactive));
         let mut setup = WorkerSetup {
             group: self.config.clone(),
+            key: self.key,
             server: (*self.server).clone(),
             generation: self.generation,
             earlier_keys: self.earlier_keys.iter().copied().collect(),
@@ -242,10 +242,7 @@ impl Group {
     }
 
     fn startup_limit(&self) -> Duration {
-        match self.config.timeouts.startup {
-            0 => STARTUP_LIMIT,
-            limit => Duration::from_millis(limit),
-        }
+        self.config.timeouts.startup.unwrap_or(STARTUP_LIMIT)
     }
 
     fn enforce_limits(&mut self, now: Duration) {

@@ -10,8 +10,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use os::listener::Listener;
-use wire::control::WorkerSetup;
-use wire::group::{Group as Config, Identity, Limits, Place, ServerFacts};
+use wire::control::{GroupSetup, WorkerSetup};
+use wire::group::{
+    Identity, ListenerOptions, ProcessEnvironment, ProcessGroup, ResourceLimits, ScriptOwner,
+    ServerFacts,
+};
 use wire::log_id::WORKERS_NOT_AS_CONFIGURED;
 use wire::response::Level;
 
@@ -22,10 +25,16 @@ use crate::error_log::ErrorLog;
 /// workers of `old` may serve for `new`. Code and environment do not count.
 ///
 /// Lists every field by name, so that a new field cannot be forgotten.
-pub(super) fn changed(old: &Config, new: &Config) -> Vec<&'static str> {
-    let Config {
+pub(super) fn changed(old: &ProcessGroup, new: &ProcessGroup) -> Vec<&'static str> {
+    let ProcessGroup {
         // Which requests they serve.
-        socket_uid,
+        listener:
+            ListenerOptions {
+                uid: socket_uid,
+                backlog: _,
+                send_buffer: _,
+                receive_buffer: _,
+            },
         identity:
             Identity {
                 switch,
@@ -36,50 +45,45 @@ pub(super) fn changed(old: &Config, new: &Config) -> Vec<&'static str> {
                 user_home,
                 no_new_privs,
             },
-        place:
-            Place {
+        environment:
+            ProcessEnvironment {
                 home,
                 chdir,
                 chroot,
                 umask,
                 lang: _,
                 locale: _,
-                env: _,
+                variables: _,
                 clear_env: _,
             },
-        limits:
-            Limits {
+        resources:
+            ResourceLimits {
                 cpu_time,
                 cpu_priority,
                 memory,
                 virtual_memory,
-                script_user,
-                script_group,
-                // The end of a worker's life, which the supervisor controls.
-                maximum_requests: _,
-                maximum_requests_jitter: _,
-                max_rss: _,
                 // How the worker runs, not what it may do.
                 stack_size: _,
-                send_buffer: _,
-                receive_buffer: _,
             },
+        script_owner:
+            ScriptOwner {
+                user: script_user,
+                group: script_group,
+            },
+        // The end of a worker's life, which the supervisor controls.
+        replacement: _,
         name: _,
         id: _,
-        socket_path: _,
-        key: _,
-        listen_backlog: _,
         processes: _,
-        processes_given: _,
+        multiprocess: _,
         threads: _,
         python: _,
         timeouts: _,
         display_name: _,
         preload: _,
         global_reachable: _,
-        log_level: _,
     } = old;
-    let (who, place, limits) = (&new.identity, &new.place, &new.limits);
+    let (who, place, limits) = (&new.identity, &new.environment, &new.resources);
     let is_same_user =
         (switch, uid, user, user_home) == (&who.switch, &who.uid, &who.user, &who.user_home);
     [
@@ -97,9 +101,9 @@ pub(super) fn changed(old: &Config, new: &Config) -> Vec<&'static str> {
             "virtual-memory-limit",
             *virtual_memory == limits.virtual_memory,
         ),
-        ("script-user", *script_user == limits.script_user),
-        ("script-group", *script_group == limits.script_group),
-        ("Apache's User", *socket_uid == new.socket_uid),
+        ("script-user", *script_user == new.script_owner.user),
+        ("script-group", *script_group == new.script_owner.group),
+        ("Apache's User", *socket_uid == new.listener.uid),
     ]
     .into_iter()
     .filter_map(|(option, is_same)| (!is_same).then_some(option))
@@ -111,24 +115,24 @@ impl Group {
     /// the old listener if it was bound anew.
     pub fn reconfigure(
         &mut self,
-        config: Config,
+        setup: GroupSetup,
         server: Rc<ServerFacts>,
         listener: Option<Listener>,
         log: ErrorLog,
         now: Duration,
     ) {
         self.loaded_scripts.renew(now);
-        if config.key != self.config.key {
-            self.earlier_keys.push_front(self.config.key);
-            self.earlier_keys.retain(|key| *key != config.key);
+        if setup.key != self.key {
+            self.earlier_keys.push_front(self.key);
+            self.earlier_keys.retain(|key| *key != setup.key);
             self.earlier_keys.truncate(EARLIER_KEYS);
         }
-        let mut changed = changed(&self.config, &config);
+        let mut changed = changed(&self.config, &setup.group);
         if listener.is_some() {
             changed.push("WSGISocketPrefix");
         }
         if changed.is_empty() {
-            self.tell_key(&config);
+            self.tell_key(setup.key);
         } else {
             self.send_predecessors_away(&changed, now);
         }
@@ -136,7 +140,9 @@ impl Group {
             self.unlink();
             self.listener = listener;
         }
-        self.config = config;
+        self.config = setup.group;
+        self.socket_path = setup.socket_path;
+        self.key = setup.key;
         self.server = server;
         self.log = log;
         self.generation += 1;
@@ -152,12 +158,11 @@ impl Group {
     }
 
     /// Lets the running workers serve requests of the new configuration.
-    fn tell_key(&self, config: &Config) {
+    fn tell_key(&self, key: [u8; 16]) {
         for worker in &self.workers {
-            let mut group = self.config.clone();
-            group.key = config.key;
             worker.tell_secrets(WorkerSetup {
-                group,
+                group: self.config.clone(),
+                key,
                 server: (*self.server).clone(),
                 generation: worker.generation,
                 earlier_keys: self.earlier_keys.iter().copied().collect(),
@@ -171,7 +176,7 @@ impl Group {
     /// are not handed to other workers.
     fn send_predecessors_away(&mut self, changed: &[&str], now: Duration) {
         self.loaded_scripts.clear();
-        let graceful = Duration::from_millis(self.config.timeouts.graceful);
+        let graceful = self.graceful_limit();
         let serving = self.workers.iter().filter(|worker| worker.is_ready());
         if serving.count() > 0 && self.ending.is_none() {
             let text = format!(
@@ -193,7 +198,7 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    type Change = fn(&mut Config);
+    type Change = fn(&mut ProcessGroup);
 
     #[test]
     fn each_option_that_says_who_where_or_within_what_limits_is_named() {
@@ -205,17 +210,21 @@ mod tests {
             ("group", |g| g.identity.gid = 7),
             ("supplementary-groups", |g| g.identity.groups = vec![7]),
             ("no-new-privs", |g| g.identity.no_new_privs = true),
-            ("home", |g| g.place.home = Some("/srv".into())),
-            ("home", |g| g.place.chdir = Some("/srv".into())),
-            ("chroot", |g| g.place.chroot = Some("/srv".into())),
-            ("umask", |g| g.place.umask = Some(0o77)),
-            ("cpu-time-limit", |g| g.limits.cpu_time = 7),
-            ("cpu-priority", |g| g.limits.cpu_priority = 7),
-            ("memory-limit", |g| g.limits.memory = 7),
-            ("virtual-memory-limit", |g| g.limits.virtual_memory = 7),
-            ("script-user", |g| g.limits.script_user = Some(7)),
-            ("script-group", |g| g.limits.script_group = Some(7)),
-            ("Apache's User", |g| g.socket_uid = 7),
+            ("home", |g| g.environment.home = Some("/srv".into())),
+            ("home", |g| g.environment.chdir = Some("/srv".into())),
+            ("chroot", |g| g.environment.chroot = Some("/srv".into())),
+            ("umask", |g| g.environment.umask = Some(0o77)),
+            ("cpu-time-limit", |g| {
+                g.resources.cpu_time = Some(Duration::from_secs(7))
+            }),
+            ("cpu-priority", |g| g.resources.cpu_priority = 7),
+            ("memory-limit", |g| g.resources.memory = Some(7)),
+            ("virtual-memory-limit", |g| {
+                g.resources.virtual_memory = Some(7)
+            }),
+            ("script-user", |g| g.script_owner.user = Some(7)),
+            ("script-group", |g| g.script_owner.group = Some(7)),
+            ("Apache's User", |g| g.listener.uid = 7),
         ];
         for (option, change) in cases {
             let mut new = old.clone();
@@ -228,12 +237,11 @@ mod tests {
     fn code_environment_and_numbers_of_workers_change_nothing_of_it() {
         let old = testing::group("shop");
         let mut new = old.clone();
-        new.key = [9; 16];
         new.processes = 9;
         new.threads = 9;
         new.python.home = Some("/srv/venv".into());
-        new.place.env = vec![("A".into(), "1".into())];
-        new.limits.maximum_requests = 9;
+        new.environment.variables = vec![("A".into(), "1".into())];
+        new.replacement.maximum_requests = Some(9);
         assert!(changed(&old, &new).is_empty());
     }
 }

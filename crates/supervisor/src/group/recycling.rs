@@ -16,9 +16,9 @@ const PERIOD: Duration = Duration::from_secs(2);
 impl Group {
     /// Marks a worker whose time has come, if no replacement is under way.
     pub(super) fn retire_worn(&mut self, now: Duration) {
-        let largest = self.config.limits.max_rss;
-        let looks = largest > 0 && now >= self.next_weighing;
-        if looks {
+        let max_rss = self.config.replacement.max_rss;
+        let max_rss = max_rss.filter(|_| now >= self.next_weighing);
+        if max_rss.is_some() {
             self.next_weighing = now + PERIOD;
         }
         let is_under_way =
@@ -26,18 +26,19 @@ impl Group {
         if self.workers.iter().any(is_under_way) {
             return;
         }
-        let interval = self.config.timeouts.restart_interval;
-        let worn = self
-            .workers
-            .iter()
-            .position(|w| lease(w, interval).is_some_and(|end| now >= end));
-        if let Some(index) = worn {
-            let why = format!("it has run for restart-interval={}", interval / 1000);
-            return self.retire_worker(index, &why);
+        if let Some(interval) = self.config.timeouts.restart_interval {
+            let worn = self
+                .workers
+                .iter()
+                .position(|w| lease(w, interval).is_some_and(|end| now >= end));
+            if let Some(index) = worn {
+                let why = format!("it has run for restart-interval={}", interval.as_secs());
+                return self.retire_worker(index, &why);
+            }
         }
-        if !looks {
+        let Some(max_rss) = max_rss else {
             return;
-        }
+        };
         let size = |w: &Worker| {
             let grown_up = w.ready_for(now).is_some_and(|time| time >= PERIOD);
             grown_up
@@ -46,10 +47,10 @@ impl Group {
         };
         let sizes = self.workers.iter().map(size).enumerate();
         let worst = sizes.filter_map(|(index, size)| Some((size?, index))).max();
-        if let Some((size, index)) = worst.filter(|(size, _)| *size > largest) {
+        if let Some((size, index)) = worst.filter(|(size, _)| *size > max_rss) {
             self.retire_worker(
                 index,
-                &format!("its {size} bytes of memory exceed max-rss={largest}"),
+                &format!("its {size} bytes of memory exceed max-rss={max_rss}"),
             );
         }
     }
@@ -72,17 +73,17 @@ impl Group {
             .workers
             .iter()
             .filter(marked)
-            .filter_map(|w| lease(w, interval));
+            .filter_map(|w| lease(w, interval?));
         let serves = self.workers.iter().any(Worker::is_ready);
-        let weighing = (self.config.limits.max_rss > 0 && serves).then_some(self.next_weighing);
+        let weighing =
+            (self.config.replacement.max_rss.is_some() && serves).then_some(self.next_weighing);
         ends.chain(weighing).min()
     }
 }
 
 /// When a worker has run for long enough. Those started together get ends that lie apart, by up to a
 /// tenth of the interval.
-fn lease(worker: &Worker, interval: u64) -> Option<Duration> {
-    let since = worker.ready_since().filter(|_| interval > 0)?;
-    let interval = Duration::from_millis(interval);
+fn lease(worker: &Worker, interval: Duration) -> Option<Duration> {
+    let since = worker.ready_since()?;
     Some(since + interval + interval / 80 * (worker.id % 8) as u32)
 }

@@ -14,8 +14,11 @@ use std::time::{Duration, Instant};
 
 use os::process::{Child, Exit};
 use os::socket::{self, Wait};
-use wire::control::{FromSupervisor, GroupAddress, StatusSocket, ToSupervisor};
-use wire::group::{Group, Identity, Limits, Place, Python, ServerFacts, Timeouts};
+use wire::control::{FromSupervisor, GroupAddress, GroupSetup, StatusSocket, ToSupervisor};
+use wire::group::{
+    Identity, ListenerOptions, ProcessEnvironment, ProcessGroup, PythonOptions, ReplacementLimits,
+    ResourceLimits, ScriptOwner, ServerFacts, Timeouts,
+};
 use wire::status::StatusReport;
 
 /// Longest that anything is waited for.
@@ -114,12 +117,16 @@ impl Supervisor {
     }
 
     /// A group whose Python lies in a directory of the same name, with `MODE` in its environment.
-    pub fn group(&self, name: &str, mode: &str) -> Group {
-        let mut group = group(name);
-        group.socket_path = self.bytes(&format!("{name}.sock"));
+    pub fn group(&self, name: &str, mode: &str) -> GroupSetup {
+        let mut group = process_group(name);
         group.python.home = Some(self.bytes(name));
-        group.place.env = vec![("MODE".into(), mode.into())];
-        group
+        group.environment.variables = vec![("MODE".into(), mode.into())];
+        GroupSetup {
+            group,
+            socket_path: self.bytes(&format!("{name}.sock")),
+            key: [1; 16],
+            log_level: 5,
+        }
     }
 
     fn send(&self, message: &ToSupervisor, log: Option<&File>) {
@@ -130,7 +137,7 @@ impl Supervisor {
     }
 
     /// Sends a configuration and returns the refusal, if it was one.
-    pub fn configure(&self, groups: &[Group]) -> Result<(), String> {
+    pub fn configure(&self, groups: &[GroupSetup]) -> Result<(), String> {
         let append = |path: PathBuf| File::options().append(true).open(path).unwrap();
         let log = append(self.path("error.log"));
         let facts = facts(self.bytes("runtime.so"));
@@ -348,17 +355,14 @@ fn facts(runtime: wire::codec::Bytes) -> ServerFacts {
     }
 }
 
-fn group(name: &str) -> Group {
-    Group {
+fn process_group(name: &str) -> ProcessGroup {
+    ProcessGroup {
         name: name.into(),
         id: 1,
-        socket_path: "".into(),
-        key: [1; 16],
-        socket_uid: os::accounts::effective_uid(),
-        listen_backlog: 100,
         processes: 1,
-        processes_given: true,
+        multiprocess: true,
         threads: 3,
+        display_name: "".into(),
         identity: Identity {
             switch: false,
             uid: 0,
@@ -368,21 +372,21 @@ fn group(name: &str) -> Group {
             user_home: "".into(),
             no_new_privs: false,
         },
-        place: Place {
+        environment: ProcessEnvironment {
             home: None,
             chdir: None,
             chroot: None,
             umask: None,
             lang: None,
             locale: None,
-            env: Vec::new(),
+            variables: Vec::new(),
             clear_env: false,
         },
-        python: Python {
+        python: PythonOptions {
             home: None,
             path: Vec::new(),
             eggs: None,
-            switch_interval: 0,
+            switch_interval: None,
             optimize: 0,
             dont_write_bytecode: false,
             hash_seed: None,
@@ -392,36 +396,42 @@ fn group(name: &str) -> Group {
             restrict_signal: true,
             destroy_interpreter: true,
         },
-        limits: Limits {
-            maximum_requests: 0,
-            maximum_requests_jitter: 0,
-            stack_size: 0,
-            cpu_time: 0,
+        resources: ResourceLimits {
+            stack_size: None,
+            cpu_time: None,
             cpu_priority: 0,
-            memory: 0,
-            virtual_memory: 0,
-            max_rss: 0,
-            script_user: None,
-            script_group: None,
-            send_buffer: 0,
-            receive_buffer: 0,
+            memory: None,
+            virtual_memory: None,
+        },
+        replacement: ReplacementLimits {
+            maximum_requests: None,
+            maximum_requests_jitter: 0,
+            max_rss: None,
+        },
+        script_owner: ScriptOwner {
+            user: None,
+            group: None,
         },
         timeouts: Timeouts {
-            startup: 0,
-            deadlock: 0,
-            inactivity: 0,
-            request: 0,
-            interrupt: 0,
-            graceful: 15_000,
-            eviction: 0,
-            shutdown: 5_000,
-            restart_interval: 0,
-            socket: 0,
-            queue: 0,
+            startup: None,
+            deadlock: None,
+            inactivity: None,
+            request: None,
+            interrupt: None,
+            graceful: Some(Duration::from_secs(15)),
+            eviction: None,
+            shutdown: Some(Duration::from_secs(5)),
+            restart_interval: None,
+            socket: None,
+            queue: None,
         },
-        display_name: "".into(),
+        listener: ListenerOptions {
+            uid: os::accounts::effective_uid(),
+            backlog: 100,
+            send_buffer: None,
+            receive_buffer: None,
+        },
         preload: Vec::new(),
         global_reachable: false,
-        log_level: 5,
     }
 }

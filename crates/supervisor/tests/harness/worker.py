@@ -20,7 +20,7 @@ LISTENER = socket.socket(fileno=3)
 
 
 def say(payload):
-    CONTROL.send(struct.pack("<BBHI", 35, 1, 0, len(payload)) + payload)
+    CONTROL.send(struct.pack("<BBHI", 35, 2, 0, len(payload)) + payload)
 
 
 def unusable(text):
