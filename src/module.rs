@@ -14,7 +14,7 @@ use crate::child::connect::connection_pool::ConnectionPool;
 use crate::parent;
 use crate::parent::system::Machine;
 use config::alias::Location;
-use config::given::Text;
+use config::words::Text;
 use config::{self, DirGiven, Globals, Place, ServerGiven, VirtualHost};
 use httpd::directives::{Position, Scope, Spec, Target};
 use httpd::hooks::{ConfigurationRefused, Configured, HookStatus, Module, StatusPage};

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use config::given::Text;
+use config::words::Text;
 use config::{Globals, Groups, ResolvedGroup};
 use httpd::regex::Regex;
 use os::rlimit::Resource;

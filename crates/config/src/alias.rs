@@ -8,8 +8,8 @@
 use std::ops::Range;
 
 use super::expand::Template;
-use super::given::Text;
 use super::place::Place;
+use super::words::Text;
 
 /// How an alias is compared with a URI.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,15 +1,13 @@
-//! Every directive of the module: the one table that httpd's command records, the pages in
-//! `docs/directives` and the checks share.
+//! What a directive is: a row of the table in [`super::directives`], and how a line of the
+//! configuration is applied to a record by the row's setter.
 //!
 //! Runs in: the Apache parent while the configuration is read; a child for `.htaccess`.
 //!
-//! A row is written beside its setter, in the file of its subject under `directives/`; the order
-//! here is the order of the documentation. A setter takes the record it writes into and one
-//! [`Line`]; it validates and stores, and does nothing else.
+//! A setter takes the record it writes into and one [`Line`]; it validates and stores, and does
+//! nothing else.
 
 use std::borrow::Cow;
 
-use super::directives::{access, daemon, dropped, mapping, python, requests, telemetry};
 use super::error::{Invalid, Problem};
 use super::given::{DirGiven, GlobalGiven, InterpreterGiven, ServerGiven};
 use super::nearest::nearest;
@@ -118,13 +116,6 @@ impl Directive {
     /// Whether it opens a section: its children are to be read while it is open.
     pub fn is_section(&self) -> bool {
         self.name.starts_with('<')
-    }
-
-    /// The row called `name`, in any case, as httpd compares names.
-    pub fn find(name: &str) -> Option<&'static Directive> {
-        DIRECTIVES
-            .iter()
-            .find(|row| row.name.eq_ignore_ascii_case(name))
     }
 }
 
@@ -284,68 +275,3 @@ pub fn on_off(word: &[u8]) -> Option<bool> {
         None
     }
 }
-
-/// Every directive, in the order of the documentation.
-pub const DIRECTIVES: &[Directive] = &[
-    // Which script answers.
-    mapping::SCRIPT_ALIAS,
-    mapping::SCRIPT_ALIAS_MATCH,
-    mapping::IMPORT_SCRIPT,
-    mapping::HANDLER_SCRIPT,
-    mapping::DISPATCH_SCRIPT,
-    mapping::CALLABLE_OBJECT,
-    // Where it runs.
-    daemon::DAEMON_PROCESS,
-    daemon::PROCESS_GROUP,
-    daemon::APPLICATION_GROUP,
-    daemon::RESTRICT_PROCESS,
-    daemon::RESTRICT_EMBEDDED,
-    daemon::SOCKET_PREFIX,
-    daemon::SOCKET_ROTATION,
-    daemon::ACCEPT_MUTEX,
-    daemon::SCRIPT_RELOADING,
-    // How a request and its response are carried.
-    requests::PASS_AUTHORIZATION,
-    requests::CHUNKED_REQUEST,
-    requests::MAP_HEAD_TO_GET,
-    requests::ERROR_OVERRIDE,
-    requests::LOCAL_REDIRECT,
-    requests::ENABLE_SENDFILE,
-    requests::EVENTLET_COMPAT,
-    requests::IGNORE_ACTIVITY,
-    requests::PASS_APACHE_REQUEST,
-    requests::TRUSTED_PROXY_HEADERS,
-    requests::TRUSTED_PROXIES,
-    requests::CASE_SENSITIVITY,
-    // Python.
-    python::PYTHON_HOME,
-    python::PYTHON_PATH,
-    python::PYTHON_EGGS,
-    python::PYTHON_OPTIMIZE,
-    python::PYTHON_HASH_SEED,
-    python::PYTHON_WARNINGS,
-    python::DONT_WRITE_BYTECODE,
-    python::DESTROY_INTERPRETER,
-    python::INTERPRETER_OPTIONS,
-    python::SWITCH_INTERVAL,
-    python::PER_INTERPRETER_GIL,
-    python::FREE_THREADING,
-    python::RESTRICT_STDIN,
-    python::RESTRICT_STDOUT,
-    python::RESTRICT_SIGNAL,
-    // Access control.
-    access::ACCESS_SCRIPT,
-    access::AUTH_USER_SCRIPT,
-    access::AUTH_GROUP_SCRIPT,
-    access::GROUP_AUTHORITATIVE,
-    // Figures.
-    telemetry::SERVER_METRICS,
-    telemetry::TELEMETRY_SERVICE,
-    telemetry::TELEMETRY_OPTIONS,
-    telemetry::SLOW_REQUESTS,
-    telemetry::VERBOSE_DEBUGGING,
-    // Of earlier versions.
-    dropped::LAZY_INITIALIZATION,
-    dropped::NEW_RELIC_CONFIG_FILE,
-    dropped::NEW_RELIC_ENVIRONMENT,
-];

@@ -12,9 +12,7 @@ use super::alias::ScriptAlias;
 use super::expand::Template;
 use super::place::Place;
 use super::proxies::{ProxyHeader, Subnet};
-
-/// Text of the configuration, shared between merged records.
-pub type Text = Arc<[u8]>;
+use super::words::Text;
 
 /// When a HEAD request is shown to the application as GET (`WSGIMapHEADToGET`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! touches the system or keeps state: text goes in, plain values and sentences come out. The layer
 //! over httpd passes what has to be asked of the outside ([`System`], [`expand::RequestFacts`]).
 //!
-//! The way of a directive: a row of [`directive::DIRECTIVES`] names it; its setter writes into a
+//! The way of a directive: a row of [`DIRECTIVES`] names it; its setter writes into a
 //! record *as given* ([`given`]: all `Option`s, so that merging is one line per field); after the
 //! whole configuration is read, [`groups::resolve_groups`] makes the process groups and checks every
 //! name. A request asks [`resolved`] for values without `Option`s.
@@ -38,7 +38,8 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use directive::{apply, Directive, Effect, Scope, Target, DIRECTIVES};
+pub use directive::{apply, Directive, Effect, Scope, Target};
+pub use directives::DIRECTIVES;
 pub use error::Invalid;
 pub use given::{DirGiven, ServerGiven};
 pub use groups::{resolve_groups, Groups, ResolvedGroups};

@@ -3,8 +3,14 @@
 //! Runs in: nothing that serves. `cargo run -p wsgi-config --example directive-docs` writes the pages, and a test
 //! fails when those in the repository are not these.
 
+use wire::log_id::wrap;
+
 use super::daemon_options;
-use super::directive::{Directive, Effect, DIRECTIVES};
+use super::directive::{Directive, Effect};
+use super::directives::DIRECTIVES;
+
+/// Longest line of a page.
+const WIDTH: usize = 100;
 
 /// A file of the documentation.
 #[derive(Debug, PartialEq, Eq)]
@@ -86,7 +92,7 @@ pub fn with_not_there_yet(page: &str) -> Option<String> {
 
 /// An item of a list, with lines of at most 100 characters.
 fn item(text: &str) -> String {
-    format!("- {}\n", filled_to(98, text).replace('\n', "\n  "))
+    format!("- {}\n", wrap(98, text).replace('\n', "\n  "))
 }
 
 fn mark(effect: Effect) -> &'static str {
@@ -118,7 +124,7 @@ fn directive(row: &Directive) -> String {
         item(&format!("**Context:** {}", row.scope.in_words())),
         item(&format!("**Default:** {}", row.default)),
         item(&format!("**Effect:** {effect}")),
-        filled(row.doc),
+        wrap(WIDTH, row.doc),
         row.example,
     )
 }
@@ -126,7 +132,8 @@ fn directive(row: &Directive) -> String {
 fn options() -> String {
     let mut text = format!(
         "{SOURCE}# Options of WSGIDaemonProcess\n\n{}",
-        filled(
+        wrap(
+            WIDTH,
             "`WSGIDaemonProcess name option=value ...`: a value with spaces is quoted, \
              `home=\"/srv/my shop\"`; there is no space around the `=`. Times are whole numbers \
              without a unit, sizes are bytes. See [WSGIDaemonProcess](WSGIDaemonProcess.md)."
@@ -138,39 +145,11 @@ fn options() -> String {
         let doc = format!("{}{}", option.doc, mark(option.effect));
         text.push_str(&format!(
             "\n## {name}\n\n{}\n\n{}\n",
-            filled(&format!("`{name}=` {value}. Default: {default}.")),
-            filled(&doc),
+            wrap(WIDTH, &format!("`{name}=` {value}. Default: {default}.")),
+            wrap(WIDTH, &doc),
         ));
     }
     text
-}
-
-/// `text` with lines of at most 100 characters; paragraphs are kept.
-fn filled(text: &str) -> String {
-    filled_to(100, text)
-}
-
-fn filled_to(most: usize, text: &str) -> String {
-    let mut filled = String::new();
-    for paragraph in text.split("\n\n") {
-        if !filled.is_empty() {
-            filled.push_str("\n\n");
-        }
-        let mut column = 0;
-        for word in paragraph.split_whitespace() {
-            let length = word.chars().count();
-            if column > 0 && column + 1 + length > most {
-                filled.push('\n');
-                column = 0;
-            } else if column > 0 {
-                filled.push(' ');
-                column += 1;
-            }
-            filled.push_str(word);
-            column += length;
-        }
-    }
-    filled
 }
 
 #[cfg(test)]
@@ -210,14 +189,5 @@ mod tests {
             with_not_there_yet(&page).as_deref() == Some(&page),
             "cargo run -p wsgi-config --example directive-docs"
         );
-    }
-
-    #[test]
-    fn text_is_filled_by_paragraph() {
-        let long = "word ".repeat(30);
-        let text = filled(&format!("one\n  two\n\n{long}"));
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[..2], ["one two", ""]);
-        assert_eq!((lines.len(), lines[2].len()), (4, 99));
     }
 }

@@ -6,7 +6,6 @@
 //! and again at every restart, so the owner makes a new one in `pre_config`.
 
 use super::daemon_process::GroupGiven;
-use super::directive::{Directive, Effect};
 use super::expand::Template;
 use super::given::Preload;
 use super::place::Place;
@@ -25,7 +24,7 @@ pub struct Reading {
     /// Every setting given that has no effect yet, once, with the first place it was given.
     pub without_effect: Vec<(String, Place)>,
     /// Every directive given that mod_wsgi has had only before its version 5.
-    pub dropped: Vec<(&'static str, Place)>,
+    pub dropped: Vec<DroppedDirective>,
     /// What was accepted but can hardly be meant, as sentences for the log.
     pub remarks: Vec<(Place, String)>,
 }
@@ -43,6 +42,15 @@ pub struct Route {
     pub place: Place,
 }
 
+/// A directive that mod_wsgi has had only before its version 5.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DroppedDirective {
+    pub name: &'static str,
+    /// Why it has no effect, as the end of a sentence.
+    pub why: &'static str,
+    pub place: Place,
+}
+
 impl Reading {
     /// Notes that `what` was given and has no effect yet.
     pub(super) fn note_without_effect(&mut self, what: &str, place: &Place) {
@@ -53,11 +61,7 @@ impl Reading {
 
     /// A line for each directive that mod_wsgi has had only before its version 5.
     pub fn dropped_sentences(&self) -> Vec<String> {
-        let sentence = |(name, place): &(&str, Place)| {
-            let why = match Directive::find(name).map(|row| row.effect) {
-                Some(Effect::Never(why)) => why,
-                _ => "nothing here depends on it",
-            };
+        let sentence = |DroppedDirective { name, why, place }: &DroppedDirective| {
             format!(
                 "{place}: {name} is a directive of mod_wsgi 4, which mod_wsgi 5 took away. It has no \
                  effect: {why}. Take the line out."

@@ -3,7 +3,8 @@
 //!
 //! Runs in: unit tests only.
 
-use super::directive::{apply, Directive, Scope, Target};
+use super::directive::{apply, Scope, Target};
+use super::directives;
 use super::error::Problem;
 use super::given::{DirGiven, ServerGiven};
 use super::groups::{resolve_groups, ResolvedGroups, Server};
@@ -107,7 +108,7 @@ impl TestConfiguration {
 
     fn directive(&mut self, name: &str, args: &str) -> Result<(), String> {
         let name = name.trim_end_matches('>');
-        let row = Directive::find(name).ok_or(format!("no directive {name}"))?;
+        let row = directives::find(name).ok_or(format!("no directive {name}"))?;
         let args = if row.is_section() {
             args.trim_end_matches('>')
         } else {

@@ -2,7 +2,8 @@
 
 use super::alias::Location;
 use super::daemon_options;
-use super::directive::{apply, Concern, Directive, Effect, Scope, Target, DIRECTIVES};
+use super::directive::{apply, Concern, Directive, Effect, Scope, Target};
+use super::directives::{self, DIRECTIVES};
 use super::given::{DirGiven, ServerGiven};
 use super::place::Place;
 use super::reading::Reading;
@@ -92,8 +93,8 @@ fn every_directive_is_in_the_table_once() {
     let count = names.len();
     names.dedup();
     assert_eq!((names.len(), count), (54, 54));
-    assert!(Directive::find("wsgiscriptalias").is_some());
-    assert!(Directive::find("WSGINoSuchThing").is_none());
+    assert!(directives::find("wsgiscriptalias").is_some());
+    assert!(directives::find("WSGINoSuchThing").is_none());
 }
 
 #[test]

@@ -7,6 +7,11 @@
 //! a quote runs to the same quote, inside which a backslash protects the quote and itself; any
 //! other word runs to white space, and there a backslash protects only itself.
 
+use std::sync::Arc;
+
+/// Text of the configuration, shared between merged records.
+pub type Text = Arc<[u8]>;
+
 /// What C's isspace() says in the C locale, which is what httpd uses.
 pub fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')

@@ -2,7 +2,7 @@
 //!
 //! Runs in: the Apache parent while the configuration is read.
 
-use crate::daemon_process::DaemonOption;
+use super::DaemonOption;
 use crate::directive::Effect::Now;
 
 pub const OPTIONS: &[DaemonOption] = &[

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::daemon_process::DaemonOption;
+use super::DaemonOption;
 use crate::directive::Effect::Now;
 
 pub const OPTIONS: &[DaemonOption] = &[

@@ -2,7 +2,7 @@
 //!
 //! Runs in: the Apache parent while the configuration is read.
 
-use crate::daemon_process::{DaemonOption, OptionValue};
+use super::{DaemonOption, OptionValue};
 use crate::directive::Effect::Now;
 use crate::error::Invalid;
 

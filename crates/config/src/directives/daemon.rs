@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::note_route;
-use crate::daemon_process::GroupGiven;
+use crate::daemon_options;
 use crate::directive::{Concern, Directive, Effect, Scope, Setter};
 use crate::error::Problem;
 use crate::expand::Template;
@@ -32,7 +32,7 @@ pub const DAEMON_PROCESS: Directive = Directive {
     example: "WSGIDaemonProcess shop user=www-data group=www-data processes=2 threads=5 \
               python-home=/srv/shop/venv display-name=%{GROUP}",
     setter: Setter::Server(|_, line| {
-        let group = GroupGiven::read(line)?;
+        let group = daemon_options::read_line(line)?;
         line.reading.groups.push(group);
         Ok(())
     }),

@@ -6,6 +6,7 @@
 use crate::directive::{Concern, Directive, Effect, Line, Scope, Setter};
 use crate::error::Invalid;
 use crate::given::GlobalGiven;
+use crate::reading::DroppedDirective;
 
 pub const LAZY_INITIALIZATION: Directive = Directive {
     name: "WSGILazyInitialization",
@@ -61,6 +62,13 @@ fn accept(_: &mut GlobalGiven, line: &mut Line<'_>) -> Result<(), Invalid> {
 }
 
 fn note(line: &mut Line<'_>) {
-    let (name, place) = (line.directive.name, line.place.clone());
-    line.reading.dropped.push((name, place));
+    let why = match line.directive.effect {
+        Effect::Never(why) => why,
+        _ => "nothing here depends on it",
+    };
+    line.reading.dropped.push(DroppedDirective {
+        name: line.directive.name,
+        why,
+        place: line.place.clone(),
+    });
 }

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
+use crate::daemon_options::digits;
 use crate::daemon_options::python::{directories, interval};
-use crate::daemon_process::digits;
 use crate::directive::{Concern, Directive, Effect, Line, Scope, Setter};
 use crate::error::{Invalid, Problem};
 use crate::given::{GlobalGiven, HashSeed, InterpreterBlock};

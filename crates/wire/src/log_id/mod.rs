@@ -25,7 +25,7 @@ mod supervisor;
 mod worker;
 
 pub use child::*;
-pub use page::page;
+pub use page::{page, wrap};
 pub use parent::*;
 pub use supervisor::*;
 pub use worker::*;

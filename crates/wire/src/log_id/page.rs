@@ -19,6 +19,9 @@ lines to look for.
 
 ";
 
+/// Longest line of the page.
+const WIDTH: usize = 100;
+
 /// The whole page.
 pub fn page() -> String {
     let mut text = HEAD.to_owned();
@@ -51,44 +54,52 @@ fn section(event: &Event) -> String {
     format!(
         "\n## {}\n\n{}\n\n{}\n\n```\n{}\n```\n\n{}\n",
         event.id,
-        filled(&format!(
-            "*{}*; level {}{status}.",
-            short(event),
-            event.level
-        )),
-        filled(event.when),
+        wrap(
+            WIDTH,
+            &format!("*{}*; level {}{status}.", short(event), event.level)
+        ),
+        wrap(WIDTH, event.when),
         event.example,
-        filled(event.mend),
+        wrap(WIDTH, event.mend),
     )
 }
 
-/// `text` with lines of at most 100 characters; paragraphs are kept.
-pub fn filled(text: &str) -> String {
-    let mut filled = String::new();
+/// Wraps `text` into lines of at most `width` characters. Blank lines separate paragraphs.
+pub fn wrap(width: usize, text: &str) -> String {
+    let mut wrapped = String::new();
     for paragraph in text.split("\n\n") {
-        if !filled.is_empty() {
-            filled.push_str("\n\n");
+        if !wrapped.is_empty() {
+            wrapped.push_str("\n\n");
         }
         let mut column = 0;
         for word in paragraph.split_whitespace() {
             let length = word.chars().count();
-            if column > 0 && column + 1 + length > 100 {
-                filled.push('\n');
+            if column > 0 && column + 1 + length > width {
+                wrapped.push('\n');
                 column = 0;
             } else if column > 0 {
-                filled.push(' ');
+                wrapped.push(' ');
                 column += 1;
             }
-            filled.push_str(word);
+            wrapped.push_str(word);
             column += length;
         }
     }
-    filled
+    wrapped
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    #[test]
+    fn text_is_wrapped_by_paragraph() {
+        let long = "word ".repeat(30);
+        let text = super::wrap(100, &format!("one\n  two\n\n{long}"));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..2], ["one two", ""]);
+        assert_eq!((lines[2].len(), lines[3].len()), (99, 49));
+    }
 
     #[test]
     fn the_page_in_the_repository_is_that_of_the_registry() {

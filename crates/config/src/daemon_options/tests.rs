@@ -1,5 +1,7 @@
 //! What the options of `WSGIDaemonProcess` take and refuse.
 
+use std::time::Duration;
+
 use super::super::testing::TestConfiguration;
 use super::*;
 
@@ -296,12 +298,12 @@ fn the_last_of_a_repeated_option_counts() {
 
 #[test]
 fn every_option_is_in_the_table_once_and_documented() {
-    let mut names: Vec<_> = daemon_options::all().map(|option| option.name).collect();
+    let mut names: Vec<_> = all().map(|option| option.name).collect();
     names.sort_unstable();
     let count = names.len();
     names.dedup();
     assert_eq!((names.len(), count), (53, 53));
-    for option in daemon_options::all() {
+    for option in all() {
         assert!(option.doc.ends_with('.'), "{}", option.name);
         assert!(
             !option.default.is_empty() && !option.value.is_empty(),
