@@ -51,15 +51,26 @@ impl ResponseHead {
     pub fn new(status: &[u8]) -> Result<Self, InvalidHeader> {
         let (digits, rest) = status.split_at(status.len().min(3));
         if digits.len() != 3 || !digits.iter().all(u8::is_ascii_digit) {
-            return invalid("the status must begin with three digits, as in '200 OK'");
+            return invalid(format!(
+                "the status must begin with three digits, as in '200 OK', and not be '{}'",
+                shown(status)
+            ));
         }
         let reason = match rest {
             [] => rest,
             [b' ', reason @ ..] => reason,
-            _ => return invalid("the status code must be three digits followed by a blank"),
+            _ => {
+                return invalid(format!(
+                    "the status code must be three digits followed by a blank, which '{}' is not",
+                    shown(status)
+                ))
+            }
         };
         if !response::valid_reason(reason) {
-            return invalid("the reason phrase of the status contains a control character");
+            return invalid(format!(
+                "the reason phrase of the status contains a control character: '{}'",
+                shown(status)
+            ));
         }
         if reason.len() > MAX_HEADER_LINE {
             return invalid("the reason phrase of the status is too long");
@@ -93,22 +104,28 @@ impl ResponseHead {
 
     /// Adds a field after checking it; drops one that is hop-by-hop.
     pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidHeader> {
+        if name.is_empty() {
+            return invalid("the name of a header is empty");
+        }
         if !response::valid_name(name) {
-            return invalid(format!(
-                "header name '{}' is not a token",
-                name.escape_ascii()
-            ));
+            return invalid(format!("header name '{}' is not a token", shown(name)));
         }
         if !response::valid_value(value) {
+            // The value itself may be a secret, and this goes to the log.
+            let found = value
+                .iter()
+                .position(|byte| !response::valid_value(&[*byte]));
+            let at = found.unwrap_or_default();
             return invalid(format!(
-                "the value of header '{}' contains a control character",
-                name.escape_ascii()
+                "the value of header '{}' contains a control character: '{}' at position {at}",
+                shown(name),
+                value.get(at..=at).unwrap_or_default().escape_ascii()
             ));
         }
         if name.len() + value.len() > MAX_HEADER_LINE {
             return invalid(format!(
                 "header '{}' is longer than {MAX_HEADER_LINE} bytes",
-                name[..name.len().min(80)].escape_ascii()
+                shown(name)
             ));
         }
         if let Some(hop) = HOP_BY_HOP
@@ -151,7 +168,7 @@ impl ResponseHead {
             _ => {
                 return invalid(format!(
                     "Content-Length must be a number of bytes and not '{}'",
-                    value[..value.len().min(80)].escape_ascii()
+                    shown(value)
                 ))
             }
         };
@@ -218,6 +235,11 @@ impl ResponseHead {
     pub fn append(&self, out: &mut Vec<u8>, kind: Kind) -> Result<(), Malformed> {
         response::append_head(out, kind, self.status, self.reason(), self.fields())
     }
+}
+
+/// As much of a name or value as a message shows.
+fn shown(bytes: &[u8]) -> impl std::fmt::Display + '_ {
+    bytes[..bytes.len().min(80)].escape_ascii()
 }
 
 /// Whether a `Connection` field asks for the end of the connection.

@@ -284,7 +284,8 @@ impl<'a, 'g> Arguments<'a, 'g> {
             true => format!("{least}"),
             false => format!("from {least} to {most}"),
         };
-        let text = format!("{name}() takes {wanted} arguments, {given} were given");
+        let noun = if *most == 1 { "argument" } else { "arguments" };
+        let text = format!("{name}() takes {wanted} {noun} ({given} given)");
         Err(gil.raise(Exception::Type, &text))
     }
 

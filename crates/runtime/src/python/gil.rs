@@ -285,6 +285,23 @@ impl<'g> Gil<'g> {
         Raised(())
     }
 
+    /// Raises what `exc_info` names, as `raise` does: `value` where it is an exception, else `class`
+    /// made with `value`. `None` where neither is an exception; then nothing is raised.
+    pub fn raise_named(self, class: &Object<'_>, value: &Object<'_>) -> Option<Raised> {
+        // SAFETY: both are live. What is set is an exception, or a class of exceptions with the
+        // value that Python makes an instance with.
+        unsafe {
+            if ffi::PyExceptionInstance_Check(value.as_ptr()) != 0 {
+                return Some(self.raise_object(value));
+            }
+            if ffi::PyExceptionClass_Check(class.as_ptr()) == 0 {
+                return None;
+            }
+            ffi::PyErr_SetObject(class.as_ptr(), value.as_ptr());
+        }
+        Some(Raised(()))
+    }
+
     /// Takes the exception that is set, with its traceback attached.
     #[allow(deprecated)] // the successors came with 3.12, the stable ABI here is 3.10's
     pub fn take_exception(self, _raised: Raised) -> Object<'g> {

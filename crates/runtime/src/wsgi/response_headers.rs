@@ -37,14 +37,23 @@ pub fn add_fields(
             return Err(gil.raise(Exception::Type, &text));
         }
         let (Some(name), Some(value), 2) = (pair.item(0), pair.item(1), pair.sequence_len()) else {
-            let text = "each response header must be a tuple of two: name and value";
-            return Err(gil.raise(Exception::Value, text));
+            let text = format!(
+                "each response header must be a tuple of two, name and value, and not of {}",
+                pair.sequence_len()
+            );
+            return Err(gil.raise(Exception::Value, &text));
         };
         if !name.is_text() {
             return Err(not_text(gil, "the name of a response header", &name));
         }
         if !value.is_text() {
-            return Err(not_text(gil, "the value of a response header", &value));
+            let name = name.to_text().unwrap_or_else(|raised| {
+                gil.clear(raised);
+                String::new()
+            });
+            let name: String = name.chars().take(80).collect();
+            let what = format!("the value of the response header {name:?}");
+            return Err(not_text(gil, &what, &value));
         }
         let (name, value) = (name.to_latin1()?, value.to_latin1()?);
         head.field(

@@ -92,12 +92,17 @@ fn start_response<'g>(
     }
     if let Some(exc_info) = exc_info {
         if !exc_info.is_tuple() {
-            return Err(gil.raise(Exception::Runtime, "exc_info must be a tuple or None"));
+            return Err(gil.raise(
+                Exception::Runtime,
+                "start_response() argument exc_info must be a tuple of three or None",
+            ));
         }
         if sent {
             // The application learns that its error page comes too late, from its own error.
-            if let Some(error) = exc_info.item(1).filter(|error| !error.is_none()) {
-                return Err(gil.raise_object(&error));
+            let named = exc_info.item(0).zip(exc_info.item(1));
+            let named = named.and_then(|(class, value)| gil.raise_named(&class, &value));
+            if let Some(raised) = named {
+                return Err(raised);
             }
         }
     }
@@ -141,10 +146,14 @@ fn write<'g>(
         return Err(gil.raise(Exception::Type, &text));
     };
     let exchange = &call.exchange;
-    // No bytes send no head either, but after the end that is said.
-    if !bytes.is_empty() || with_response(gil, exchange, |response| response.over()) {
-        send_data(gil, exchange, bytes).map_err(|error| refuse(gil, "write()", error))?;
-    }
+    let sent = match bytes {
+        // Nothing is sent for it, but the headers are final.
+        [] => with_response(gil, exchange, |response| {
+            response.begin(exchange.facts.head)
+        }),
+        bytes => send_data(gil, exchange, bytes),
+    };
+    sent.map_err(|error| refuse(gil, "write()", error))?;
     Ok(gil.none())
 }
 
