@@ -239,6 +239,45 @@ pub fn resident_memory(pid: u32) -> Option<u64> {
     pages.checked_mul(u64::try_from(size).ok()?)
 }
 
+/// What a process or a thread has used so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Processor time in user mode.
+    pub user: Duration,
+    /// Processor time in the kernel.
+    pub system: Duration,
+    /// The most memory the process has had that was not swapped out, in bytes.
+    pub peak_memory: u64,
+}
+
+/// What this process has used.
+pub fn usage() -> Usage {
+    usage_of(libc::RUSAGE_SELF)
+}
+
+/// What the calling thread has used.
+pub fn usage_of_thread() -> Usage {
+    usage_of(libc::RUSAGE_THREAD)
+}
+
+fn usage_of(who: libc::c_int) -> Usage {
+    // SAFETY: plain numbers, for which zero is valid.
+    let mut used: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `used` can be written to; of the two values of `who` none can fail.
+    unsafe { libc::getrusage(who, &mut used) };
+    let duration = |time: libc::timeval| {
+        let micros = u64::try_from(time.tv_usec).unwrap_or_default();
+        Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or_default())
+            + Duration::from_micros(micros)
+    };
+    Usage {
+        user: duration(used.ru_utime),
+        system: duration(used.ru_stime),
+        // The kernel counts in KiB.
+        peak_memory: u64::try_from(used.ru_maxrss).unwrap_or_default() * 1024,
+    }
+}
+
 /// How many processes the kernel has killed for want of memory since it runs. `None` where it does
 /// not say.
 pub fn killed_for_memory() -> Option<u64> {

@@ -3,18 +3,7 @@
 from _mod_wsgi import log_id, module, report
 
 
-# What a thread had used of the processor when its request began.
-_used = {}
-
-
-def _processor():
-    """Seconds in user and in system mode of the calling thread."""
-    try:
-        from resource import RUSAGE_THREAD, getrusage
-    except ImportError:
-        return None
-    used = getrusage(RUSAGE_THREAD)
-    return used.ru_utime, used.ru_stime
+# The keys of each payload stand in the C module's order.
 
 
 def _number(value):
@@ -24,59 +13,63 @@ def _number(value):
         return 0
 
 
-def _common(environ, data, thread):
-    payload = {"thread_id": thread, "server_pid": _number(environ.get("mod_wsgi.server_pid"))}
+def _identified(environ):
     if "mod_wsgi.request_id" in environ:
-        payload["request_id"] = environ["mod_wsgi.request_id"]
-    for name in ("request_start", "queue_start", "daemon_start"):
-        payload[name] = environ.get(f"mod_wsgi.{name}", 0.0)
-    payload["request_data"] = data
-    return payload
+        return {"request_id": environ["mod_wsgi.request_id"]}
+    return {}
+
+
+def _times(environ):
+    names = ("request_start", "queue_start", "daemon_start")
+    return {name: environ.get(f"mod_wsgi.{name}", 0.0) for name in names}
 
 
 def started(environ, application, data, thread):
     """Returns the application to call, which a subscriber may have replaced."""
-    payload = _common(environ, data, thread)
-    payload["daemon_connects"] = 1
-    payload["daemon_restarts"] = 0
-    payload["application_start"] = environ.get("mod_wsgi.application_start", 0.0)
-    payload["application_object"] = application
-    payload["callable_object"] = environ.get("mod_wsgi.callable_object", "application")
-    payload["request_environ"] = environ
+    payload = {
+        **_identified(environ),
+        "thread_id": thread,
+        "daemon_connects": 1,
+        "daemon_restarts": 0,
+        "server_pid": _number(environ.get("mod_wsgi.server_pid")),
+        **_times(environ),
+        "application_object": application,
+        "callable_object": environ.get("mod_wsgi.callable_object", "application"),
+        "request_environ": environ,
+        "application_start": environ.get("mod_wsgi.application_start", 0.0),
+        "request_data": data,
+    }
     module.publish(module._event_callbacks, "request_started", payload)
-    _used[thread] = _processor()
     return payload["application_object"]
 
 
 def response(request_id, data, status, headers, exc_info):
-    payload = {
-        "response_status": status,
-        "response_headers": headers,
-        "exception_info": exc_info,
-        "request_data": data,
-    }
-    if request_id is not None:
-        payload["request_id"] = request_id
+    payload = {} if request_id is None else {"request_id": request_id}
+    payload["response_status"] = status
+    payload["response_headers"] = headers
+    payload["exception_info"] = exc_info
+    payload["request_data"] = data
     module.publish(module._event_callbacks, "response_started", payload)
 
 
 def raised(environ, data, error):
     payload = {
+        **_identified(environ),
         "exception_info": (type(error), error, error.__traceback__),
         "request_data": data,
     }
-    if "mod_wsgi.request_id" in environ:
-        payload["request_id"] = environ["mod_wsgi.request_id"]
     module.publish(module._event_callbacks, "request_exception", payload)
 
 
 def finished(environ, data, thread, facts):
-    payload = _common(environ, data, thread)
-    payload.update(facts)
-    before, now = _used.pop(thread, None), _processor()
-    if before is not None and now is not None:
-        user, system = now[0] - before[0], now[1] - before[1]
-        payload.update(cpu_user_time=user, cpu_system_time=system, cpu_time=user + system)
+    payload = {
+        **_identified(environ),
+        "thread_id": thread,
+        "server_pid": _number(environ.get("mod_wsgi.server_pid")),
+        **_times(environ),
+        **facts,
+        "request_data": data,
+    }
     module.publish(module._event_callbacks, "request_finished", payload)
 
 

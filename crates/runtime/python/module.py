@@ -1,9 +1,10 @@
 """The `mod_wsgi` module that applications import, and the `apache` module beside it."""
 
 import sys
+from operator import index
 from types import ModuleType
 
-from _mod_wsgi import log_id, native, streams
+from _mod_wsgi import log_id, native, report, streams
 
 
 class RequestTimeout(BaseException):
@@ -19,8 +20,7 @@ class FileWrapper:
     __module__ = "mod_wsgi"
 
     def __init__(self, filelike, blksize=8192):
-        if not isinstance(blksize, int):
-            raise TypeError(f"blksize must be an integer, not {type(blksize).__name__}")
+        blksize = index(blksize)
         if blksize < 0:
             raise ValueError("blksize must not be negative")
         self._filelike = filelike
@@ -95,22 +95,38 @@ _signal_callbacks = []
 _active_requests = {}
 
 
+# Most callbacks of one kind.
+_MOST_CALLBACKS = 1000
+_full = set()
+
+
+def _subscribe(callbacks, callback, name):
+    if len(callbacks) < _MOST_CALLBACKS:
+        callbacks.append(callback)
+    elif name not in _full:
+        _full.add(name)
+        text = (
+            f"{log_id.TOO_MANY_CALLBACKS}: {name}() was called more than {_MOST_CALLBACKS} times in"
+            " one interpreter: the callback is ignored, and so are further ones. Subscribe once,"
+            " where the module is imported, and not in each request."
+        )
+        native.log(3, text)
+    return callback
+
+
 def subscribe_events(callback):
     """Has `callback(name, **payload)` called for each event. Returns it, so it decorates."""
-    _event_callbacks.append(callback)
-    return callback
+    return _subscribe(_event_callbacks, callback, "subscribe_events")
 
 
 def subscribe_shutdown(callback):
     """Has `callback(name, **payload)` called when the process is about to leave."""
-    _shutdown_callbacks.append(callback)
-    return callback
+    return _subscribe(_shutdown_callbacks, callback, "subscribe_shutdown")
 
 
 def subscribe_signals(callback):
     """Has `callback(name, **payload)` called for SIGHUP and SIGUSR2."""
-    _signal_callbacks.append(callback)
-    return callback
+    return _subscribe(_signal_callbacks, callback, "subscribe_signals")
 
 
 def request_data():
@@ -130,6 +146,10 @@ def send_interim(status, headers):
     return native.send_interim(status, headers)
 
 
+# RequestTimeout may be raised in these to end the request: it is no fault of the callback.
+_INTERRUPTIBLE = ("request_started", "response_started")
+
+
 def publish(callbacks, event, payload):
     """Calls each callback; what they return is merged for those after them."""
     for callback in list(callbacks):
@@ -138,11 +158,10 @@ def publish(callbacks, event, payload):
         except SystemExit:
             text = f"{log_id.CALLBACK_EXITED}: a callback for the event {event} called sys.exit(): ignored"
             native.log(3, text)
-        except Exception:
-            import traceback
-
-            text = f"{log_id.CALLBACK_RAISED}: a callback for {event} raised"
-            native.log(3, f"{text}\n{traceback.format_exc()}")
+        except BaseException as error:
+            if isinstance(error, RequestTimeout) and event in _INTERRUPTIBLE:
+                raise
+            report.log(f"{log_id.CALLBACK_RAISED}: a callback for {event} raised", error)
         else:
             if isinstance(more, dict):
                 payload.update(more)
@@ -174,6 +193,7 @@ def _log_handler():
         """Passes log records on with their own level."""
 
         __module__ = "mod_wsgi"
+        __qualname__ = "LogHandler"
 
         def emit(self, record):
             try:
@@ -215,6 +235,26 @@ def level_warnings():
     warnings.showwarning = showwarning
 
 
+_threads = 0
+
+
+def start_recording_metrics():
+    """Records metrics of the process from now on, for request_metrics() and process_metrics().
+    Whichever interpreter calls it first does so for all."""
+    native.start_recording(_threads)
+
+
+def request_metrics():
+    """Metrics of the requests that have ended since the last call, or since recording began. None
+    where nothing is recorded. There is one such interval for the whole process."""
+    return native.request_metrics()
+
+
+def process_metrics():
+    """Metrics of the process since it came up. None where nothing is recorded."""
+    return native.process_metrics(_threads)
+
+
 def server_metrics():
     """What Apache's own processes do: not known here, for none of its memory is."""
     return None
@@ -222,6 +262,8 @@ def server_metrics():
 
 def build(settings):
     """The public module."""
+    global _threads
+    _threads = settings["threads"]
     public = ModuleType("mod_wsgi", "The server this application runs in.")
     public.version = settings["module_version"]
     public.process_group = settings["process_group"]
@@ -240,6 +282,9 @@ def build(settings):
     public.client_disconnected = client_disconnected
     public.send_interim = send_interim
     public.active_requests = _active_requests
+    public.start_recording_metrics = start_recording_metrics
+    public.request_metrics = request_metrics
+    public.process_metrics = process_metrics
     public.server_metrics = server_metrics
 
     def attribute(name):
@@ -249,7 +294,9 @@ def build(settings):
             return public.LogHandler
         raise AttributeError(f"module 'mod_wsgi' has no attribute {name!r}")
 
+    hidden = ("__getattr__", "__dir__")
     public.__getattr__ = attribute
+    public.__dir__ = lambda: sorted({*vars(public), "LogHandler"}.difference(hidden))
     return public
 
 

@@ -75,6 +75,17 @@ pub struct RequestStart<'a> {
     pub application_group: &'a [u8],
 }
 
+/// What a thread has done, as the worker itself reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// When the current request was taken up; 0 is idle.
+    pub since: u64,
+    /// Requests that have ended.
+    pub requests: u64,
+    /// Time spent on them.
+    pub busy: u64,
+}
+
 impl Scoreboard<'_> {
     fn put(self, at: usize, value: u64) {
         if let Some(cell) = self.0.get(at) {
@@ -141,6 +152,19 @@ impl Scoreboard<'_> {
             own.add(thread::REQUESTS, 1);
             own.add(thread::BUSY, now.saturating_sub(since));
             own.add(thread::QUEUED, queued);
+        }
+    }
+
+    /// What thread `number` has counted; zeros where it has no cells.
+    pub fn counters(self, number: u32) -> Counters {
+        let cell = |at: usize| {
+            let own = thread_cells(self.0, number);
+            own.map_or(0, |own| own[at].load(Ordering::Relaxed))
+        };
+        Counters {
+            since: cell(thread::SINCE),
+            requests: cell(thread::REQUESTS),
+            busy: cell(thread::BUSY),
         }
     }
 
@@ -339,6 +363,24 @@ mod tests {
         torn[process::CELLS + thread::COMPLETE] = 0;
         let running = &read(&torn, 5).running[0];
         assert!(running.line.is_empty() && running.age == 3);
+    }
+
+    #[test]
+    fn the_worker_reads_what_each_thread_has_counted() {
+        let cells = board(2);
+        let own = Scoreboard(&cells);
+        own.begin(1, &begun(b"/a", 2000));
+        own.end(1, 2500, true);
+        own.begin(1, &begun(b"/a", 3000));
+        let counters = Counters {
+            since: 3000,
+            requests: 1,
+            busy: 500,
+        };
+        assert_eq!(own.counters(1), counters);
+        for number in [0, 2, 3, u32::MAX] {
+            assert_eq!(own.counters(number), Counters::default());
+        }
     }
 
     #[test]

@@ -6,5 +6,6 @@
 
 pub mod fork;
 pub mod process_log;
+pub mod request_metrics;
 pub mod scoreboard;
 pub mod termination;

@@ -10,7 +10,7 @@ use os::clock;
 use os::shared::Mapped;
 use wire::keys::code;
 use wire::request::{Key, Request};
-use wire::scoreboard::{RequestStart, Scoreboard};
+use wire::scoreboard::{Counters, RequestStart, Scoreboard};
 
 use crate::process::fork;
 
@@ -18,6 +18,8 @@ use crate::process::fork;
 const DESCRIPTOR: i32 = 5;
 
 static BOARD: OnceLock<Mapped> = OnceLock::new();
+/// When the process came up, in microseconds since the epoch.
+static STARTED: OnceLock<u64> = OnceLock::new();
 
 /// The board; `None` also in a process that the application forked, which shares the memory.
 fn board() -> Option<Scoreboard<'static>> {
@@ -27,11 +29,22 @@ fn board() -> Option<Scoreboard<'static>> {
 
 /// Takes over what was inherited, closes the descriptor, and describes the process.
 pub fn open(generation: u32) {
+    STARTED.get_or_init(clock::epoch_us);
     let mapped = os::descriptor::take_inherited(DESCRIPTOR).and_then(Mapped::open);
     if let Ok(mapped) = mapped {
         let mapped = BOARD.get_or_init(|| mapped);
         Scoreboard(mapped.cells()).describe(generation, clock::monotonic_us());
     }
+}
+
+/// When the process came up, in microseconds since the epoch.
+pub fn started() -> u64 {
+    *STARTED.get_or_init(clock::epoch_us)
+}
+
+/// What thread `thread`, counted from 1, has counted.
+pub fn counters(thread: u32) -> Counters {
+    board().map_or_else(Counters::default, |board| board.counters(thread))
 }
 
 /// A thread has the GIL now.

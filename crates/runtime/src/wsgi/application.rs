@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use os::descriptor;
+use os::process::{self, Usage};
 use wire::log_id::LENGTH_NOT_REACHED;
 use wire::request::Request;
 use wire::response::{End, File, Level};
@@ -18,6 +19,7 @@ use super::environ::{self, Additions};
 use super::errors::ErrorStream;
 use super::events::{self, Finished, Subject};
 use super::input::Input;
+use super::metrics::{self, Times};
 use super::progress::Progress;
 use super::send::{log, send_collected, send_data, with_response};
 use super::start_response::{early_hints_of, start_response_of, Call};
@@ -27,6 +29,7 @@ use crate::exchange::{Delivery, Exchange};
 use crate::process::process_log;
 use crate::python::class::Instance;
 use crate::python::gil::{Exception, Gil, Raised};
+use crate::python::gil_wait;
 use crate::python::interpreter::describe;
 use crate::python::object::Object;
 
@@ -159,40 +162,28 @@ pub fn run<'g>(
         data: &data,
         thread: task.thread,
     };
+    let used_before = metrics::usage_before(gil, &state.python);
     let began = os::clock::monotonic_us();
     let ending = respond(gil, task, &subject, application, &call);
     task.progress.returned(gil);
     let application_time = os::clock::monotonic_us().saturating_sub(began);
     let verdict = conclude(gil, task, &subject, ending);
-    let facts = || {
-        let (input_reads, input_length, input_time) = exchange
-            .try_input()
-            .and_then(|input| {
-                let body = input.as_ref()?;
-                Some((body.reads, body.length, body.time))
-            })
-            .unwrap_or_default();
-        let response = |response: &mut Response| {
-            let status = response.status();
-            (status, response.length, response.writes, response.time)
+    if metrics::is_wanted(gil, &state.python) {
+        let used = used_before.map(used_since);
+        let finish = application_start + application_time;
+        let facts = finished(gil, exchange, finish, application_time, used);
+        let prologue = &task.request.prologue;
+        let times = Times {
+            request_start: prologue.request_start,
+            queue_start: prologue.queue_start,
+            daemon_start: task.daemon_start,
+            application_start,
         };
-        let (status, output_length, output_writes, output_time) =
-            with_response(gil, exchange, response);
-        Finished {
-            status: status.unwrap_or(500),
-            input_reads,
-            input_length,
-            input_time,
-            output_length,
-            output_writes,
-            output_time,
-            application_finish: application_start + application_time,
-            application_time,
+        metrics::record(task.thread, &times, &facts);
+        if let Err(raised) = events::finished(gil, &state.python, &subject, &facts) {
+            let why = describe(gil, raised);
+            gil.released(|| process_log::error(&why));
         }
-    };
-    if let Err(raised) = events::finished(gil, &state.python, &subject, facts) {
-        let why = describe(gil, raised);
-        gil.released(|| process_log::error(&why));
     }
     if let Some(id) = &request_id {
         active.dict_remove(id);
@@ -227,6 +218,52 @@ pub fn run<'g>(
             run_post_hooks(gil, task, &environ, &hooks, last);
             None
         }
+    }
+}
+
+/// What is known at the end of a request.
+fn finished(
+    gil: Gil<'_>,
+    exchange: &Exchange,
+    application_finish: u64,
+    application_time: u64,
+    used: Option<Usage>,
+) -> Finished {
+    let (input_reads, input_length, input_time) = exchange
+        .try_input()
+        .and_then(|input| {
+            let body = input.as_ref()?;
+            Some((body.reads, body.length, body.time))
+        })
+        .unwrap_or_default();
+    let response = |response: &mut Response| {
+        let status = response.status();
+        (status, response.length, response.writes, response.time)
+    };
+    let (status, output_length, output_writes, output_time) =
+        with_response(gil, exchange, response);
+    Finished {
+        status: status.unwrap_or(500),
+        input_reads,
+        input_length,
+        input_time,
+        output_length,
+        output_writes,
+        output_time,
+        application_finish,
+        application_time,
+        used,
+        waits: gil_wait::waits(),
+    }
+}
+
+/// What the calling thread has used since `before`.
+fn used_since(before: Usage) -> Usage {
+    let now = process::usage_of_thread();
+    Usage {
+        user: now.user.saturating_sub(before.user),
+        system: now.system.saturating_sub(before.system),
+        ..now
     }
 }
 

@@ -2,13 +2,18 @@
 //!
 //! Runs in: request threads. Costs one look at a list's length where nobody did.
 
+use std::time::Duration;
+
+use os::process::Usage;
+
 use super::current;
 use super::python_functions::PythonFunctions;
 use crate::python::gil::{Gil, PyResult, Raised};
-use crate::python::gil_wait;
+use crate::python::gil_wait::{self, Waits};
 use crate::python::object::Object;
 
-fn wanted(gil: Gil<'_>, python: &PythonFunctions) -> bool {
+/// Whether anybody has subscribed in this interpreter.
+pub fn wanted(gil: Gil<'_>, python: &PythonFunctions) -> bool {
     python.event_callbacks.bind(gil).sequence_len() > 0
 }
 
@@ -80,41 +85,44 @@ pub struct Finished {
     pub output_time: u64,
     pub application_finish: u64,
     pub application_time: u64,
+    /// What the thread has used; `None` where nobody wanted to know when it began.
+    pub used: Option<Usage>,
+    /// Its waits for the GIL.
+    pub waits: Waits,
 }
 
-/// Makes the event; `facts` is asked only where somebody subscribed.
 pub fn finished<'g>(
     gil: Gil<'g>,
     python: &PythonFunctions,
     subject: &Subject<'_, 'g>,
-    facts: impl FnOnce() -> Finished,
+    facts: &Finished,
 ) -> Result<(), Raised> {
     if !wanted(gil, python) {
         return Ok(());
     }
-    let facts = facts();
-    let waits = gil_wait::waits();
     let dict = gil.dict()?;
-    for (name, number) in [
-        ("status", u64::from(facts.status)),
-        ("input_reads", facts.input_reads),
-        ("input_length", facts.input_length),
-        ("output_length", facts.output_length),
-        ("output_writes", facts.output_writes),
-        ("gil_wait_count", waits.count),
-    ] {
-        dict.dict_set(&gil.text(name)?, &gil.int(number as i64)?)?;
+    // In the C module's order.
+    let int = |name: &str, number: u64| dict.dict_set(&gil.text(name)?, &gil.int(number as i64)?);
+    let time = |name: &str, time: Duration| {
+        dict.dict_set(&gil.text(name)?, &gil.float(time.as_secs_f64())?)
+    };
+    let micros = |name: &str, micros| time(name, Duration::from_micros(micros));
+    int("input_reads", facts.input_reads)?;
+    int("input_length", facts.input_length)?;
+    micros("input_time", facts.input_time)?;
+    int("output_length", facts.output_length)?;
+    int("output_writes", facts.output_writes)?;
+    if let Some(used) = facts.used {
+        time("cpu_user_time", used.user)?;
+        time("cpu_system_time", used.system)?;
+        time("cpu_time", used.user + used.system)?;
     }
-    for (name, time) in [
-        ("application_finish", facts.application_finish),
-        ("application_time", facts.application_time),
-        ("input_time", facts.input_time),
-        ("output_time", facts.output_time),
-    ] {
-        dict.dict_set(&gil.text(name)?, &gil.float(time as f64 / 1e6)?)?;
-    }
-    let waited = gil.float(waits.time.as_secs_f64())?;
-    dict.dict_set(&gil.text("gil_wait_time")?, &waited)?;
+    micros("output_time", facts.output_time)?;
+    micros("application_finish", facts.application_finish)?;
+    micros("application_time", facts.application_time)?;
+    int("status", facts.status.into())?;
+    time("gil_wait_time", facts.waits.time)?;
+    int("gil_wait_count", facts.waits.count)?;
     let thread = gil.int(subject.thread.into())?;
     let arguments = [subject.environ, subject.data, &thread, &dict];
     python.finished.bind(gil).call(&arguments)?;

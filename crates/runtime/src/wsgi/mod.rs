@@ -4,7 +4,7 @@
 //!
 //! The files in the order of their imports, each only of those before it:
 //! [`send`], [`current`], [`python_functions`], [`names`], [`progress`]; [`events`],
-//! [`response_headers`]; [`start_response`], [`errors`], [`input`], [`native`], [`scripts`];
+//! [`metrics`], [`response_headers`]; [`start_response`], [`errors`], [`input`], [`native`], [`scripts`];
 //! [`state`], which holds what an interpreter keeps of them; [`environ`], [`application`].
 
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ pub mod environ;
 pub mod errors;
 pub mod events;
 pub mod input;
+pub mod metrics;
 pub mod names;
 pub mod native;
 pub mod progress;

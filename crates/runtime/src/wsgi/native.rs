@@ -7,6 +7,7 @@ use std::sync::Arc;
 use wire::response::{Level, MAX_LOG_TEXT};
 
 use super::current::{self, current, flush, flush_without_request, print, print_without_request};
+use super::metrics::{process_metrics, request_metrics, start_recording};
 use super::response_headers::interim;
 use crate::exchange::Exchange;
 use crate::process::fork::{self, Moment};
@@ -113,7 +114,7 @@ fn ending<'g>(gil: Gil<'g>, _arguments: Arguments<'_, 'g>) -> PyResult<'g> {
     Ok(gil.none())
 }
 
-static FUNCTIONS: [Function; 9] = [
+static FUNCTIONS: [Function; 12] = [
     function(
         c"write",
         write,
@@ -154,6 +155,21 @@ static FUNCTIONS: [Function; 9] = [
         c"request_data",
         request_data,
         c"The dict of the request this thread serves.",
+    ),
+    function(
+        c"start_recording",
+        start_recording,
+        c"Begins to record metrics: number of request threads.",
+    ),
+    function(
+        c"request_metrics",
+        request_metrics,
+        c"Metrics of the requests since the last call.",
+    ),
+    function(
+        c"process_metrics",
+        process_metrics,
+        c"Metrics of the process: number of request threads.",
     ),
 ];
 

@@ -319,4 +319,11 @@ super::events! { WORKER:
         example: "WSGI0451: the process could not take the requests that wait for process group 'shop' for 2.0 s: Too many open files (os error 24). Its limit of open files is 1024. 1 of 5 threads of the process are busy, 3 requests wait for the group. The process is replaced",
         mend: "Find files or sockets the application does not close: /proc/PID/fd shows what the successor collects. If it needs that many, raise the limit of open files of Apache's service (LimitNOFILE= in systemd).",
     }
+    TOO_MANY_CALLBACKS = 464 {
+        level: "error",
+        status: "",
+        when: "An application has subscribed to events, to the end of the process or to signals more than 1000 times in one interpreter. Further callbacks are ignored. Logged once for each kind and interpreter.",
+        example: "WSGI0464: subscribe_events() was called more than 1000 times in one interpreter: the callback is ignored, and so are further ones. Subscribe once, where the module is imported, and not in each request.",
+        mend: "Move the call out of the function that serves requests, to the level of the module.",
+    }
 }
