@@ -78,8 +78,9 @@ fn prepare<'r>(
     server: &ServerGiven,
     active: &'r ActiveConfiguration,
 ) -> Result<Result<PreparedRequest<'r>, HookStatus>, Rejection> {
-    let request_facts = HttpdRequestFacts::of(request, active.globals.case_sensitive);
-    let overrides = match alias_of(request, server) {
+    let alias = alias_of(request, server);
+    let request_facts = HttpdRequestFacts::of(request, alias, active.globals.case_sensitive);
+    let overrides = match alias {
         Some(alias) => Overrides::from(&alias.options),
         None => Overrides::default(),
     };
@@ -227,6 +228,10 @@ fn message(
         (Flags::HTTP_1_0, request.protocol_number() < 1001),
         (Flags::IGNORE_ACTIVITY, settings.ignore_activity),
         (Flags::EVENTLET, settings.eventlet_compat),
+        (
+            Flags::NAMED_BY_CLIENT,
+            settings.application_group_is_from_client,
+        ),
         (Flags::HEAD, facts.method == b"HEAD"),
         (Flags::KEEP, true),
     ] {

@@ -36,6 +36,17 @@ pub trait RequestFacts {
     fn port(&self) -> u16;
     /// The URI without its path info, decoded. Runs of `/` need not be collapsed.
     fn script_name(&self) -> Cow<'_, [u8]>;
+    /// Whether [`RequestFacts::port`] is one that the server has, and not only one that the client
+    /// wrote into `Host`, as httpd uses with `UseCanonicalName Off`.
+    fn port_is_configured(&self) -> bool;
+    /// Whether [`RequestFacts::host`] is a ServerName or a ServerAlias without wildcard.
+    fn host_is_configured(&self) -> bool;
+    /// Whether [`RequestFacts::script_name`] follows from the configuration and the script's file.
+    /// With an alias by regular expression, for example, a client may choose it.
+    fn script_name_is_configured(&self) -> bool;
+    /// Whether [`RequestFacts::env`] takes `name` from the request: its notes and variables may
+    /// hold what the client sent.
+    fn env_is_of_request(&self, name: &[u8]) -> bool;
     /// `name` in the request's notes, else its variables, else Apache's environment.
     fn env(&self, name: &[u8]) -> Option<Cow<'_, [u8]>>;
     /// Whether script names that differ in case are different (`WSGICaseSensitivity`).
@@ -98,7 +109,19 @@ impl Template {
         }
     }
 
-    /// The same for access, authentication and dispatch scripts, which run before there is a
+    /// Whether a client can choose the name that [`Template::expand`] gives for this request. Such a
+    /// client could have a worker create an interpreter for each name it makes up.
+    pub fn is_from_client(&self, facts: &dyn RequestFacts) -> bool {
+        match self {
+            Template::Name(_) | Template::Global => false,
+            Template::Server => !facts.port_is_configured(),
+            Template::Host => !(facts.host_is_configured() && facts.port_is_configured()),
+            Template::Resource => resource_is_from_client(facts),
+            Template::Env(name) => facts.env_is_of_request(name),
+        }
+    }
+
+    /// The same as [`Template::expand`] for access, authentication and dispatch scripts, which run before there is a
     /// resource: `%{RESOURCE}` and `%{ENV:...}` are plain names there.
     pub fn expand_for_script<'a>(&'a self, facts: &dyn RequestFacts) -> Cow<'a, [u8]> {
         match self {
@@ -152,6 +175,11 @@ pub fn resource(facts: &dyn RequestFacts) -> Vec<u8> {
     name
 }
 
+/// [`Template::is_from_client`] of [`resource`].
+pub fn resource_is_from_client(facts: &dyn RequestFacts) -> bool {
+    !(facts.port_is_configured() && facts.script_name_is_configured())
+}
+
 fn with_port(host: Cow<'_, [u8]>, facts: &dyn RequestFacts) -> Vec<u8> {
     let mut name = host.into_owned();
     let port = facts.port();
@@ -181,6 +209,8 @@ pub(super) mod tests {
         pub port: u16,
         pub env: Vec<(&'static [u8], &'static [u8])>,
         pub case_sensitive: bool,
+        /// Which of port, host and script name only the client chose.
+        pub from_client: &'static str,
     }
 
     impl Default for Facts {
@@ -190,6 +220,7 @@ pub(super) mod tests {
                 port: 8080,
                 env: Vec::new(),
                 case_sensitive: true,
+                from_client: "",
             }
         }
     }
@@ -206,6 +237,18 @@ pub(super) mod tests {
         }
         fn script_name(&self) -> Cow<'_, [u8]> {
             Cow::Borrowed(b"/App//x")
+        }
+        fn port_is_configured(&self) -> bool {
+            !self.from_client.contains("port")
+        }
+        fn host_is_configured(&self) -> bool {
+            !self.from_client.contains("host")
+        }
+        fn script_name_is_configured(&self) -> bool {
+            !self.from_client.contains("script")
+        }
+        fn env_is_of_request(&self, name: &[u8]) -> bool {
+            self.env(name).is_some()
         }
         fn env(&self, name: &[u8]) -> Option<Cow<'_, [u8]>> {
             self.env
@@ -339,6 +382,32 @@ pub(super) mod tests {
         for text in [&b"%{SERVER}"[..], b"%{RESOURCE}", b"%{ENV:X}", b"a%{b"] {
             assert_eq!(Template::parse(text).fixed(), None);
         }
+    }
+
+    #[test]
+    fn a_name_is_the_clients_where_a_part_of_it_is() {
+        let is_from_client = |text: &str, from_client| {
+            let facts = Facts {
+                env: vec![(b"GROUP", b"blue")],
+                from_client,
+                ..Facts::default()
+            };
+            Template::parse(text.as_bytes()).is_from_client(&facts)
+        };
+        for (text, parts) in [
+            ("shop", &[][..]),
+            ("%{GLOBAL}", &[]),
+            ("%{SERVER}", &["port"]),
+            ("%{HOST}", &["port", "host"]),
+            ("%{RESOURCE}", &["port", "script"]),
+            ("%{ENV:MISSING}", &[]),
+        ] {
+            for part in ["", "port", "host", "script"] {
+                let expected = parts.contains(&part);
+                assert_eq!(is_from_client(text, part), expected, "{text} {part}");
+            }
+        }
+        assert!(is_from_client("%{ENV:GROUP}", ""));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::alias::AliasOptions;
-use super::expand::{resource, RequestFacts, Template, DEFAULT_CALLABLE};
+use super::expand::{resource, resource_is_from_client, RequestFacts, Template, DEFAULT_CALLABLE};
 use super::given::{
     DirGiven, GivenScript, GlobalGiven, HandlerScript, HashSeed, InterpreterBlock,
     InterpreterGiven, MapHead, ServerGiven,
@@ -56,6 +56,8 @@ pub struct Settings<'a> {
     pub process_group: Cow<'a, [u8]>,
     /// Application group; empty is the main interpreter.
     pub application_group: Cow<'a, [u8]>,
+    /// A client can choose that name: see [`Template::is_from_client`].
+    pub application_group_is_from_client: bool,
     /// Name of the callable in the script.
     pub callable_object: Cow<'a, [u8]>,
     pub pass_authorization: bool,
@@ -103,6 +105,10 @@ impl<'a> Settings<'a> {
             application_group: match application {
                 Some(group) => group.expand(facts),
                 None => Cow::Owned(resource(facts)),
+            },
+            application_group_is_from_client: match application {
+                Some(group) => group.is_from_client(facts),
+                None => resource_is_from_client(facts),
             },
             callable_object: match (overrides.callable_object, callable) {
                 (Some(name), _) => Cow::Borrowed(name),

@@ -53,6 +53,25 @@ impl<'s> Server<'s> {
         unsafe { pool::bytes(self.record().server_hostname) }
     }
 
+    /// Whether the server is called `name` by `ServerName` or by a `ServerAlias` without wildcard.
+    pub fn is_called(self, name: &[u8]) -> bool {
+        let is_same = |own: Option<&[u8]>| own.is_some_and(|own| own.eq_ignore_ascii_case(name));
+        if is_same(self.name()) {
+            return true;
+        }
+        let names = self.record().names;
+        if names.is_null() {
+            return false;
+        }
+        // SAFETY: an array of httpd's, which lives as long as the server record and is complete;
+        // its elements are terminated strings.
+        unsafe {
+            let count = usize::try_from((*names).nelts).unwrap_or(0);
+            let first = (*names).elts.cast::<*const std::ffi::c_char>();
+            (0..count).any(|index| is_same(pool::bytes(*first.add(index))))
+        }
+    }
+
     /// The port from `ServerName`, 0 if none was given.
     pub fn port(self) -> u16 {
         self.record().port

@@ -131,6 +131,8 @@ pub struct Group {
     failed_loads: VecDeque<Bytes>,
     /// When to check memory next, if `max-rss=` is set.
     next_weighing: Duration,
+    /// From when on a worker may be replaced because clients have used up its interpreters.
+    next_client_names: Duration,
     history: History,
     memory: Memory,
     /// Why it accepts no more requests for good, as the end of a sentence.
@@ -169,6 +171,7 @@ impl Group {
             unloadable: None,
             failed_loads: VecDeque::new(),
             next_weighing: Duration::ZERO,
+            next_client_names: Duration::ZERO,
             history: History::default(),
             memory: Memory::default(),
             ending: None,
@@ -425,6 +428,10 @@ impl Group {
                     let text = reporting::first_request(pid, &script);
                     self.note(Level::Debug, None, &text);
                     self.loaded_scripts.note(script, now);
+                }
+                Event::LoadedForClientName(script) => {
+                    self.workers[index].has_loaded = true;
+                    self.loaded_scripts.note_client_named(script, now);
                 }
                 Event::CannotLoad(report) => {
                     self.cannot_load(pid, report, now);

@@ -53,6 +53,8 @@ pub enum Event {
     Unusable(String),
     /// It received a request for this script.
     Loaded((Bytes, Bytes)),
+    /// The same, and a client could name the application group.
+    LoadedForClientName((Bytes, Bytes)),
     /// It can't load a script, and leaves the requests to its peers.
     CannotLoad(Bytes),
     /// It can't load a script, and has logged this report.
@@ -86,6 +88,8 @@ pub struct Worker {
     pub has_loaded: bool,
     /// It has reached its age or memory limit.
     pub worn: bool,
+    /// It refuses application groups with further names of clients.
+    pub has_client_names_used_up: bool,
     leaving_count: u32,
     child: Child,
     /// `None` once the worker has closed its end.
@@ -135,6 +139,7 @@ impl Worker {
             leaving: None,
             has_loaded: false,
             worn: false,
+            has_client_names_used_up: false,
             leaving_count: 0,
             child,
             control: Some(own),
@@ -320,6 +325,11 @@ impl Worker {
                 Some(Event::ReplacementReason(reason))
             }
             FromWorker::Loaded(script) => Some(Event::Loaded(script)),
+            FromWorker::LoadedForClientName(script) => Some(Event::LoadedForClientName(script)),
+            FromWorker::ClientNamesUsedUp(()) => {
+                self.has_client_names_used_up = true;
+                None
+            }
             FromWorker::CannotLoad(report) => {
                 self.is_starting().then_some(Event::CannotLoad(report))
             }

@@ -147,6 +147,55 @@ fn asking_again_and_again_starts_one_successor_only() {
 }
 
 #[test]
+fn workers_whose_interpreters_clients_have_used_up_are_replaced_one_in_a_while() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    let mut group = supervisor.group("shop", "");
+    group.group.processes = 2;
+    supervisor.configure(&[group]).unwrap();
+    let first = supervisor.has_children(2);
+    // Every worker says so, more than once.
+    eventually("a successor is ready", || {
+        supervisor.ask("shop", "used-up");
+        let new = supervisor.pid("shop");
+        (!first.contains(&new)).then_some(())
+    });
+    eventually("one has left", || {
+        let left = supervisor.children();
+        (left.len() == 2).then_some(())
+    });
+    let now = supervisor.children();
+    for _ in 0..20 {
+        supervisor.ask("shop", "used-up");
+        assert_eq!(supervisor.children(), now);
+    }
+}
+
+#[test]
+fn the_supervisor_rests_while_workers_past_their_time_wait_for_a_replacement() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    let mut group = supervisor.group("shop", "slow1");
+    group.group.processes = 3;
+    group.group.timeouts.restart_interval = Some(Duration::from_millis(100));
+    supervisor.configure(&[group]).unwrap();
+    let first = supervisor.has_children(3);
+    eventually("a successor serves", || {
+        (!first.contains(&supervisor.pid("shop"))).then_some(())
+    });
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", supervisor.process.pid())).unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    // In hundredths of a second: in user mode, and in the kernel.
+    let used = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    assert!(used < 30, "{used}");
+}
+
+#[test]
 fn a_group_that_vanishes_ends_and_one_that_comes_begins() {
     let supervisor = Supervisor::start();
     for name in ["a", "b", "c"] {

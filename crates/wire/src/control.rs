@@ -254,6 +254,12 @@ conversation! {
         5 => CannotLoad(Bytes),
         /// A script can't be loaded, and the worker goes on: the report, which is in a log by now.
         6 => FailedToLoad(Bytes),
+        /// As `Loaded`, for a script in the main interpreter whose application group a client could
+        /// name.
+        7 => LoadedForClientName((Bytes, Bytes)),
+        /// The worker has as many sub-interpreters with names of clients as it may have, and refuses
+        /// further names: it goes on, and is to be replaced when the supervisor thinks fit.
+        8 => ClientNamesUsedUp(()),
     }
 }
 
@@ -332,6 +338,8 @@ mod tests {
             FromWorker::Loaded(("/srv/shop.wsgi".into(), "a".into())),
             FromWorker::CannotLoad("Traceback".into()),
             FromWorker::FailedToLoad("Traceback".into()),
+            FromWorker::LoadedForClientName(("/srv/shop.wsgi".into(), "a".into())),
+            FromWorker::ClientNamesUsedUp(()),
         ] {
             assert_eq!(FromWorker::decode(&message.encode().unwrap()), Ok(message));
         }

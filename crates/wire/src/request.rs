@@ -34,7 +34,10 @@ impl Flags {
     pub const EVENTLET: u32 = 1 << 6;
     /// The child would send another request over the connection.
     pub const KEEP: u32 = 1 << 7;
-    const ALL: u32 = (1 << 8) - 1;
+    /// A client can choose the name of the application group: such interpreters have a bound of
+    /// their own.
+    pub const NAMED_BY_CLIENT: u32 = 1 << 8;
+    const ALL: u32 = (1 << 9) - 1;
 
     pub fn has(self, flag: u32) -> bool {
         self.0 & flag != 0

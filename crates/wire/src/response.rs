@@ -255,7 +255,7 @@ impl Retry {
 /// The tracebacks and texts for the log went before it as [`Log`] records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fail<'a> {
-    /// 500 or 504; anything else is refused.
+    /// 403 or 500 to 599; anything else is refused.
     pub status: u16,
     /// A sentence for the log; empty when the records before it said it all.
     pub text: &'a [u8],

@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use config::alias::{Location, ScriptAlias};
 use config::expand::RequestFacts;
 use config::Settings;
 use httpd::request::Request;
@@ -21,16 +22,41 @@ use crate::child::environ;
 #[derive(Clone, Copy)]
 pub struct HttpdRequestFacts<'r> {
     request: Request<'r>,
+    alias: Option<&'r ScriptAlias>,
     case_sensitive: bool,
 }
 
 impl<'r> HttpdRequestFacts<'r> {
-    /// `case_sensitive` is `WSGICaseSensitivity`.
-    pub fn of(request: Request<'r>, case_sensitive: bool) -> HttpdRequestFacts<'r> {
+    /// `alias` took the request; `case_sensitive` is `WSGICaseSensitivity`.
+    pub fn of(
+        request: Request<'r>,
+        alias: Option<&'r ScriptAlias>,
+        case_sensitive: bool,
+    ) -> HttpdRequestFacts<'r> {
         HttpdRequestFacts {
             request,
+            alias,
             case_sensitive,
         }
+    }
+
+    fn env_of_request(&self, name: &[u8]) -> Option<&'r [u8]> {
+        let key = CString::new(name).ok()?;
+        let told = self.request.notes().get(&key);
+        told.or_else(|| self.request.subprocess_env().get(&key))
+    }
+}
+
+/// Whether `filename` is the file below the directory `root` that the URL `path` names below the
+/// URL `prefix`.
+fn names_file(path: &[u8], prefix: &[u8], root: &[u8], filename: &[u8]) -> bool {
+    fn rest<'p>(whole: &'p [u8], front: &[u8]) -> Option<&'p [u8]> {
+        let front = front.strip_suffix(b"/").unwrap_or(front);
+        whole.strip_prefix(front)?.strip_prefix(b"/")
+    }
+    match (rest(path, prefix), rest(filename, root)) {
+        (Some(url), Some(file)) => url == file,
+        _ => false,
     }
 }
 
@@ -53,13 +79,45 @@ impl RequestFacts for HttpdRequestFacts<'_> {
     }
 
     fn env(&self, name: &[u8]) -> Option<Cow<'_, [u8]>> {
-        let key = CString::new(name).ok()?;
-        let told = self.request.notes().get(&key);
-        let told = told.or_else(|| self.request.subprocess_env().get(&key));
-        told.map(Cow::Borrowed).or_else(|| {
+        self.env_of_request(name).map(Cow::Borrowed).or_else(|| {
             let value = std::env::var_os(std::ffi::OsStr::from_bytes(name))?;
             Some(Cow::Owned(value.as_bytes().to_vec()))
         })
+    }
+
+    fn port_is_configured(&self) -> bool {
+        let port = self.request.server_port();
+        // Names leave out 80 and 443.
+        port == 80
+            || port == 443
+            || port == self.request.server().port()
+            || port == self.request.connection().local_port()
+    }
+
+    fn host_is_configured(&self) -> bool {
+        let host = self.request.hostname().filter(|host| !host.is_empty());
+        host.is_none_or(|host| self.request.server().is_called(host))
+    }
+
+    fn script_name_is_configured(&self) -> bool {
+        match self.alias.map(|alias| &alias.location) {
+            Some(Location::Prefix(_)) => true,
+            Some(Location::Regex(_)) | None => {
+                let name = self.script_name();
+                name.is_empty()
+                    || (self.alias.is_none()
+                        && names_file(
+                            &name,
+                            self.request.context_prefix().unwrap_or_default(),
+                            self.request.context_document_root().unwrap_or_default(),
+                            self.request.filename().unwrap_or_default(),
+                        ))
+            }
+        }
+    }
+
+    fn env_is_of_request(&self, name: &[u8]) -> bool {
+        self.env_of_request(name).is_some()
     }
 
     fn case_sensitive(&self) -> bool {

@@ -70,6 +70,18 @@ mod tests {
         fn script_name(&self) -> Cow<'_, [u8]> {
             Cow::Borrowed(b"")
         }
+        fn port_is_configured(&self) -> bool {
+            true
+        }
+        fn host_is_configured(&self) -> bool {
+            true
+        }
+        fn script_name_is_configured(&self) -> bool {
+            true
+        }
+        fn env_is_of_request(&self, _: &[u8]) -> bool {
+            false
+        }
         fn env(&self, _: &[u8]) -> Option<Cow<'_, [u8]>> {
             None
         }

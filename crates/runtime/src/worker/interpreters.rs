@@ -6,6 +6,10 @@
 //! which every extension module works. `%{GLOBAL}`, the empty name, is always the main interpreter;
 //! if the configuration can send such requests to this process too, all named groups get
 //! sub-interpreters, so that no two groups share one by accident.
+//!
+//! Where a name depends on what a client sends (the host or port of `Host`, a request variable), a
+//! client can make up any number of names. Sub-interpreters with such names have a bound of their
+//! own, so that they never take the place of one that the configuration names.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +21,18 @@ use crate::python::interpreter::{describe, ThreadState};
 use crate::wsgi::state::Interpreter;
 use crate::wsgi::state::{set_up, Settings};
 
-/// Most sub-interpreters of a process: the names may come from requests (`%{HOST}`).
-const MOST: usize = 256;
+/// Maximum number of sub-interpreters of a process whose names the configuration gives.
+const MAX_CONFIGURED: usize = 256;
+/// Maximum number of sub-interpreters of a process whose names clients can choose.
+pub const MAX_NAMED_BY_CLIENTS: usize = 64;
+
+/// Who decides what an application group is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedBy {
+    Configuration,
+    /// See [`wire::request::Flags::NAMED_BY_CLIENT`].
+    Client,
+}
 
 /// The interpreters of the process.
 pub struct Interpreters {
@@ -31,7 +45,15 @@ pub struct Interpreters {
     told: AtomicBool,
     /// There are sub-interpreters, or one is about to be made.
     has_subs: AtomicBool,
-    subs: Mutex<HashMap<Vec<u8>, Arc<SubInterpreter>>>,
+    subs: Mutex<SubInterpreters>,
+}
+
+/// The sub-interpreters by their names.
+#[derive(Default)]
+struct SubInterpreters {
+    all: HashMap<Vec<u8>, Arc<SubInterpreter>>,
+    /// How many of them a client has named.
+    named_by_clients: usize,
 }
 
 /// A sub-interpreter, made by the first thread that needs it.
@@ -48,7 +70,7 @@ pub enum Placement {
     MainFrom(Vec<u8>),
     Sub(Arc<SubInterpreter>),
     /// There are too many already.
-    Full,
+    Full(NamedBy),
 }
 
 impl Interpreters {
@@ -59,7 +81,7 @@ impl Interpreters {
             main_name: OnceLock::new(),
             told: AtomicBool::new(false),
             has_subs: AtomicBool::new(false),
-            subs: Mutex::new(HashMap::new()),
+            subs: Mutex::default(),
         }
     }
 
@@ -68,7 +90,7 @@ impl Interpreters {
     }
 
     /// Where requests of the group run.
-    pub fn find(&self, name: &[u8]) -> Placement {
+    pub fn find(&self, name: &[u8], named_by: NamedBy) -> Placement {
         if name.is_empty() {
             return Placement::Main;
         }
@@ -82,19 +104,13 @@ impl Interpreters {
             }
         }
         let mut subs = self.subs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sub) = subs.get(name) {
-            return Placement::Sub(Arc::clone(sub));
+        match subs.find(name, named_by) {
+            Some(sub) => {
+                self.has_subs.store(true, Ordering::Relaxed);
+                Placement::Sub(sub)
+            }
+            None => Placement::Full(named_by),
         }
-        if subs.len() == MOST {
-            return Placement::Full;
-        }
-        let sub = Arc::new(SubInterpreter {
-            name: name.to_vec(),
-            interpreter: OnceLock::new(),
-        });
-        subs.insert(name.to_vec(), Arc::clone(&sub));
-        self.has_subs.store(true, Ordering::Relaxed);
-        Placement::Sub(sub)
     }
 
     /// The main interpreter has been told its name.
@@ -110,9 +126,33 @@ impl Interpreters {
     /// The sub-interpreters that were made.
     pub fn subs(&self) -> Vec<&'static Interpreter> {
         let subs = self.subs.lock().unwrap_or_else(PoisonError::into_inner);
-        subs.values()
+        subs.all
+            .values()
             .filter_map(|sub| sub.interpreter.get()?.as_ref().ok().copied())
             .collect()
+    }
+}
+
+impl SubInterpreters {
+    /// The one of this name, which is added if there is none; `None` if there are too many.
+    fn find(&mut self, name: &[u8], named_by: NamedBy) -> Option<Arc<SubInterpreter>> {
+        if let Some(sub) = self.all.get(name) {
+            return Some(Arc::clone(sub));
+        }
+        let has_room = match named_by {
+            NamedBy::Configuration => self.all.len() - self.named_by_clients < MAX_CONFIGURED,
+            NamedBy::Client => self.named_by_clients < MAX_NAMED_BY_CLIENTS,
+        };
+        if !has_room {
+            return None;
+        }
+        let sub = Arc::new(SubInterpreter {
+            name: name.to_vec(),
+            interpreter: OnceLock::new(),
+        });
+        self.all.insert(name.to_vec(), Arc::clone(&sub));
+        self.named_by_clients += usize::from(named_by == NamedBy::Client);
+        Some(sub)
     }
 }
 
@@ -148,5 +188,30 @@ impl SubInterpreter {
                 Ok(interpreter)
             })
             .clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_and_configuration_take_no_place_from_each_other() {
+        let mut subs = SubInterpreters::default();
+        let mut fill = |by: NamedBy, limit: usize| {
+            let names = (0..limit + 1).map(|number| format!("{by:?}{number}"));
+            let found: Vec<bool> = names
+                .map(|name| subs.find(name.as_bytes(), by).is_some())
+                .collect();
+            assert_eq!(found.iter().filter(|&&found| found).count(), limit);
+            assert!(!found[limit]);
+        };
+        fill(NamedBy::Client, MAX_NAMED_BY_CLIENTS);
+        fill(NamedBy::Configuration, MAX_CONFIGURED);
+        // Whoever has a place keeps it.
+        for by in [NamedBy::Client, NamedBy::Configuration] {
+            assert!(subs.find(b"Client0", by).is_some());
+            assert!(subs.find(b"Configuration0", by).is_some());
+        }
     }
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod client_names;
 mod connection;
 mod control;
 mod group_keys;
@@ -35,6 +36,8 @@ use wire::control::{FromWorker, ReplacementReason, WorkerSetup, MAX_LOADED_SCRIP
 use wire::log_id::{ENDED_BY_DEFECT, NOT_COME_UP, NOT_STARTED_BY_HAND};
 use wire::request::Prologue;
 
+use self::client_names::ClientNames;
+use self::interpreters::NamedBy;
 use crate::process::fork;
 use crate::process::process_log;
 use crate::process::scoreboard;
@@ -65,6 +68,7 @@ pub struct Worker {
     pub request_source: accept::RequestSource,
     pub control: control::Control,
     pub interpreters: interpreters::Interpreters,
+    pub client_names: ClientNames,
     pub group_keys: group_keys::GroupKeys,
     /// No more requests are taken.
     pub draining: AtomicBool,
@@ -197,10 +201,20 @@ impl Worker {
 
     /// Reports a script that is in use to the supervisor, so that successors load it before they
     /// are ready.
-    pub fn report_loaded(&self, prologue: &Prologue<'_>) {
+    ///
+    /// Scripts in sub-interpreters that clients can name are not reported: a successor would begin
+    /// with as many of them as clients have made up.
+    pub fn report_loaded(&self, prologue: &Prologue<'_>, in_main: bool) {
+        let named_by = NamedBy::of(prologue);
+        if named_by == NamedBy::Client && !in_main {
+            return;
+        }
         if self.scripts_reported.fetch_add(1, Ordering::Relaxed) < MAX_LOADED_SCRIPTS {
-            let (script, group) = (prologue.script.into(), prologue.application_group.into());
-            self.control.send(&FromWorker::Loaded((script, group)));
+            let script = (prologue.script.into(), prologue.application_group.into());
+            self.control.send(&match named_by {
+                NamedBy::Configuration => FromWorker::Loaded(script),
+                NamedBy::Client => FromWorker::LoadedForClientName(script),
+            });
         }
     }
 
@@ -319,6 +333,7 @@ fn come_up(
     let worker = Arc::new(Worker {
         request_source,
         interpreters: interpreters::Interpreters::new(main, setup.group.global_reachable),
+        client_names: ClientNames::default(),
         group_keys: group_keys::GroupKeys::of(&setup),
         draining: AtomicBool::new(false),
         unfinished: AtomicUsize::new(0),

@@ -10,7 +10,7 @@ use crate::python::gil::Gil;
 use crate::python::interpreter::ThreadState;
 use crate::wsgi::state::Interpreter;
 
-use super::interpreters::Placement;
+use super::interpreters::{NamedBy, Placement};
 use super::{request, Worker};
 
 /// Longest report that is sent to the supervisor, in bytes.
@@ -32,7 +32,7 @@ pub fn run(worker: &Worker, thread_state: &mut ThreadState) -> Result<(), String
     for (script, group) in listed.chain(remembered) {
         let main = worker.interpreters.main();
         worker.preloading.begin(script);
-        let done = match worker.interpreters.find(group) {
+        let done = match worker.interpreters.find(group, NamedBy::Configuration) {
             Placement::Main => thread_state.attach(|gil| load(gil, worker, main, None, script)),
             Placement::MainFrom(name) => thread_state.attach(|gil| {
                 request::assign(gil, &worker.interpreters, &name);
@@ -51,7 +51,7 @@ pub fn run(worker: &Worker, thread_state: &mut ThreadState) -> Result<(), String
                     .join()
                     .unwrap_or_else(|_| Err("internal error".to_owned()))
             }),
-            Placement::Full => Err("too many application groups in one process".to_owned()),
+            Placement::Full(_) => Err("too many application groups in one process".to_owned()),
         };
         if let Err(report) = done {
             reports.push(report);

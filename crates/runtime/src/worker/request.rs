@@ -13,7 +13,7 @@ use wire::request::{self, Flags, Prologue, Request};
 use wire::response::{End, Fail, Level, Retry};
 
 use super::connection::{self, Connection};
-use super::interpreters::{Interpreters, Placement, SubInterpreter};
+use super::interpreters::{Interpreters, NamedBy, Placement, SubInterpreter};
 use super::running_requests::RunningRequest;
 use super::Worker;
 use crate::exchange::frame_writer::{FrameWriter, Stream};
@@ -165,13 +165,21 @@ pub fn handle(
             });
             return Handled::Done;
         }
-        match worker.interpreters.find(prologue.application_group) {
+        match worker.find_interpreter(prologue) {
             Placement::Main => {}
             Placement::MainFrom(name) => {
                 access.with_gil(|gil| assign(gil, &worker.interpreters, &name))
             }
             Placement::Sub(sub) => return Handled::Elsewhere(sub),
-            Placement::Full => {
+            Placement::Full(NamedBy::Client) => {
+                // Nothing for the log of the request: a client could fill it.
+                access.without_gil(|| {
+                    refuse(accepted, 503, "");
+                    worker.refuse_client_name(prologue.application_group);
+                });
+                return Handled::Done;
+            }
+            Placement::Full(NamedBy::Configuration) => {
                 let text = format!(
                     "{TOO_MANY_INTERPRETERS}: too many application groups in one process: see what \
                      WSGIApplicationGroup expands to"
@@ -305,7 +313,8 @@ impl RequestRun<'_> {
             Ok(Resolution::Ready(application, first)) => {
                 self.worker.note_loaded();
                 if first {
-                    self.worker.report_loaded(prologue);
+                    self.worker
+                        .report_loaded(prologue, self.context.sub.is_none());
                 }
                 application
             }

@@ -13,7 +13,7 @@ use os::{clock, process};
 use wire::control::{FromWorker, ToWorker, WorkerSetup};
 
 use super::control::Control;
-use super::interpreters::{Interpreters, Placement};
+use super::interpreters::{Interpreters, NamedBy, Placement};
 use super::{request, Unusable};
 use crate::process::{process_log, termination};
 use crate::python::gil::Gil;
@@ -70,7 +70,7 @@ pub fn run(
     }
     let interpreters = Interpreters::new(main, setup.group.global_reachable);
     for (script, group) in &setup.group.preload {
-        let ended = match interpreters.find(group) {
+        let ended = match interpreters.find(group, NamedBy::Configuration) {
             Placement::Main => thread_state.attach(|gil| serve(gil, main, setup, None, script)),
             Placement::MainFrom(name) => thread_state.attach(|gil| {
                 request::assign(gil, &interpreters, &name);
@@ -89,7 +89,7 @@ pub fn run(
                     .join()
                     .unwrap_or_else(|_| Err("internal error".to_owned()))
             }),
-            Placement::Full => Err("too many application groups in one process".to_owned()),
+            Placement::Full(_) => Err("too many application groups in one process".to_owned()),
         };
         match ended {
             Ok(true) => return Ok(()),

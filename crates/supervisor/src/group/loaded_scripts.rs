@@ -44,6 +44,19 @@ impl LoadedScripts {
         }
     }
 
+    /// The same for a script in a worker's main interpreter whose application group a client could
+    /// name. Only the group that got the main interpreter first is remembered: others would be
+    /// sub-interpreters of the successors, as many as clients like.
+    pub fn note_client_named(&mut self, script: Script, now: Duration) {
+        if self
+            .entries
+            .first()
+            .is_none_or(|((_, first), _)| *first == script.1)
+        {
+            self.note(script, now);
+        }
+    }
+
     /// Begins a new generation. Scripts that a long-lived generation never received requests for
     /// are removed.
     pub fn renew(&mut self, now: Duration) {
@@ -93,6 +106,28 @@ mod tests {
             known.note(script(&format!("{number:04000}")), Duration::ZERO);
         }
         assert_eq!(known.scripts().len(), 6);
+    }
+
+    #[test]
+    fn of_names_that_clients_choose_only_that_of_the_main_interpreter_is_kept() {
+        let of_group = |name: &str, group: &str| (name.into(), group.into());
+        let mut known = LoadedScripts::default();
+        known.note_client_named(of_group("a", "shop:81"), Duration::ZERO);
+        known.note_client_named(of_group("a", "shop:82"), Duration::ZERO);
+        known.note_client_named(of_group("b", "shop:81"), Duration::ZERO);
+        known.note(of_group("a", "shop"), Duration::ZERO);
+        assert_eq!(
+            known.scripts(),
+            [
+                of_group("a", "shop:81"),
+                of_group("b", "shop:81"),
+                of_group("a", "shop")
+            ]
+        );
+        let mut known = LoadedScripts::default();
+        known.note(of_group("a", "shop"), Duration::ZERO);
+        known.note_client_named(of_group("a", "shop:81"), Duration::ZERO);
+        assert_eq!(known.scripts(), [of_group("a", "shop")]);
     }
 
     #[test]

@@ -1,6 +1,9 @@
-//! Replaces workers that have run for long enough or have grown too large: `restart-interval=` and
-//! `max-rss=`. The successor is ready before the worker is told to go, and there is never more than
-//! one such replacement under way in a group.
+//! Replaces workers that have run for long enough or have grown too large (`restart-interval=` and
+//! `max-rss=`), and workers whose sub-interpreters clients have used up. The successor is ready
+//! before the worker is told to go, and there is never more than one such replacement under way in a
+//! group.
+//!
+//! Runs in: the supervisor.
 
 use std::time::Duration;
 
@@ -13,6 +16,10 @@ use crate::worker::Worker;
 /// an application which starts out too large is not replaced without end.
 const PERIOD: Duration = Duration::from_secs(2);
 
+/// How often a worker of a group may be replaced because clients have used up its interpreters. A
+/// client can do that in a moment and on purpose; it must not have the group restart all the time.
+const CLIENT_NAMES_PERIOD: Duration = Duration::from_secs(300);
+
 impl Group {
     /// Marks a worker whose time has come, if no replacement is under way.
     pub(super) fn retire_worn(&mut self, now: Duration) {
@@ -21,9 +28,7 @@ impl Group {
         if max_rss.is_some() {
             self.next_weighing = now + PERIOD;
         }
-        let is_under_way =
-            |w: &Worker| w.is_starting() || (w.is_ready() && w.is_to_go(self.generation));
-        if self.workers.iter().any(is_under_way) {
+        if self.is_replacing() {
             return;
         }
         if let Some(interval) = self.config.timeouts.restart_interval {
@@ -34,6 +39,16 @@ impl Group {
             if let Some(index) = worn {
                 let why = format!("it has run for restart-interval={}", interval.as_secs());
                 return self.retire_worker(index, &why);
+            }
+        }
+        if now >= self.next_client_names {
+            let used_up = |w: &Worker| w.is_ready() && w.has_client_names_used_up;
+            if let Some(index) = self.workers.iter().position(used_up) {
+                self.next_client_names = now + CLIENT_NAMES_PERIOD;
+                return self.retire_worker(
+                    index,
+                    "clients have named as many application groups as it has interpreters for",
+                );
             }
         }
         let Some(max_rss) = max_rss else {
@@ -55,6 +70,12 @@ impl Group {
         }
     }
 
+    /// Whether a replacement is under way. Its end is an event, after which the next can begin.
+    fn is_replacing(&self) -> bool {
+        let leaves = |w: &Worker| w.is_ready() && w.is_to_go(self.generation);
+        self.workers.iter().any(|w| w.is_starting() || leaves(w))
+    }
+
     fn retire_worker(&mut self, index: usize, why: &str) {
         self.workers[index].worn = true;
         let pid = self.workers[index].pid();
@@ -67,6 +88,9 @@ impl Group {
 
     /// When [`Group::retire_worn`] may have something to do.
     pub(super) fn next_wear(&self) -> Option<Duration> {
+        if self.is_replacing() {
+            return None;
+        }
         let interval = self.config.timeouts.restart_interval;
         let marked = |w: &&Worker| w.is_ready() && !w.is_to_go(self.generation);
         let ends = self
@@ -77,7 +101,9 @@ impl Group {
         let serves = self.workers.iter().any(Worker::is_ready);
         let weighing =
             (self.config.replacement.max_rss.is_some() && serves).then_some(self.next_weighing);
-        ends.chain(weighing).min()
+        let used_up = |w: &Worker| w.is_ready() && w.has_client_names_used_up;
+        let client_names = (self.workers.iter().any(used_up)).then_some(self.next_client_names);
+        ends.chain(weighing).chain(client_names).min()
     }
 }
 

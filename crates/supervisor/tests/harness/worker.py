@@ -60,6 +60,9 @@ def serve(connection):
             script = rest[0].encode()
             say(b"\x04" + struct.pack("<I", len(script)) + script + struct.pack("<I", 0))
             answer = "ok"
+        elif command == "used-up":
+            say(b"\x08")
+            answer = "ok"
         elif command == "leave":
             say(bytes([2, int(rest[0])]))
             answer = "ok"

@@ -298,6 +298,13 @@ super::events! { WORKER:
         example: "WSGI0329: the process has used cpu-time-limit=600 and is replaced",
         mend: "Nothing: that is what the option is for. Requests that still run after `graceful-timeout=` are cut.",
     }
+    CLIENT_NAMES_USED_UP = 423 {
+        level: "error",
+        status: "503",
+        when: "Clients can choose the names of application groups here, and have chosen as many as a worker has sub-interpreters for: 64 beside those that the configuration names. Names are a client's where they hold a host that is no ServerName or ServerAlias, a port of `Host` that the server does not have, a SCRIPT_NAME behind an alias by regular expression, or a request variable. At most one such line a minute from a worker.",
+        example: "WSGI0423: a request for application group 'shop.example.com:4711|' got 503, 17 of this kind since the last such line: clients choose these names, and the process has sub-interpreters for 64 of them already. Set UseCanonicalName On, give each host a ServerName or ServerAlias, or set WSGIApplicationGroup to a fixed name. The process is replaced, at most one of its group in five minutes",
+        mend: "`WSGIApplicationGroup %{GLOBAL}` or another fixed name, which suits nearly every application; else UseCanonicalName On (for %{SERVER} and %{RESOURCE}) and a ServerName or ServerAlias for each host (for %{HOST}).",
+    }
     LOAD_GIVEN_UP = 430 {
         level: "notice",
         status: "",
