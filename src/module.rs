@@ -15,7 +15,7 @@ use crate::parent;
 use crate::parent::system::Machine;
 use config::alias::Location;
 use config::words::Text;
-use config::{self, DirGiven, Globals, Place, ServerGiven, VirtualHost};
+use config::{self, DirectoryConfig, Globals, Place, ServerConfig, VirtualHost};
 use httpd::directives::{Position, Scope, Spec, Target};
 use httpd::hooks::{ConfigurationRefused, Configured, HookStatus, Module, StatusPage};
 use httpd::pool::Pool;
@@ -63,8 +63,8 @@ const DIRECTIVES: [Spec; config::DIRECTIVES.len()] = {
 };
 
 impl Module for Wsgi {
-    type Server = ServerGiven;
-    type Dir = DirGiven;
+    type Server = ServerConfig;
+    type Dir = DirectoryConfig;
     type Reading = Reading;
     type ActiveConfiguration = ActiveConfiguration;
 
@@ -114,11 +114,11 @@ impl Module for Wsgi {
         Ok(())
     }
 
-    fn merge_servers(outer: &ServerGiven, inner: &ServerGiven) -> ServerGiven {
+    fn merge_servers(outer: &ServerConfig, inner: &ServerConfig) -> ServerConfig {
         inner.merged_over(outer)
     }
 
-    fn merge_dirs(outer: &DirGiven, inner: &DirGiven) -> DirGiven {
+    fn merge_dirs(outer: &DirectoryConfig, inner: &DirectoryConfig) -> DirectoryConfig {
         inner.merged_over(outer)
     }
 

@@ -7,8 +7,8 @@
 use wire::request::{Builder, Flags, Prologue};
 use wire::response::{End, Level};
 
-use config::given::{DirGiven, ServerGiven};
 use config::jail;
+use config::module_config::{DirectoryConfig, ServerConfig};
 use config::resolved::Overrides;
 use config::ResolvedGroup;
 use config::Settings;
@@ -40,8 +40,8 @@ const REDIRECTED: &std::ffi::CStr = c"mod_wsgi.redirected";
 /// The handler hook. `dir` and `server` are what was given for the request's place.
 pub fn handle(
     request: Request<'_>,
-    dir: &DirGiven,
-    server: &ServerGiven,
+    dir: &DirectoryConfig,
+    server: &ServerConfig,
     active: &ActiveConfiguration,
 ) -> HookStatus {
     let name = request.handler().unwrap_or_default();
@@ -74,8 +74,8 @@ struct PreparedRequest<'r> {
 #[inline(never)]
 fn prepare<'r>(
     request: Request<'r>,
-    dir: &DirGiven,
-    server: &ServerGiven,
+    dir: &DirectoryConfig,
+    server: &ServerConfig,
     active: &'r ActiveConfiguration,
 ) -> Result<Result<PreparedRequest<'r>, HookStatus>, Rejection> {
     let alias = alias_of(request, server);

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use wire::log_id::EARLY_HINTS;
+use wire::log_id::EARLY_HINTS_OVER_HTTP2;
 use wire::response::{BodyFailure, Head, Level};
 
 use httpd::hooks::HookStatus;
@@ -337,7 +337,7 @@ fn explain_early_hints(request: Request<'_>) {
     static SAID: AtomicBool = AtomicBool::new(false);
     if !SAID.swap(true, Ordering::Relaxed) {
         let text = format!(
-            "{EARLY_HINTS}: 103 Early Hints are sent over HTTP/2, where mod_http2 passes them on \
+            "{EARLY_HINTS_OVER_HTTP2}: 103 Early Hints are sent over HTTP/2, where mod_http2 passes them on \
              only with H2EarlyHints On"
         );
         write_log(request, Level::Info, text.as_bytes());

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use wire::log_id::COMPANION_MISSING;
+use wire::log_id::INSTALLED_FILE_MISSING;
 
 /// Name of the supervisor's program.
 const SUPERVISOR: &str = "mod_wsgi-supervisor";
@@ -48,7 +48,7 @@ impl fmt::Display for Missing {
             .collect();
         write!(
             f,
-            "{COMPANION_MISSING}: {} is not beside the module (looked in {}). Install it there: process groups \
+            "{INSTALLED_FILE_MISSING}: {} is not beside the module (looked in {}). Install it there: process groups \
              cannot run without it.",
             self.name,
             directories.join(", ")

@@ -21,12 +21,12 @@ use std::path::PathBuf;
 use wire::control::StatusSocket;
 use wire::group::ServerFacts;
 use wire::log_id::{
-    CONFIGURATION_REFUSED, DROPPED_DIRECTIVE, GROUP_OUT_OF_REACH, NOT_IN_FORCE, NOT_STARTED,
-    NO_SECRET, RELATIVE_PYTHON_PATH, WITHOUT_EFFECT,
+    CONFIGURATION_NOT_APPLIED, CONFIGURATION_REFUSED, DIRECTIVES_WITHOUT_EFFECT, DROPPED_DIRECTIVE,
+    GROUP_OUT_OF_REACH, RANDOM_BYTES_UNAVAILABLE, RELATIVE_PYTHON_PATH, SUPERVISOR_NOT_STARTED,
 };
 
 use config::process_group::Reach;
-use config::{self, Globals, Reading, ResolvedGroup, ResolvedGroups, ServerGiven};
+use config::{self, Globals, Reading, ResolvedGroup, ResolvedGroups, ServerConfig};
 use control_channel::SupervisorConfiguration;
 use error_log::ErrorLog;
 use group_message::{Additions, SocketNames};
@@ -63,7 +63,7 @@ pub struct Started {
 pub fn check(
     configured: &Configured<'_>,
     reading: &Reading,
-    main: &ServerGiven,
+    main: &ServerConfig,
 ) -> Result<ResolvedGroups, ConfigurationRefused> {
     let machine = Machine::new(configured.pool);
     let servers: Vec<config::groups::Server<'_>> = configured
@@ -144,7 +144,7 @@ pub fn warn(configured: &Configured<'_>, reading: &Reading, resolved: &ResolvedG
     if let Some(sentence) = reading.without_effect_sentence() {
         configured
             .main
-            .warning(format!("{WITHOUT_EFFECT}: {sentence}"));
+            .warning(format!("{DIRECTIVES_WITHOUT_EFFECT}: {sentence}"));
     }
 }
 
@@ -159,7 +159,7 @@ pub fn is_to_serve() -> bool {
 pub fn start(
     configured: &Configured<'_>,
     groups: &[ResolvedGroup],
-    main: &ServerGiven,
+    main: &ServerConfig,
 ) -> Result<Started, ConfigurationRefused> {
     let version = format!("mod_wsgi/{}.{}.{}", VERSION.0, VERSION.1, VERSION.2);
     process::add_version_component(configured.pool, &version);
@@ -176,7 +176,9 @@ pub fn start(
     let mut messages = Vec::with_capacity(groups.len());
     for group in groups {
         let key = os::random::bytes16().map_err(|error| {
-            refused(format!("{NO_SECRET}: the system gives no secret: {error}"))
+            refused(format!(
+                "{RANDOM_BYTES_UNAVAILABLE}: the system gives no secret: {error}"
+            ))
         })?;
         let address = GroupAddress {
             socket_path: names.path(group),
@@ -216,7 +218,7 @@ pub fn start(
     let limit = group_message::time_to_stop(groups);
     match supervisor::serve(configured.pool, &files.supervisor, configuration, limit) {
         Ok(()) => Ok(started),
-        Err(failure) if first => Err(refused(format!("{NOT_STARTED}: {failure}."))),
+        Err(failure) if first => Err(refused(format!("{SUPERVISOR_NOT_STARTED}: {failure}."))),
         Err(failure) => {
             let before = failure.addresses_still_served();
             let rest = match before.len() == started.addresses.len() {
@@ -227,7 +229,7 @@ pub fn start(
                 }
             };
             configured.main.error(format!(
-                "{NOT_IN_FORCE}: the new configuration of process groups is not in force: {failure}. \
+                "{CONFIGURATION_NOT_APPLIED}: the new configuration of process groups is not in force: {failure}. \
                  {rest}"
             ));
             for address in before {
@@ -247,7 +249,7 @@ fn companions() -> Result<Files, String> {
     Files::beside(&module).map_err(|missing| missing.to_string())
 }
 
-fn socket_names(configured: &Configured<'_>, main: &ServerGiven) -> SocketNames {
+fn socket_names(configured: &Configured<'_>, main: &ServerConfig) -> SocketNames {
     let prefix = Globals::of(&main.global)
         .socket_prefix
         .or_else(|| server::runtime_relative(configured.pool, c"wsgi").map(<[u8]>::to_vec));

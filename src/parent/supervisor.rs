@@ -18,7 +18,7 @@ use os::{clock, descriptor, signal, socket};
 use wire::control::GroupAddress;
 use wire::log_id::{
     SUPERVISOR_DIED, SUPERVISOR_GIVEN_UP, SUPERVISOR_NOT_RESTARTED, SUPERVISOR_REPLACED,
-    SUPERVISOR_SLOW_TO_END,
+    SUPERVISOR_STOP_TIMED_OUT,
 };
 
 use super::control_channel::{self, SupervisorConfiguration, TellError};
@@ -213,7 +213,7 @@ fn end(limit: Duration) {
         process::reap(companion.pid, limit);
     } else {
         let sentence = format!(
-            "{SUPERVISOR_SLOW_TO_END}: the supervisor (pid {}) has not ended within {} s; it is left to end by \
+            "{SUPERVISOR_STOP_TIMED_OUT}: the supervisor (pid {}) has not ended within {} s; it is left to end by \
              itself.",
             companion.pid,
             limit.as_secs()

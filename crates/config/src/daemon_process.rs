@@ -10,7 +10,7 @@ use super::error::show;
 use super::place::Place;
 use super::system::{Account, AccountGroup};
 
-/// The options of one group as given. A zero that means "off" stays a zero here.
+/// The options of one group, as written. A zero that means "off" stays a zero here.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DaemonOptions {
     pub user: Option<Account>,
@@ -67,23 +67,23 @@ pub struct DaemonOptions {
     pub no_new_privs: Option<bool>,
 }
 
-/// One `WSGIDaemonProcess` line as given.
+/// One `WSGIDaemonProcess` line, as written.
 #[derive(Clone, Debug, PartialEq)]
-pub struct GroupGiven {
+pub struct DaemonProcess {
     /// The group's name; never empty.
     pub name: Vec<u8>,
     /// Its options.
     pub options: DaemonOptions,
     /// The same as text, to show where two definitions differ.
     pub as_written: BTreeMap<&'static str, Vec<Vec<u8>>>,
-    /// Where it was said; the virtual host decides who may use the group.
+    /// Where it stands; the virtual host decides who may use the group.
     pub place: Place,
 }
 
-impl GroupGiven {
+impl DaemonProcess {
     /// The options in which two definitions differ, as written here (`threads=15`). An option
     /// that only the other has reads `no threads=`.
-    pub fn differences(&self, other: &GroupGiven) -> String {
+    pub fn differences(&self, other: &DaemonProcess) -> String {
         let mut names: Vec<_> = self
             .as_written
             .keys()

@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 
 use super::error::{Invalid, Problem};
-use super::given::{DirGiven, GlobalGiven, InterpreterGiven, ServerGiven};
+use super::module_config::{DirectoryConfig, GlobalConfig, InterpreterConfig, ServerConfig};
 use super::nearest::nearest;
 use super::place::Place;
 use super::reading::Reading;
@@ -103,13 +103,13 @@ pub struct Directive {
 #[derive(Clone, Copy, Debug)]
 pub enum Setter {
     /// Into the server.
-    Server(fn(&mut ServerGiven, &mut Line<'_>) -> Result<(), Invalid>),
+    Server(fn(&mut ServerConfig, &mut Line<'_>) -> Result<(), Invalid>),
     /// Into what only the main server has.
-    Global(fn(&mut GlobalGiven, &mut Line<'_>) -> Result<(), Invalid>),
+    Global(fn(&mut GlobalConfig, &mut Line<'_>) -> Result<(), Invalid>),
     /// Into the open `<WSGIInterpreterOptions>`, else the top level.
-    Interpreter(fn(&mut InterpreterGiven, &mut Line<'_>) -> Result<(), Invalid>),
+    Interpreter(fn(&mut InterpreterConfig, &mut Line<'_>) -> Result<(), Invalid>),
     /// Into a directory section, or the server's own directory record.
-    Directory(fn(&mut DirGiven, &mut Line<'_>) -> Result<(), Invalid>),
+    Directory(fn(&mut DirectoryConfig, &mut Line<'_>) -> Result<(), Invalid>),
 }
 
 impl Directive {
@@ -123,9 +123,9 @@ impl Directive {
 #[derive(Debug)]
 pub enum Target<'a> {
     /// The directive stands in a server, outside of directory sections (httpd: `cmd->path` NULL).
-    Server(&'a mut ServerGiven),
+    Server(&'a mut ServerConfig),
     /// It stands in a directory section or `.htaccess`.
-    Directory(&'a mut DirGiven),
+    Directory(&'a mut DirectoryConfig),
 }
 
 /// One directive as it stands in the file, with what a setter may ask.

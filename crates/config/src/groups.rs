@@ -9,11 +9,11 @@
 
 use std::collections::BTreeMap;
 
-use super::daemon_process::GroupGiven;
+use super::daemon_process::DaemonProcess;
 use super::error::show;
-use super::given::{GlobalGiven, Preload};
 use super::jail;
 use super::main_interpreter;
+use super::module_config::{GlobalConfig, Preload};
 use super::nearest::nearest;
 use super::place::Place;
 use super::process_group::{ApacheIdentity, Reach, ResolvedGroup};
@@ -98,7 +98,7 @@ pub struct ResolvedGroups {
 pub fn resolve_groups(
     reading: &Reading,
     servers: &[Server<'_>],
-    global: &GlobalGiven,
+    global: &GlobalConfig,
     apache: &ApacheIdentity,
     system: &dyn System,
 ) -> ResolvedGroups {
@@ -147,12 +147,12 @@ fn define(
     resolved: &mut ResolvedGroups,
     reading: &Reading,
     servers: &[Server<'_>],
-    global: &GlobalGiven,
+    global: &GlobalConfig,
     apache: &ApacheIdentity,
     system: &dyn System,
 ) {
     let groups = &mut resolved.groups;
-    let mut definitions: Vec<&GroupGiven> = Vec::new();
+    let mut definitions: Vec<&DaemonProcess> = Vec::new();
     for given in &reading.groups {
         if let Some(&at) = groups.by_name.get(&given.name) {
             let again = redefine(&mut groups.list[at], definitions[at], given, servers);
@@ -193,8 +193,8 @@ fn hostname<'a>(place: &Place, servers: &[Server<'a>]) -> Option<&'a [u8]> {
 /// as in the copy of a virtual host that certbot makes for port 443.
 fn redefine(
     group: &mut ResolvedGroup,
-    first: &GroupGiven,
-    second: &GroupGiven,
+    first: &DaemonProcess,
+    second: &DaemonProcess,
     servers: &[Server<'_>],
 ) -> Result<(), String> {
     let name = show(&first.name);

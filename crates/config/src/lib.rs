@@ -6,7 +6,7 @@
 //! over httpd passes what has to be asked of the outside ([`System`], [`expand::RequestFacts`]).
 //!
 //! The way of a directive: a row of [`DIRECTIVES`] names it; its setter writes into a
-//! record *as given* ([`given`]: all `Option`s, so that merging is one line per field); after the
+//! record *as given* ([`module_config`]: all `Option`s, so that merging is one line per field); after the
 //! whole configuration is read, [`groups::resolve_groups`] makes the process groups and checks every
 //! name. A request asks [`resolved`] for values without `Option`s.
 
@@ -19,10 +19,10 @@ pub mod directive;
 pub mod directives;
 pub mod error;
 pub mod expand;
-pub mod given;
 pub mod groups;
 pub mod jail;
 mod main_interpreter;
+pub mod module_config;
 pub mod nearest;
 pub mod pages;
 pub mod place;
@@ -41,8 +41,8 @@ mod tests;
 pub use directive::{apply, Directive, Effect, Scope, Target};
 pub use directives::DIRECTIVES;
 pub use error::Invalid;
-pub use given::{DirGiven, ServerGiven};
 pub use groups::{resolve_groups, Groups, ResolvedGroups};
+pub use module_config::{DirectoryConfig, ServerConfig};
 pub use place::{Place, VirtualHost};
 pub use process_group::{ApacheIdentity, ResolvedGroup};
 pub use reading::Reading;

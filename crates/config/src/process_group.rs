@@ -14,9 +14,9 @@ use wire::group::{
 use super::daemon_options::transport::{
     DEFAULT_HEADER_BUFFER, DEFAULT_REQUEST_BUFFER, DEFAULT_RESPONSE_BUFFER, DEFAULT_RESPONSE_SPOOL,
 };
-use super::daemon_process::GroupGiven;
+use super::daemon_process::DaemonProcess;
 use super::error::show;
-use super::given::GlobalGiven;
+use super::module_config::GlobalConfig;
 use super::place::Place;
 use super::resolved::{interpreter, Globals};
 use super::system::{Account, System};
@@ -96,9 +96,9 @@ impl ResolvedGroup {
     /// Fills in what a definition left open. The caller adds preloads and reach, which depend on
     /// the other definitions. The error is a sentence that begins with the place.
     pub(super) fn resolve(
-        given: &GroupGiven,
+        given: &DaemonProcess,
         id: u32,
-        global: &GlobalGiven,
+        global: &GlobalConfig,
         apache: &ApacheIdentity,
         system: &dyn System,
     ) -> Result<ResolvedGroup, String> {
@@ -222,7 +222,7 @@ fn bytes(text: &[u8]) -> Bytes {
 }
 
 fn identity(
-    given: &GroupGiven,
+    given: &DaemonProcess,
     apache: &ApacheIdentity,
     system: &dyn System,
 ) -> Result<Identity, String> {

@@ -5,16 +5,16 @@
 //! noted here as it goes by. One value per reading: httpd reads its configuration twice at start
 //! and again at every restart, so the owner makes a new one in `pre_config`.
 
-use super::daemon_process::GroupGiven;
+use super::daemon_process::DaemonProcess;
 use super::expand::Template;
-use super::given::Preload;
+use super::module_config::Preload;
 use super::place::Place;
 
 /// See the module's text.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
     /// Every `WSGIDaemonProcess`, in the order of the file.
-    pub groups: Vec<GroupGiven>,
+    pub groups: Vec<DaemonProcess>,
     /// Every script to be loaded at process start, in the order of the file.
     pub preloads: Vec<Preload>,
     /// Every directive that sends requests to a process group or an application group.

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use super::alias::AliasOptions;
 use super::expand::{resource, resource_is_from_client, RequestFacts, Template, DEFAULT_CALLABLE};
-use super::given::{
-    DirGiven, GivenScript, GlobalGiven, HandlerScript, HashSeed, InterpreterBlock,
-    InterpreterGiven, MapHead, ServerGiven,
+use super::module_config::{
+    DirectoryConfig, GlobalConfig, HandlerScript, HashSeed, InterpreterBlock, InterpreterConfig,
+    MapHead, ScriptConfig, ServerConfig,
 };
 use super::proxies::{ProxyHeader, Subnet};
 
@@ -78,15 +78,15 @@ pub struct Settings<'a> {
     /// Who is a proxy; `None` believes everybody.
     pub trusted_proxies: Option<&'a [Subnet]>,
     /// Script that may choose the groups anew.
-    pub dispatch_script: Option<&'a GivenScript>,
+    pub dispatch_script: Option<&'a ScriptConfig>,
 }
 
 impl<'a> Settings<'a> {
     /// Resolves what holds for a request. `dir` is what httpd merged for its directory, `server`
     /// its (merged) server's record.
     pub fn resolve(
-        dir: &'a DirGiven,
-        server: &'a ServerGiven,
+        dir: &'a DirectoryConfig,
+        server: &'a ServerConfig,
         overrides: Overrides<'a>,
         facts: &'a dyn RequestFacts,
     ) -> Settings<'a> {
@@ -98,8 +98,9 @@ impl<'a> Settings<'a> {
             .application_group
             .or(either(dir, outer, |given| &given.application_group));
         let callable = either(dir, outer, |given| &given.callable_object);
-        let flag =
-            |of: fn(&DirGiven) -> Option<bool>, default| of(dir).or(of(outer)).unwrap_or(default);
+        let flag = |of: fn(&DirectoryConfig) -> Option<bool>, default| {
+            of(dir).or(of(outer)).unwrap_or(default)
+        };
         Settings {
             process_group: process.map_or(Cow::Borrowed(b""), |group| group.expand(facts)),
             application_group: match application {
@@ -154,20 +155,20 @@ impl<'a> Settings<'a> {
 }
 
 fn either<'a, T>(
-    dir: &'a DirGiven,
-    outer: &'a DirGiven,
-    field: fn(&'a DirGiven) -> &'a Option<T>,
+    dir: &'a DirectoryConfig,
+    outer: &'a DirectoryConfig,
+    field: fn(&'a DirectoryConfig) -> &'a Option<T>,
 ) -> Option<&'a T> {
     field(dir).as_ref().or(field(outer).as_ref())
 }
 
 /// The script that handles requests for the handler `name`, if one is defined for this place.
 pub fn handler_script<'a>(
-    dir: &'a DirGiven,
-    server: &'a ServerGiven,
+    dir: &'a DirectoryConfig,
+    server: &'a ServerConfig,
     name: &[u8],
 ) -> Option<&'a HandlerScript> {
-    let of = |given: &'a DirGiven| given.handler_scripts.as_ref()?.get(name);
+    let of = |given: &'a DirectoryConfig| given.handler_scripts.as_ref()?.get(name);
     of(dir).or_else(|| of(&server.directory))
 }
 
@@ -195,7 +196,7 @@ pub struct Globals {
 
 impl Globals {
     /// Resolves what the main server said.
-    pub fn of(given: &GlobalGiven) -> Globals {
+    pub fn of(given: &GlobalConfig) -> Globals {
         Globals {
             restrict_embedded: given.restrict_embedded.unwrap_or(false),
             socket_prefix: given.socket_prefix.as_deref().map(<[u8]>::to_vec),
@@ -239,7 +240,7 @@ pub struct Interpreter {
 /// the search path that the process group has of its own; for embedded mode, whose base is the
 /// top-level `WSGIPythonPath`, it is not looked at.
 pub fn interpreter(
-    given: &GlobalGiven,
+    given: &GlobalConfig,
     process_group: &[u8],
     application_group: Option<&[u8]>,
     base: Vec<Vec<u8>>,
@@ -258,7 +259,7 @@ pub fn interpreter(
 
     let embedded = process_group.is_empty();
     // At top level the search path and the switch interval are for embedded mode alone.
-    let top = InterpreterGiven {
+    let top = InterpreterConfig {
         python_path: None,
         switch_interval: given.interpreter.switch_interval.filter(|_| embedded),
         ..given.interpreter.clone()
@@ -343,7 +344,7 @@ mod tests {
         };
         let (server, dir) = (&configuration.main, &configuration.directories[0].1);
         let none = Overrides::default();
-        let outside = DirGiven::default();
+        let outside = DirectoryConfig::default();
 
         let settings = Settings::resolve(&outside, server, none, &facts);
         assert_eq!(text(&settings.process_group), "server");
@@ -380,7 +381,7 @@ mod tests {
             WSGIRestrictProcess blog
             </Directory>",
         );
-        let (server, facts) = (ServerGiven::default(), Facts::default());
+        let (server, facts) = (ServerConfig::default(), Facts::default());
         for (directory, group, allowed) in [
             (0, "shop", true),
             (0, "", true),
@@ -474,7 +475,7 @@ mod tests {
 
     #[test]
     fn what_the_server_does_not_say_has_a_default() {
-        let globals = Globals::of(&GlobalGiven::default());
+        let globals = Globals::of(&GlobalConfig::default());
         assert!(!globals.restrict_embedded && globals.destroy_interpreter);
         assert!(globals.case_sensitive && globals.python_hash_seed.is_none());
         let configuration = TestConfiguration::of(

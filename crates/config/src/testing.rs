@@ -6,8 +6,8 @@
 use super::directive::{apply, Scope, Target};
 use super::directives;
 use super::error::Problem;
-use super::given::{DirGiven, ServerGiven};
 use super::groups::{resolve_groups, ResolvedGroups, Server};
+use super::module_config::{DirectoryConfig, ServerConfig};
 use super::place::{Place, VirtualHost};
 use super::process_group::ApacheIdentity;
 use super::reading::Reading;
@@ -17,15 +17,15 @@ use super::system::{Account, AccountGroup, System};
 pub struct Host {
     pub name: Option<&'static str>,
     pub address: &'static str,
-    pub given: ServerGiven,
+    pub config: ServerConfig,
 }
 
 /// A configuration being read. Files are not told apart; lines are counted.
 pub struct TestConfiguration {
-    pub main: ServerGiven,
+    pub main: ServerConfig,
     pub hosts: Vec<Host>,
     /// Directory sections, in order, with the argument.
-    pub directories: Vec<(String, DirGiven)>,
+    pub directories: Vec<(String, DirectoryConfig)>,
     pub reading: Reading,
     pub machine: Machine,
     /// As httpd is told; else it is read to see what it will come to.
@@ -45,7 +45,7 @@ impl TestConfiguration {
     /// An empty one, for an Apache started by root.
     pub fn new() -> TestConfiguration {
         TestConfiguration {
-            main: ServerGiven::default(),
+            main: ServerConfig::default(),
             hosts: Vec::new(),
             directories: Vec::new(),
             reading: Reading::default(),
@@ -89,14 +89,14 @@ impl TestConfiguration {
                     self.hosts.push(Host {
                         name: Some(name).filter(|&name| name != "-").map(leak),
                         address: leak(address),
-                        given: ServerGiven::default(),
+                        config: ServerConfig::default(),
                     });
                 }
                 "</VirtualHost>" => self.host = None,
                 "<Directory" | "<Location" => {
                     self.directory = Some(self.directories.len());
                     self.directories
-                        .push((argument.into(), DirGiven::default()));
+                        .push((argument.into(), DirectoryConfig::default()));
                 }
                 "</Directory>" | "</Location>" => self.directory = None,
                 "</WSGIInterpreterOptions>" => self.main.global.close_block(),
@@ -116,7 +116,7 @@ impl TestConfiguration {
         };
         let place = self.place();
         let server = match self.host {
-            Some(host) => &mut self.hosts[host].given,
+            Some(host) => &mut self.hosts[host].config,
             None => &mut self.main,
         };
         let target = match self.directory {

@@ -4,7 +4,7 @@ use super::alias::Location;
 use super::daemon_options;
 use super::directive::{apply, Concern, Directive, Effect, Scope, Target};
 use super::directives::{self, DIRECTIVES};
-use super::given::{DirGiven, ServerGiven};
+use super::module_config::{DirectoryConfig, ServerConfig};
 use super::place::Place;
 use super::reading::Reading;
 use super::testing::{Machine, TestConfiguration};
@@ -142,7 +142,7 @@ fn the_virtual_host_of_the_flask_documentation_is_understood() {
         </Directory>
         </VirtualHost>",
     );
-    let alias = &configuration.hosts[0].given.aliases[0];
+    let alias = &configuration.hosts[0].config.aliases[0];
     assert_eq!(alias.location, Location::Prefix(b"/"[..].into()));
     let resolved = configuration.resolve_groups();
     assert_eq!((resolved.refusals, resolved.warnings), (vec![], vec![]));
@@ -253,7 +253,7 @@ fn no_text_makes_a_setter_panic() {
             } else {
                 &args
             };
-            let (mut server, mut dir) = (ServerGiven::default(), DirGiven::default());
+            let (mut server, mut dir) = (ServerConfig::default(), DirectoryConfig::default());
             let mut reading = Reading::default();
             for target in [Target::Server(&mut server), Target::Directory(&mut dir)] {
                 let read = apply(row, target, args, &place, &machine, &mut reading);

@@ -9,7 +9,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::panic::{catch_unwind, AssertUnwindSafe, PanicHookInfo};
 use std::ptr;
 
-use wire::log_id::DEFECT;
+use wire::log_id::MODULE_DEFECT;
 
 use super::log::{Log, MainLog};
 use super::sys;
@@ -81,12 +81,12 @@ fn describe(inside: &str, panic: &PanicHookInfo<'_>) -> String {
         .unwrap_or("no message");
     match panic.location() {
         Some(at) => format!(
-            "{DEFECT}: a defect of mod_wsgi stopped {inside} at {}:{}: {what}. What was being done \
+            "{MODULE_DEFECT}: a defect of mod_wsgi stopped {inside} at {}:{}: {what}. What was being done \
              has failed, the process goes on; please report this line.",
             at.file(),
             at.line()
         ),
-        None => format!("{DEFECT}: a defect of mod_wsgi stopped {inside}: {what}."),
+        None => format!("{MODULE_DEFECT}: a defect of mod_wsgi stopped {inside}: {what}."),
     }
 }
 

@@ -48,7 +48,7 @@ def _set_locale(name):
     try:
         locale.setlocale(locale.LC_ALL, "")
     except locale.Error as error:
-        native.log(4, f"{log_id.LOCALE}: locale={name} can't be set: {error}; the C locale stays")
+        native.log(4, f"{log_id.LOCALE_NOT_SET}: locale={name} can't be set: {error}; the C locale stays")
 
 
 def _describe_user(settings):
@@ -74,7 +74,7 @@ def _add_directories(directories):
             site.addsitedir(directory)
         except Exception as error:
             text = f"python-path: {directory} can't be added to sys.path: {error!r}"
-            native.log(4, f"{log_id.PATH_NOT_ADDED}: {text}")
+            native.log(4, f"{log_id.PYTHON_PATH_NOT_ADDED}: {text}")
             break
     added = [entry for entry in sys.path if entry not in before]
     sys.path[:] = added + [entry for entry in sys.path if entry in before]

@@ -100,7 +100,7 @@ def load(path, where, in_request):
             source = file.read()
         code = compile(source, path, "exec", 0, True)
     except NotTrusted as error:
-        return f"{log_id.SCRIPT_NOT_TRUSTED}: {path} is not run: {error}", version, 403
+        return f"{log_id.SCRIPT_OWNER_REFUSED}: {path} is not run: {error}", version, 403
     except Exception as error:
         text, status = report.unreadable(error, path, where, in_request)
         return text, version, status

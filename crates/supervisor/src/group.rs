@@ -25,8 +25,9 @@ use wire::codec::Bytes;
 use wire::control::{GroupSetup, ReplacementReason};
 use wire::group::{ListenerOptions, ProcessGroup, ServerFacts};
 use wire::log_id::{
-    LogId, CONVERSATION_BROKEN, ENDED_WHILE_STARTING, NOBODY_SERVES, SERVED_AGAIN,
-    SOCKET_NOT_REMOVED, SUCCESSOR_CANNOT_LOAD, WORKER_DIED, WORKER_GAVE_UP, WORKER_NOT_STARTED,
+    LogId, GROUP_AVAILABLE_AGAIN, GROUP_UNAVAILABLE, SOCKET_NOT_REMOVED, SUCCESSOR_CANNOT_LOAD,
+    WORKER_DIED, WORKER_DIED_WHILE_STARTING, WORKER_MESSAGE_MALFORMED, WORKER_NOT_STARTED,
+    WORKER_STARTUP_FAILED,
 };
 use wire::response::Level;
 use wire::scoreboard::ScoreboardCopy;
@@ -390,7 +391,7 @@ impl Group {
                 format!("has no worker: they end as soon as they are ready ({WORKER_DIED})")
             }
         };
-        format!("{NOBODY_SERVES}: process group '{name}' {what}")
+        format!("{GROUP_UNAVAILABLE}: process group '{name}' {what}")
     }
 
     fn heard(&mut self, id: u64, events: Vec<Event>, now: Duration) {
@@ -419,7 +420,7 @@ impl Group {
                         self.failed_loads.clear();
                     }
                     if self.trouble.take().is_some() {
-                        self.note(Level::Notice, SERVED_AGAIN, "is served again");
+                        self.note(Level::Notice, GROUP_AVAILABLE_AGAIN, "is served again");
                     }
                 }
                 Event::ReplacementReason(reason) => self.leaves(pid, reason, now),
@@ -445,7 +446,7 @@ impl Group {
                     }
                 }
                 Event::Unusable(sentence) => {
-                    self.trouble(WORKER_GAVE_UP, sentence);
+                    self.trouble(WORKER_STARTUP_FAILED, sentence);
                     self.failed(now);
                     let limit = self.shutdown_limit();
                     self.stop_worker(index, limit, "it cannot serve", now);
@@ -453,7 +454,7 @@ impl Group {
                 Event::Violation(what) => {
                     let text =
                         format!("worker {pid} broke off its conversation with {what}; killed");
-                    self.note(Level::Error, CONVERSATION_BROKEN, &text);
+                    self.note(Level::Error, WORKER_MESSAGE_MALFORMED, &text);
                 }
                 Event::Ended(exit) => {
                     let worker = self.workers.remove(index);
@@ -564,7 +565,7 @@ impl Group {
                 let text = format!(
                     "{python} {exit} before the worker was ready; what it wrote stands above"
                 );
-                self.trouble(ENDED_WHILE_STARTING, text);
+                self.trouble(WORKER_DIED_WHILE_STARTING, text);
                 self.failed(now);
             }
         } else {

@@ -12,7 +12,9 @@ use os::listener::Listener;
 use os::poll::{poll, Wanted};
 use os::signal::{self, Arrivals};
 use wire::control::{GroupAddress, GroupSetup, MAX_MESSAGE};
-use wire::log_id::{MODULE_REMOVED, PARENT_GONE, STATUS_SOCKET_FAILED, SUPERSEDED};
+use wire::log_id::{
+    APACHE_PARENT_DIED, MODULE_REMOVED, STATUS_SOCKET_FAILED, SUPERVISOR_SUPERSEDED,
+};
 use wire::response::Level;
 
 use crate::error_log::{ErrorLog, LogTarget, Style};
@@ -222,8 +224,9 @@ impl Supervisor {
             Some(ParentRequest::Gone) => {
                 self.parent_gone = true;
                 if self.ending.is_none() {
-                    let text =
-                        format!("{PARENT_GONE}: the Apache parent is gone: all workers are ended");
+                    let text = format!(
+                        "{APACHE_PARENT_DIED}: the Apache parent is gone: all workers are ended"
+                    );
                     self.log.note(Level::Notice, &text);
                 }
                 // If the parent sent Stop first, it ended in order: the time it granted stays
@@ -237,7 +240,7 @@ impl Supervisor {
     /// signal, since the two versions share no protocol. Running requests are finished.
     fn make_way(&mut self) {
         let text = format!(
-            "{SUPERSEDED}: another version of the supervisor takes over; this one (pid {}) ends when its \
+            "{SUPERVISOR_SUPERSEDED}: another version of the supervisor takes over; this one (pid {}) ends when its \
              requests are finished",
             os::process::id()
         );

@@ -344,8 +344,12 @@ pub fn request_target(request_line: &[u8]) -> &[u8] {
 
 /// The method shown to the application. A HEAD is shown as GET (`WSGIMapHEADToGET`) where a filter
 /// makes its headers from the body, so that they are those of a GET.
-pub fn shown_method(method: &[u8], map: config::given::MapHead, filter_wants_body: bool) -> &[u8] {
-    use config::given::MapHead;
+pub fn shown_method(
+    method: &[u8],
+    map: config::module_config::MapHead,
+    filter_wants_body: bool,
+) -> &[u8] {
+    use config::module_config::MapHead;
     let mapped = match map {
         MapHead::Off => false,
         MapHead::On => true,

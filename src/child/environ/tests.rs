@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use config::given::MapHead;
+use config::module_config::MapHead;
 use config::proxies::ProxyHeader;
 use forwarded::Trust;
 use wire::frame;

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use wire::log_id::{
-    CLIENT_STALLED, CONNECTION_FAILED, CONNECT_FAILED, CONNECT_TIMED_OUT, FILES_COPIED,
-    HANDED_BACK, HEADER_FIELD_TOO_LONG, HEAD_UNFIT, NOT_A_FILE, NOT_SPOOLED, QUEUE_TIMED_OUT,
-    RESPONSE_BROKEN_OFF, RESPONSE_CUT, RESPONSE_MALFORMED, RESPONSE_SHORT, RESPONSE_STALLED,
-    SPOOL_LOST, UPLOAD_FAILED, WORKER_CLOSED, WORKER_SILENT,
+    CLIENT_STALLED, CONNECTION_FAILED, CONNECT_FAILED, CONNECT_TIMED_OUT, DESCRIPTOR_NOT_A_FILE,
+    FILE_DESCRIPTORS_USED_UP, HEADER_FIELD_TOO_LONG, QUEUE_TIMED_OUT, RESPONSE_BROKEN_OFF,
+    RESPONSE_HEAD_INVALID, RESPONSE_MALFORMED, RESPONSE_SHORT, RESPONSE_STALLED,
+    RESPONSE_TIMED_OUT, RETRIES_EXHAUSTED, SPOOL_UNAVAILABLE, SPOOL_UNREADABLE, UPLOAD_FAILED,
+    WORKER_DIED_BEFORE_RESPONSE, WORKER_DIED_DURING_RESPONSE,
 };
 use wire::response::{BodyFailure, Level, Retry};
 use wire::Malformed;
@@ -156,7 +157,7 @@ impl RelayFailure {
         RelayFailure::new(
             503,
             format!(
-                "{HANDED_BACK}: Process group '{group}' has handed this request back {times} times: {why}. \
+                "{RETRIES_EXHAUSTED}: Process group '{group}' has handed this request back {times} times: {why}. \
                  The request has not been run."
             ),
         )
@@ -168,7 +169,7 @@ impl RelayFailure {
         let (number, status) = if progress.head {
             (RESPONSE_STALLED, 504)
         } else {
-            (WORKER_SILENT, 504)
+            (RESPONSE_TIMED_OUT, 504)
         };
         RelayFailure::new(
             status,
@@ -188,13 +189,13 @@ impl RelayFailure {
             502,
             if progress.head {
                 format!(
-                    "{RESPONSE_CUT}: The response of process group '{group}' broke off after {} bytes: the \
+                    "{WORKER_DIED_DURING_RESPONSE}: The response of process group '{group}' broke off after {} bytes: the \
                      worker died or was killed; the client is made to see it.{error}",
                     progress.body
                 )
             } else {
                 format!(
-                    "{WORKER_CLOSED}: A worker of process group '{group}' closed the connection without a \
+                    "{WORKER_DIED_BEFORE_RESPONSE}: A worker of process group '{group}' closed the connection without a \
                      response: it died or was killed while the request ran. The request is not \
                      sent again.{error}"
                 )
@@ -224,7 +225,7 @@ impl RelayFailure {
         RelayFailure::new(
             502,
             format!(
-                "{HEAD_UNFIT}: A worker of process group '{group}' sent a malformed response head: {why}."
+                "{RESPONSE_HEAD_INVALID}: A worker of process group '{group}' sent a malformed response head: {why}."
             ),
         )
     }
@@ -262,7 +263,7 @@ impl RelayFailure {
         RelayFailure::new(
             500,
             format!(
-                "{SPOOL_LOST}: A part of the response of process group '{group}' cannot be read back from \
+                "{SPOOL_UNREADABLE}: A part of the response of process group '{group}' cannot be read back from \
                  its temporary file: {error}; the client is made to see that the response is not \
                  complete."
             ),
@@ -277,7 +278,7 @@ impl RelayFailure {
             status: 200,
             level: Level::Warning,
             text: format!(
-                "{NOT_SPOOLED}: What does not fit into memory cannot be written to a temporary file in \
+                "{SPOOL_UNAVAILABLE}: What does not fit into memory cannot be written to a temporary file in \
                  '{}': {error}. Meanwhile slow clients of process group '{group}' hold its threads. Make room \
                  there, let Apache's user write there, or name another directory with \
                  spool-directory=.",
@@ -294,7 +295,7 @@ impl RelayFailure {
             status: 200,
             level: Level::Warning,
             text: format!(
-                "{FILES_COPIED}: The files that clients wait for hold {descriptors} descriptors of this \
+                "{FILE_DESCRIPTORS_USED_UP}: The files that clients wait for hold {descriptors} descriptors of this \
                  Apache child, which is as many as they may (a quarter of its limit of open files). \
                  Meanwhile slow clients of files hold threads of process group '{group}'. Raise the \
                  limit of open files of Apache's service (LimitNOFILE= in systemd)."
@@ -347,7 +348,7 @@ impl RelayFailure {
         RelayFailure::new(
             502,
             format!(
-                "{NOT_A_FILE}: A worker of process group '{group}' passed a descriptor that cannot be sent: \
+                "{DESCRIPTOR_NOT_A_FILE}: A worker of process group '{group}' passed a descriptor that cannot be sent: \
                  {why}."
             ),
         )
@@ -355,7 +356,7 @@ impl RelayFailure {
 
     /// Whether the worker went away with the request.
     pub fn is_of_death(&self) -> bool {
-        [WORKER_CLOSED, RESPONSE_CUT]
+        [WORKER_DIED_BEFORE_RESPONSE, WORKER_DIED_DURING_RESPONSE]
             .iter()
             .any(|id| self.text.starts_with(&id.to_string()))
     }

@@ -165,12 +165,15 @@ mod tests {
         request.transfer_encoding = Some(b"gzip");
         assert_eq!(status(&request), Err(501));
         request.refuses_path_info = true;
-        assert_eq!(check(&request).unwrap_err().id(), log_id::PATH_INFO);
+        assert_eq!(check(&request).unwrap_err().id(), log_id::PATH_INFO_REFUSED);
         request.script = Script::Directory;
         assert_eq!(status(&request), Err(403));
         request.script = Script::Missing;
         assert_eq!(status(&request), Err(404));
         request.may_execute = false;
-        assert_eq!(check(&request).unwrap_err().id(), log_id::NO_EXECUTION);
+        assert_eq!(
+            check(&request).unwrap_err().id(),
+            log_id::EXECCGI_NOT_ALLOWED
+        );
     }
 }

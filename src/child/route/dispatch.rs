@@ -51,7 +51,8 @@ mod tests {
     use config::testing::TestConfiguration;
     use std::borrow::Cow;
     use wire::log_id::{
-        LogId, GROUP_OF_OTHER_HOST, GROUP_RESTRICTED, GROUP_SERVES_NOTHING, GROUP_UNKNOWN, NO_GROUP,
+        LogId, GROUP_OF_OTHER_HOST, GROUP_RESTRICTED, GROUP_UNKNOWN, GROUP_WITHOUT_THREADS,
+        PROCESS_GROUP_NOT_SET,
     };
 
     /// A request about which nothing is known: the groups of these tests are fixed names.
@@ -91,7 +92,7 @@ mod tests {
     fn group(lines: &str, at: Option<usize>) -> Result<String, (u16, LogId)> {
         let read = TestConfiguration::of(lines);
         let resolved = read.resolve_groups();
-        let server = at.map_or(&read.main, |at| &read.hosts[at].given);
+        let server = at.map_or(&read.main, |at| &read.hosts[at].config);
         let merged = server.merged_over(&read.main);
         let dir = read.directories.first().map(|(_, dir)| dir.clone());
         let dir = dir.unwrap_or_default();
@@ -117,10 +118,10 @@ mod tests {
     #[test]
     fn a_group_that_is_missing_unknown_or_forbidden_is_an_error_of_its_own() {
         for (lines, id) in [
-            ("WSGIDaemonProcess shop", NO_GROUP),
+            ("WSGIDaemonProcess shop", PROCESS_GROUP_NOT_SET),
             (
                 "WSGIDaemonProcess shop\nWSGIProcessGroup %{GLOBAL}",
-                NO_GROUP,
+                PROCESS_GROUP_NOT_SET,
             ),
             (
                 "WSGIDaemonProcess shop\nWSGIProcessGroup shpo",
@@ -128,7 +129,7 @@ mod tests {
             ),
             (
                 "WSGIDaemonProcess shop threads=0\nWSGIProcessGroup shop",
-                GROUP_SERVES_NOTHING,
+                GROUP_WITHOUT_THREADS,
             ),
             (
                 "WSGIDaemonProcess shop\nWSGIProcessGroup shop\nWSGIRestrictProcess blog",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use config::alias::{Location, ScriptAlias};
 use config::error::show;
-use config::given::ServerGiven;
+use config::module_config::ServerConfig;
 use httpd::hooks::HookStatus;
 use httpd::log::{Level, Log};
 use httpd::regex::Matches;
@@ -61,7 +61,7 @@ pub fn map(
 /// The `translate_name` hook. `server` is what was given for the request's server.
 pub fn translate_name(
     request: Request<'_>,
-    server: &ServerGiven,
+    server: &ServerConfig,
     active: &ActiveConfiguration,
 ) -> HookStatus {
     if server.aliases.is_empty() {
@@ -112,7 +112,7 @@ fn trace(request: Request<'_>, uri: &[u8], found: Option<(&Mapped, &ScriptAlias)
 }
 
 /// The alias that took the request.
-pub fn alias_of<'a>(request: Request<'_>, server: &'a ServerGiven) -> Option<&'a ScriptAlias> {
+pub fn alias_of<'a>(request: Request<'_>, server: &'a ServerConfig) -> Option<&'a ScriptAlias> {
     let note = request.notes().get(ALIAS)?;
     let at: usize = std::str::from_utf8(note).ok()?.parse().ok()?;
     server.aliases.get(at).map(|alias| &**alias)

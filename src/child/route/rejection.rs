@@ -6,9 +6,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use wire::log_id::{
-    LogId, BODY_TOO_LARGE, CHUNKED_REFUSED, CONTENT_LENGTH, ENVIRON_TOO_LARGE, GROUP_OF_OTHER_HOST,
-    GROUP_RESTRICTED, GROUP_SERVES_NOTHING, GROUP_UNKNOWN, NO_EXECUTION, NO_GROUP, OUTSIDE_CHROOT,
-    PATH_INFO, SCRIPT_IS_DIRECTORY, SCRIPT_MISSING, TRANSFER_CODING,
+    LogId, BODY_TOO_LARGE, CHUNKED_REFUSED, CONTENT_LENGTH_INVALID, ENVIRON_TOO_LARGE,
+    EXECCGI_NOT_ALLOWED, GROUP_OF_OTHER_HOST, GROUP_RESTRICTED, GROUP_UNKNOWN,
+    GROUP_WITHOUT_THREADS, OUTSIDE_CHROOT, PATH_INFO_REFUSED, PROCESS_GROUP_NOT_SET,
+    SCRIPT_IS_DIRECTORY, SCRIPT_MISSING, TRANSFER_CODING_UNSUPPORTED,
 };
 
 use config::error::show;
@@ -71,19 +72,19 @@ impl Rejection {
     /// The number an administrator can search for.
     pub fn id(&self) -> LogId {
         match self {
-            Rejection::NoExecution(_) => NO_EXECUTION,
+            Rejection::NoExecution(_) => EXECCGI_NOT_ALLOWED,
             Rejection::ScriptMissing(_) => SCRIPT_MISSING,
             Rejection::ScriptIsDirectory(_) => SCRIPT_IS_DIRECTORY,
-            Rejection::PathInfo(_) => PATH_INFO,
-            Rejection::TransferCoding(_) => TRANSFER_CODING,
+            Rejection::PathInfo(_) => PATH_INFO_REFUSED,
+            Rejection::TransferCoding(_) => TRANSFER_CODING_UNSUPPORTED,
             Rejection::Chunked => CHUNKED_REFUSED,
-            Rejection::ContentLength(_) => CONTENT_LENGTH,
+            Rejection::ContentLength(_) => CONTENT_LENGTH_INVALID,
             Rejection::BodyTooLarge { .. } => BODY_TOO_LARGE,
             Rejection::GroupRestricted(_) => GROUP_RESTRICTED,
-            Rejection::NoGroup => NO_GROUP,
+            Rejection::NoGroup => PROCESS_GROUP_NOT_SET,
             Rejection::GroupUnknown(_) => GROUP_UNKNOWN,
             Rejection::GroupOfOtherHost(..) => GROUP_OF_OTHER_HOST,
-            Rejection::GroupServesNothing(_) => GROUP_SERVES_NOTHING,
+            Rejection::GroupServesNothing(_) => GROUP_WITHOUT_THREADS,
             Rejection::OutsideChroot(..) => OUTSIDE_CHROOT,
             Rejection::EnvironTooLarge => ENVIRON_TOO_LARGE,
         }

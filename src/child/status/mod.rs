@@ -13,7 +13,7 @@ mod text;
 
 use std::time::Duration;
 
-use wire::log_id::STATUS_UNKNOWN;
+use wire::log_id::STATUS_UNAVAILABLE;
 use wire::response::Level;
 use wire::status::{GroupStatus, State, StatusReport};
 
@@ -117,7 +117,7 @@ fn report(active: &ActiveConfiguration) -> Result<StatusReport, String> {
     };
     status_query::query_status(path, LIMIT).map_err(|why| {
         format!(
-            "{STATUS_UNKNOWN}: The supervisor does not tell how process groups are: {why}. Look \
+            "{STATUS_UNAVAILABLE}: The supervisor does not tell how process groups are: {why}. Look \
              for lines of the supervisor in the error log."
         )
     })

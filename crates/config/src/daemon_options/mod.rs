@@ -14,7 +14,7 @@ pub mod transport;
 
 use std::collections::BTreeMap;
 
-use super::daemon_process::{DaemonOptions, GroupGiven};
+use super::daemon_process::{DaemonOptions, DaemonProcess};
 use super::directive::Line;
 use super::error::{Invalid, Problem};
 use super::words::next_pair;
@@ -35,13 +35,13 @@ pub fn all() -> impl Iterator<Item = &'static DaemonOption> {
 }
 
 /// Reads the arguments of a `WSGIDaemonProcess`.
-pub fn read_line(line: &mut Line<'_>) -> Result<GroupGiven, Invalid> {
+pub fn read_line(line: &mut Line<'_>) -> Result<DaemonProcess, Invalid> {
     let (name, mut rest) = line.first_word()?;
     if name.first() == Some(&b'%') || name.contains(&b'=') {
         let expected = "the name of the process group before any option";
         return Err(line.invalid(&name, expected));
     }
-    let mut group = GroupGiven {
+    let mut group = DaemonProcess {
         name,
         options: DaemonOptions::default(),
         as_written: BTreeMap::new(),

@@ -5,7 +5,7 @@
 
 use crate::directive::{Concern, Directive, Effect, Line, Scope, Setter};
 use crate::error::Invalid;
-use crate::given::GlobalGiven;
+use crate::module_config::GlobalConfig;
 use crate::reading::DroppedDirective;
 
 pub const LAZY_INITIALIZATION: Directive = Directive {
@@ -55,7 +55,7 @@ pub const NEW_RELIC_ENVIRONMENT: Directive = Directive {
     setter: Setter::Global(accept),
 };
 
-fn accept(_: &mut GlobalGiven, line: &mut Line<'_>) -> Result<(), Invalid> {
+fn accept(_: &mut GlobalConfig, line: &mut Line<'_>) -> Result<(), Invalid> {
     line.word()?;
     note(line);
     Ok(())

@@ -14,7 +14,7 @@ use crate::alias::{AliasOptions, Location, ScriptAlias};
 use crate::directive::{Concern, Directive, Effect, Line, Scope, Setter};
 use crate::error::{Invalid, Problem};
 use crate::expand::Template;
-use crate::given::{DirGiven, GivenScript, HandlerScript, Preload, ServerGiven};
+use crate::module_config::{DirectoryConfig, HandlerScript, Preload, ScriptConfig, ServerConfig};
 use crate::words::next_word;
 
 pub const SCRIPT_ALIAS: Directive = Directive {
@@ -135,7 +135,7 @@ pub const CALLABLE_OBJECT: Directive = Directive {
 };
 
 fn alias(
-    server: &mut ServerGiven,
+    server: &mut ServerConfig,
     line: &mut Line<'_>,
     location: fn(Arc<[u8]>) -> Location,
 ) -> Result<(), Invalid> {
@@ -199,7 +199,7 @@ fn note_preload(line: &mut Line<'_>, file: &[u8], varies: bool, options: &Script
     }
 }
 
-fn import_script(_: &mut ServerGiven, line: &mut Line<'_>) -> Result<(), Invalid> {
+fn import_script(_: &mut ServerConfig, line: &mut Line<'_>) -> Result<(), Invalid> {
     let (file, rest) = line.first_word()?;
     let options = script_options(
         line,
@@ -227,7 +227,7 @@ fn import_script(_: &mut ServerGiven, line: &mut Line<'_>) -> Result<(), Invalid
     Ok(())
 }
 
-fn handler_script(dir: &mut DirGiven, line: &mut Line<'_>) -> Result<(), Invalid> {
+fn handler_script(dir: &mut DirectoryConfig, line: &mut Line<'_>) -> Result<(), Invalid> {
     let (name, rest) = line.first_word()?;
     let Some((path, rest)) = next_word(rest).filter(|(path, _)| !path.is_empty()) else {
         return Err(line.misused());
@@ -257,10 +257,10 @@ fn handler_script(dir: &mut DirGiven, line: &mut Line<'_>) -> Result<(), Invalid
 }
 
 /// `file [application-group=name]`, as scripts that run in Apache's children are given.
-pub(super) fn script(line: &Line<'_>) -> Result<GivenScript, Invalid> {
+pub(super) fn script(line: &Line<'_>) -> Result<ScriptConfig, Invalid> {
     let (path, rest) = line.first_word()?;
     let options = script_options(line, rest, &[APPLICATION_GROUP_OPTION])?;
-    Ok(GivenScript {
+    Ok(ScriptConfig {
         path: path.into(),
         application_group: options.application_group,
     })

@@ -8,7 +8,7 @@ use crate::daemon_options::digits;
 use crate::daemon_options::python::{directories, interval};
 use crate::directive::{Concern, Directive, Effect, Line, Scope, Setter};
 use crate::error::{Invalid, Problem};
-use crate::given::{GlobalGiven, HashSeed, InterpreterBlock};
+use crate::module_config::{GlobalConfig, HashSeed, InterpreterBlock};
 use crate::words::next_pair;
 
 pub const PYTHON_HOME: Directive = Directive {
@@ -289,7 +289,7 @@ pub const RESTRICT_SIGNAL: Directive = Directive {
     }),
 };
 
-fn interpreter_options(global: &mut GlobalGiven, line: &mut Line<'_>) -> Result<(), Invalid> {
+fn interpreter_options(global: &mut GlobalConfig, line: &mut Line<'_>) -> Result<(), Invalid> {
     let mut rest = line.args;
     let mut block = InterpreterBlock::default();
     let unknown = |word| line.unknown_option(word, ["process-group", "application-group"]);

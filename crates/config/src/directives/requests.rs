@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::directive::{Concern, Directive, Effect, Scope, Setter};
-use crate::given::MapHead;
+use crate::module_config::MapHead;
 use crate::proxies::{ProxyHeader, Subnet};
 
 pub const PASS_AUTHORIZATION: Directive = Directive {

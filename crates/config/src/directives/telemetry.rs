@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::directive::{Concern, Directive, Effect, Line, Scope, Setter};
 use crate::error::{Invalid, Problem};
-use crate::given::{GlobalGiven, TelemetryService};
+use crate::module_config::{GlobalConfig, TelemetryService};
 use crate::words::next_pair;
 
 pub const SERVER_METRICS: Directive = Directive {
@@ -86,7 +86,7 @@ pub const VERBOSE_DEBUGGING: Directive = Directive {
     setter: Setter::Global(|_, line| line.on_off().map(drop)),
 };
 
-fn telemetry_service(global: &mut GlobalGiven, line: &mut Line<'_>) -> Result<(), Invalid> {
+fn telemetry_service(global: &mut GlobalConfig, line: &mut Line<'_>) -> Result<(), Invalid> {
     let (target, rest) = line.first_word()?;
     let socket = target
         .strip_prefix(b"unix:")
@@ -121,7 +121,7 @@ fn telemetry_service(global: &mut GlobalGiven, line: &mut Line<'_>) -> Result<()
     Ok(())
 }
 
-fn telemetry_options(global: &mut GlobalGiven, line: &mut Line<'_>) -> Result<(), Invalid> {
+fn telemetry_options(global: &mut GlobalConfig, line: &mut Line<'_>) -> Result<(), Invalid> {
     let words = line.words()?;
     let signed = |word: &[u8]| matches!(word[0], b'+' | b'-');
     if words.iter().any(|word| signed(word)) && !words.iter().all(|word| signed(word)) {

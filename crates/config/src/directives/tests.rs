@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::alias::Location;
 use crate::expand::Template;
-use crate::given::{HashSeed, MapHead};
+use crate::module_config::{HashSeed, MapHead};
 use crate::testing::TestConfiguration;
 
 fn refused(rows: &[(&str, &str)]) {

@@ -14,7 +14,7 @@ use os::poll::{poll, poll_uninterrupted, Wanted};
 use os::socket::{self, Wait};
 use os::{clock, descriptor, signal};
 use wire::control::{FromWorker, ReplacementReason, ToWorker, WorkerSetup, MAX_MESSAGE};
-use wire::log_id::{CPU_TIME_USED, NOT_COME_UP};
+use wire::log_id::{CPU_TIME_USED, WORKER_NOT_READY};
 use wire::response::Level;
 
 use super::accept::StallWatch;
@@ -102,7 +102,7 @@ impl Control {
             Ok(Some(_) | None) => None,
             Err(error) => {
                 process_log::error(&format!(
-                    "{NOT_COME_UP}: the instructions can't be read: {error}"
+                    "{WORKER_NOT_READY}: the instructions can't be read: {error}"
                 ));
                 None
             }

@@ -33,7 +33,7 @@ use std::sync::{Arc, OnceLock};
 use os::dump::Dumps;
 use os::{clock, descriptor, process, signal, title};
 use wire::control::{FromWorker, ReplacementReason, WorkerSetup, MAX_LOADED_SCRIPTS};
-use wire::log_id::{ENDED_BY_DEFECT, NOT_COME_UP, NOT_STARTED_BY_HAND};
+use wire::log_id::{RUNTIME_WITHOUT_SUPERVISOR, WORKER_ENDED_BY_DEFECT, WORKER_NOT_READY};
 use wire::request::Prologue;
 
 use self::client_names::ClientNames;
@@ -261,7 +261,7 @@ pub fn run(mut thread_state: ThreadState) -> ThreadState {
     if let Err(panic) = ended {
         let words = panic_text(&*panic);
         process_log::error(&format!(
-            "{ENDED_BY_DEFECT}: the worker ends after an internal error: {words}"
+            "{WORKER_ENDED_BY_DEFECT}: the worker ends after an internal error: {words}"
         ));
     }
     process::exit_now(1)
@@ -276,7 +276,7 @@ fn live(thread_state: &mut ThreadState) -> bool {
         Ok(fd) => control::Control::new(fd),
         Err(error) => {
             process_log::error(&format!(
-                "{NOT_STARTED_BY_HAND}: this program is started by mod_wsgi and not by hand (descriptor \
+                "{RUNTIME_WITHOUT_SUPERVISOR}: this program is started by mod_wsgi and not by hand (descriptor \
                  {CONTROL}: {error})"
             ));
             return false;
@@ -285,20 +285,24 @@ fn live(thread_state: &mut ThreadState) -> bool {
     let control = match control {
         Ok(control) => control,
         Err(error) => {
-            process_log::error(&format!("{NOT_COME_UP}: the worker can't come up: {error}"));
+            process_log::error(&format!(
+                "{WORKER_NOT_READY}: the worker can't come up: {error}"
+            ));
             return false;
         }
     };
     let Some(setup) = control.receive_setup() else {
         process_log::error(&format!(
-            "{NOT_COME_UP}: the worker got no instructions from the supervisor"
+            "{WORKER_NOT_READY}: the worker got no instructions from the supervisor"
         ));
         return false;
     };
     match come_up(thread_state, control, setup) {
         Ok(()) => true,
         Err(why) => {
-            process_log::error(&format!("{NOT_COME_UP}: the worker can't come up: {why}"));
+            process_log::error(&format!(
+                "{WORKER_NOT_READY}: the worker can't come up: {why}"
+            ));
             false
         }
     }

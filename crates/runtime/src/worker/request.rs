@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use os::clock;
 use wire::frame::HEAD_LEN;
-use wire::log_id::{KEY_UNKNOWN, REQUEST_MALFORMED, REQUEST_MET_DEFECT, TOO_MANY_INTERPRETERS};
+use wire::log_id::{
+    REQUEST_FAILED_BY_DEFECT, REQUEST_KEY_WRONG, REQUEST_MALFORMED, TOO_MANY_INTERPRETERS,
+};
 use wire::request::{self, Flags, Prologue, Request};
 use wire::response::{End, Fail, Level, Retry};
 
@@ -160,7 +162,7 @@ pub fn handle(
         if !worker.group_keys.contain(&prologue.key) {
             access.without_gil(|| {
                 process_log::error_at_times(&format!(
-                    "{KEY_UNKNOWN}: a request without this group's key was dropped"
+                    "{REQUEST_KEY_WRONG}: a request without this group's key was dropped"
                 ));
             });
             return Handled::Done;
@@ -398,7 +400,7 @@ impl RequestRun<'_> {
             });
         }
         let text = "internal error in mod_wsgi, see the log of its process group";
-        Conclusion::Fail(500, Some((REQUEST_MET_DEFECT, text)))
+        Conclusion::Fail(500, Some((REQUEST_FAILED_BY_DEFECT, text)))
     }
 }
 

@@ -21,7 +21,8 @@ use os::rlimit::Resource;
 use os::{clock, socket};
 use wire::control::ReplacementReason;
 use wire::log_id::{
-    CANNOT_ACCEPT, CONNECTION_DROPPED, NOT_ACCEPTED, NO_INTERPRETER, NO_THREAD, STRANGER,
+    ACCEPT_FAILED, ACCEPT_KEEPS_FAILING, CONNECTION_DROPPED, INTERPRETER_NOT_CREATED,
+    PEER_USER_REFUSED, THREAD_NOT_CREATED,
 };
 use wire::response::{Fail, Retry};
 
@@ -151,7 +152,9 @@ impl RequestThread {
     fn serve(mut self) {
         let worker = Arc::clone(&self.worker);
         let Some(mut thread_state) = ThreadState::new(worker.interpreters.main()) else {
-            process_log::error(&format!("{NO_THREAD}: Python can't make a thread state"));
+            process_log::error(&format!(
+                "{THREAD_NOT_CREATED}: Python can't make a thread state"
+            ));
             return;
         };
         let roster = &worker.request_source.threads;
@@ -264,7 +267,7 @@ impl RequestThread {
     fn is_welcome(&self, arrived: &ChildConnection) -> Result<(), String> {
         let group = &self.worker.setup.group;
         let peer = socket::peer_credentials(arrived.as_fd()).map_err(|error| {
-            format!("{STRANGER}: a connection of an unknown user was dropped: {error}")
+            format!("{PEER_USER_REFUSED}: a connection of an unknown user was dropped: {error}")
         })?;
         let welcome = peer.uid == group.listener.uid
             || peer.uid == 0
@@ -272,7 +275,7 @@ impl RequestThread {
         match welcome {
             true => Ok(()),
             false => Err(format!(
-                "{STRANGER}: a connection of user {} was dropped: only Apache's, {}, may connect",
+                "{PEER_USER_REFUSED}: a connection of user {} was dropped: only Apache's, {}, may connect",
                 peer.uid, group.listener.uid
             )),
         }
@@ -354,7 +357,8 @@ impl RequestThread {
                         .entry(sub.name.clone())
                         .or_insert(sub_thread),
                     Err(error) => {
-                        let why = format!("{NO_THREAD}: a thread can't be started: {error}");
+                        let why =
+                            format!("{THREAD_NOT_CREATED}: a thread can't be started: {error}");
                         return fail(&connection, &why);
                     }
                 }
@@ -372,7 +376,7 @@ impl RequestThread {
                 self.buffers = RequestBuffers::new();
                 self.sub_threads.remove(&sub.name);
                 let why = format!(
-                    "{NO_INTERPRETER}: the interpreter of the application group can't be made, see \
+                    "{INTERPRETER_NOT_CREATED}: the interpreter of the application group can't be made, see \
                      the log of the process group"
                 );
                 fail(&connection, &why);
@@ -391,7 +395,7 @@ fn has_failed(worker: &Worker, error: &io::Error) {
             Err(_) => String::new(),
         };
         process_log::error(&format!(
-            "{CANNOT_ACCEPT}: the process could not take the requests that wait for process group '{}' \
+            "{ACCEPT_KEEPS_FAILING}: the process could not take the requests that wait for process group '{}' \
              for {}: {error}{limit}. {}. The process is replaced",
             worker.setup.group.name.text(),
             seconds(refused_for),
@@ -399,7 +403,7 @@ fn has_failed(worker: &Worker, error: &io::Error) {
         ));
     }
     process_log::error_at_times(&format!(
-        "{NOT_ACCEPTED}: a request thread can't take a connection, and tries again: {error}"
+        "{ACCEPT_FAILED}: a request thread can't take a connection, and tries again: {error}"
     ));
     std::thread::sleep(PAUSE);
 }
@@ -431,13 +435,15 @@ impl SubInterpreterThread {
                 Err(why) => {
                     let place = own.place(Some(&sub.name));
                     process_log::error(&format!(
-                        "{NO_INTERPRETER}: no requests are served {place}: {why}"
+                        "{INTERPRETER_NOT_CREATED}: no requests are served {place}: {why}"
                     ));
                     return;
                 }
             };
             let Some(mut thread_state) = ThreadState::new(interpreter) else {
-                process_log::error(&format!("{NO_THREAD}: Python can't make a thread state"));
+                process_log::error(&format!(
+                    "{THREAD_NOT_CREATED}: Python can't make a thread state"
+                ));
                 return;
             };
             let place = own.place(Some(&sub.name));

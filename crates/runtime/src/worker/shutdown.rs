@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use os::{clock, process};
-use wire::log_id::LEFT_UNFINISHED;
+use wire::log_id::SHUTDOWN_TIMED_OUT;
 
 use super::control::ShutdownPlan;
 use super::Worker;
@@ -31,7 +31,7 @@ pub fn run(worker: &Worker, thread_state: &mut ThreadState, plan: ShutdownPlan) 
         .spawn(move || {
             std::thread::sleep(plan.limit);
             process_log::error(&format!(
-                "{LEFT_UNFINISHED}: the worker leaves although shutdown hooks or requests still run after \
+                "{SHUTDOWN_TIMED_OUT}: the worker leaves although shutdown hooks or requests still run after \
                  {:?}",
                 plan.limit
             ));

@@ -5,7 +5,7 @@
 //! Runs in: the main thread, or the thread that handles the supervisor's messages while the main
 //! thread loads scripts.
 
-use wire::log_id::{LOADS_SLOWLY, LOAD_GIVEN_UP};
+use wire::log_id::{LOAD_GIVEN_UP, SCRIPT_LOADS_SLOWLY};
 use wire::response::Level;
 
 use super::stack_dump::Stack;
@@ -64,7 +64,7 @@ impl SlowLoadStage {
         };
         let seconds = elapsed as f64 / 1e6;
         let text = format!(
-            "{LOADS_SLOWLY}: {script} is still being loaded after {seconds:.1} s {whom}: {what}"
+            "{SCRIPT_LOADS_SLOWLY}: {script} is still being loaded after {seconds:.1} s {whom}: {what}"
         );
         scoreboard::error(&text);
         process_log::record_at(Level::Warning, text.as_bytes());

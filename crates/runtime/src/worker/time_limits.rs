@@ -16,7 +16,8 @@ use os::dump::{Dumps, Scope};
 use os::signal::Thread;
 use wire::control::ReplacementReason;
 use wire::log_id::{
-    DEADLOCKED, INACTIVE, LOAD_TIMED_OUT, QUEUE_TIMED_OUT, REQUEST_INTERRUPTED, REQUEST_TIMED_OUT,
+    DEADLOCK_TIMED_OUT, INACTIVITY_TIMED_OUT, LOAD_TIMED_OUT, QUEUE_TIMED_OUT, REQUEST_INTERRUPTED,
+    REQUEST_TIMED_OUT,
 };
 use wire::request::Request;
 use wire::response::{End, Fail, Level, Retry};
@@ -343,7 +344,7 @@ impl<'a> TimeLimits<'a> {
             }
             let called = running.progress.called().unwrap_or(now);
             let sentence = format!(
-                "{DEADLOCKED}: {} was ended: Python's global lock was held for longer than \
+                "{DEADLOCK_TIMED_OUT}: {} was ended: Python's global lock was held for longer than \
                  deadlock-timeout={limit}: {} in the queue, {} in the application {}. The log of the \
                  process group shows where its threads were",
                 running.line,
@@ -363,7 +364,7 @@ impl<'a> TimeLimits<'a> {
             }
         }
         process_log::error(&format!(
-            "{DEADLOCKED}: Python's global lock was held for longer than deadlock-timeout={limit} in \
+            "{DEADLOCK_TIMED_OUT}: Python's global lock was held for longer than deadlock-timeout={limit} in \
              process group '{}'. {circumstances}. The process is replaced. Its threads were at\n{stacks}",
             self.worker.setup.group.name.text(),
         ));
@@ -466,7 +467,7 @@ impl<'a> TimeLimits<'a> {
             return;
         }
         let text = format!(
-            "{INACTIVE}: there was no request for longer than inactivity-timeout={}: the process is \
+            "{INACTIVITY_TIMED_OUT}: there was no request for longer than inactivity-timeout={}: the process is \
              replaced",
             limit / 1_000_000
         );

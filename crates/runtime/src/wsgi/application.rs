@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use os::descriptor;
 use os::process::{self, Usage};
-use wire::log_id::LENGTH_NOT_REACHED;
+use wire::log_id::CONTENT_LENGTH_NOT_REACHED;
 use wire::request::Request;
 use wire::response::{End, File, Level};
 
@@ -343,7 +343,7 @@ fn conclude<'g>(
                 return Verdict::Whole;
             };
             let text = format!(
-                "{LENGTH_NOT_REACHED}: the application declared a Content-Length and sent {owed} bytes less; \
+                "{CONTENT_LENGTH_NOT_REACHED}: the application declared a Content-Length and sent {owed} bytes less; \
                  the client sees a broken response"
             );
             log(gil, exchange, Level::Error, &text);

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use wire::log_id::{NOT_LOADED_BEFORE, SCRIPT_LOADED};
+use wire::log_id::{SCRIPT_FAILED_EARLIER, SCRIPT_LOADED};
 use wire::response::Level;
 
 use super::names::Names;
@@ -193,7 +193,7 @@ impl Loader<'_> {
                         return Ok(Resolution::Stale);
                     }
                     let report = format!(
-                        "{NOT_LOADED_BEFORE}: {} could not be loaded before: see the first report, {}",
+                        "{SCRIPT_FAILED_EARLIER}: {} could not be loaded before: see the first report, {}",
                         String::from_utf8_lossy(wanted.path),
                         wanted.place
                     );

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-use wire::log_id::FIELD_DROPPED;
+use wire::log_id::CONNECTION_HEADER_DROPPED;
 use wire::response::Level;
 
 use super::events;
@@ -128,7 +128,7 @@ fn explain_dropped(gil: Gil<'_>, call: &Call, name: &str) {
         return;
     }
     let text = format!(
-        "{FIELD_DROPPED}: the application set the response header '{name}', which is dropped, as all \
+        "{CONNECTION_HEADER_DROPPED}: the application set the response header '{name}', which is dropped, as all \
          headers are that speak about the connection: Apache writes them. Said once."
     );
     log(gil, &call.exchange, Level::Warning, &text);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use wire::control::{ReplacementReason, ToWorker, WorkerSetup};
 use wire::log_id::{
-    DESCRIPTORS_CLOSED, NO_PROCESS, PYTHON_UNUSABLE, START_TIMED_OUT, WORKER_KILLED,
+    DESCRIPTORS_CLOSED, PROCESS_NOT_CREATED, PYTHON_UNUSABLE, STARTUP_TIMED_OUT, WORKER_KILLED,
 };
 use wire::response::Level;
 
@@ -139,7 +139,10 @@ impl Group {
         match PythonCheck::begin(&question, launch::identity(&self.config)) {
             Ok(examination) => self.python = Python::Checking(Box::new(examination)),
             Err(error) => {
-                self.trouble(NO_PROCESS, format!("no process could be made: {error}"));
+                self.trouble(
+                    PROCESS_NOT_CREATED,
+                    format!("no process could be made: {error}"),
+                );
                 self.failed(now);
             }
         }
@@ -234,7 +237,10 @@ impl Group {
                 true
             }
             Err(error) => {
-                self.trouble(NO_PROCESS, format!("no process could be made: {error}"));
+                self.trouble(
+                    PROCESS_NOT_CREATED,
+                    format!("no process could be made: {error}"),
+                );
                 self.failed(context.now);
                 false
             }
@@ -275,7 +281,7 @@ impl Group {
         for _ in 0..late {
             let seconds = startup.as_secs();
             let text = format!("a worker was not ready within {seconds} s and is ended");
-            self.trouble(START_TIMED_OUT, text);
+            self.trouble(STARTUP_TIMED_OUT, text);
             self.failed(now);
         }
         for pid in silent {

@@ -1,6 +1,6 @@
 //! What an Apache child says about one request.
 //!
-//! Runs in: an Apache child (`src/child`); `DEFECT` also in the parent (`crates/httpd`).
+//! Runs in: an Apache child (`src/child`); `MODULE_DEFECT` also in the parent (`crates/httpd`).
 
 super::events! { CHILD:
     CONNECT_TIMED_OUT = 116 {
@@ -24,14 +24,14 @@ super::events! { CHILD:
         example: "WSGI0118: Process group 'shop' sent nothing for 2 s (socket-timeout= or Timeout); its response had begun, 5 bytes of the body had come.",
         mend: "Look at what the application waits for between two pieces of its response. A stream that is silent on purpose needs a longer `socket-timeout=`.",
     }
-    RESPONSE_CUT = 119 {
+    WORKER_DIED_DURING_RESPONSE = 119 {
         level: "error",
         status: "502 (the response is broken off: its head had gone)",
         when: "The worker went away in the middle of a response. The client sees a broken connection, not a short response.",
         example: "WSGI0119: The response of process group 'shop' broke off after 5 bytes: the worker died or was killed; the client is made to see it. The supervisor says: WSGI0339: worker 985 was killed by SIGSEGV (signal 11); it was running GET /report for 0.4 s; a successor is started.",
         mend: "See 0339, which is repeated here where the supervisor knew of it in time.",
     }
-    HANDED_BACK = 124 {
+    RETRIES_EXHAUSTED = 124 {
         level: "error",
         status: "503",
         when: "One worker after the other gave the request back before the application had begun with it. It has not been run.",
@@ -45,7 +45,7 @@ super::events! { CHILD:
         example: "WSGI0126: The request body could not be read to its end: it is larger than LimitRequestBody allows.",
         mend: "Nothing, where clients leave. For larger bodies raise LimitRequestBody, for slow clients Timeout or RequestReadTimeout.",
     }
-    NO_EXECUTION = 134 {
+    EXECCGI_NOT_ALLOWED = 134 {
         level: "error",
         status: "403",
         when: "A script is reached by SetHandler or AddHandler in a directory without `Options ExecCGI`.",
@@ -66,14 +66,14 @@ super::events! { CHILD:
         example: "WSGI0136: Attempt to invoke directory as WSGI application: /srv/shop/apps. An alias that ends in a slash needs a target that ends in one too.",
         mend: "Name the script file, or end both the URL and the target of WSGIScriptAlias in a slash.",
     }
-    PATH_INFO = 137 {
+    PATH_INFO_REFUSED = 137 {
         level: "error",
         status: "404",
         when: "The URL goes on behind the script, and `AcceptPathInfo Off` forbids that.",
         example: "WSGI0137: AcceptPathInfo off disallows user's path: /cart",
         mend: "Remove `AcceptPathInfo Off` where the application has URLs of its own below the script.",
     }
-    TRANSFER_CODING = 138 {
+    TRANSFER_CODING_UNSUPPORTED = 138 {
         level: "error",
         status: "501",
         when: "The request body is sent with a transfer coding other than chunked.",
@@ -87,7 +87,7 @@ super::events! { CHILD:
         example: "WSGI0139: Request requires chunked transfer encoding, but optional support for chunked transfer encoding has not been enabled (WSGIChunkedRequest Off).",
         mend: "Remove `WSGIChunkedRequest Off`, unless the application cannot read a body without Content-Length.",
     }
-    CONTENT_LENGTH = 141 {
+    CONTENT_LENGTH_INVALID = 141 {
         level: "error",
         status: "400",
         when: "The Content-Length of the request is no number.",
@@ -101,14 +101,14 @@ super::events! { CHILD:
         example: "WSGI0144: Response header line too long from process group 'shop': X-Long has 40000 bytes, header-buffer-size= allows 32768.",
         mend: "Find out why the header is that long (often a cookie that holds a whole session); or raise `header-buffer-size=`.",
     }
-    WORKER_SILENT = 145 {
+    RESPONSE_TIMED_OUT = 145 {
         level: "error",
         status: "504",
         when: "No response began within `socket-timeout=` (or Apache's `Timeout`). The line says how far the request had come.",
         example: "WSGI0145: Process group 'shop' sent nothing for 2 s (socket-timeout= or Timeout); the application was running.",
         mend: "\"was running\": see what the application waits for, or raise `socket-timeout=`. \"had not begun\": all threads are taken; see what holds them, or raise `processes=` or `threads=`.",
     }
-    WORKER_CLOSED = 146 {
+    WORKER_DIED_BEFORE_RESPONSE = 146 {
         level: "error",
         status: "502",
         when: "The worker died while the application ran, before its response began. The request is not sent again: nobody knows what it has done already.",
@@ -122,7 +122,7 @@ super::events! { CHILD:
         example: "WSGI0147: The connection to process group 'shop' failed: Too many open files (os error 24).",
         mend: "The error in the line says what is short; often a limit of descriptors or memory of the system.",
     }
-    HEAD_UNFIT = 148 {
+    RESPONSE_HEAD_INVALID = 148 {
         level: "error",
         status: "502",
         when: "What came from the worker as head of the response may not reach a client. Applications cannot bring this about: start_response refuses such heads.",
@@ -171,7 +171,7 @@ super::events! { CHILD:
         example: "WSGI0362: The application in process group 'shop' declared a Content-Length of 50 and sent 3 bytes; the client is made to see that the response is not complete.",
         mend: "Correct the Content-Length the application sets, or leave it out.",
     }
-    NOT_A_FILE = 363 {
+    DESCRIPTOR_NOT_A_FILE = 363 {
         level: "error",
         status: "502",
         when: "A worker passed a descriptor that is no regular file.",
@@ -185,14 +185,14 @@ super::events! { CHILD:
         example: "WSGI0364: The request body of 2000000 bytes is larger than LimitRequestBody allows (1000000 bytes).",
         mend: "Raise LimitRequestBody for this place if such bodies are meant to be accepted.",
     }
-    NO_GROUP = 365 {
+    PROCESS_GROUP_NOT_SET = 365 {
         level: "error",
         status: "500",
         when: "No process group is set for the request.",
         example: "WSGI0365: No process group is set for this request, so it would run inside of Apache, which this version does not do yet. Define a group with WSGIDaemonProcess and name it with WSGIProcessGroup in the <Directory> of the script, or with process-group= of its WSGIScriptAlias.",
         mend: "Add the two lines it names. A WSGIProcessGroup in a `<Directory>` holds for scripts in that directory only.",
     }
-    GROUP_SERVES_NOTHING = 366 {
+    GROUP_WITHOUT_THREADS = 366 {
         level: "error",
         status: "500",
         when: "The request is to go to a group that is defined with `threads=0`.",
@@ -206,21 +206,21 @@ super::events! { CHILD:
         example: "WSGI0367: The headers and variables of the request do not fit into 16 MiB and 4096 entries.",
         mend: "Lower LimitRequestFields and LimitRequestFieldSize to what the site needs.",
     }
-    DEFECT = 368 {
+    MODULE_DEFECT = 368 {
         level: "crit",
         status: "500",
         when: "The module has a defect and noticed it. What was being done failed; the process goes on.",
         example: "WSGI0368: a defect of mod_wsgi stopped a handler at src/child/handler.rs:50: index out of bounds. What was being done has failed, the process goes on; please report this line.",
         mend: "Report the line.",
     }
-    STATUS_UNKNOWN = 369 {
+    STATUS_UNAVAILABLE = 369 {
         level: "error",
         status: "503",
         when: "Somebody asked for the status of process groups, and the supervisor did not tell.",
         example: "WSGI0369: The supervisor does not tell how process groups are: nobody listens at /run/apache2/wsgi.4711.status.sock. Look for lines of the supervisor in the error log.",
         mend: "Look for 0346 and 0382 to 0388 above. A supervisor that is there and does not answer within a second is stuck or starved of CPU: see what it does (`ps`, `strace -p`).",
     }
-    EARLY_HINTS = 370 {
+    EARLY_HINTS_OVER_HTTP2 = 370 {
         level: "info",
         status: "",
         when: "An application sent 103 Early Hints to an HTTP/2 client. Said once by each of Apache's children.",
@@ -241,21 +241,21 @@ super::events! { CHILD:
         example: "WSGI0372: /srv/shop/shop.wsgi does not lie below /srv/jail, the chroot= of its process group, whose processes see nothing else.",
         mend: "Put the script below that directory; WSGIScriptAlias has its path as seen from outside.",
     }
-    FILES_COPIED = 424 {
+    FILE_DESCRIPTORS_USED_UP = 424 {
         level: "warn",
         status: "",
         when: "Many clients wait for files that applications passed on, or for what is in temporary files, and together these take as many descriptors as they may in one of Apache's children: a quarter of its limit of open files. Another file was copied to its client instead, while a thread of the process group waited. Said at most every ten minutes by each of Apache's children.",
         example: "WSGI0424: The files that clients wait for hold 256 descriptors of this Apache child, which is as many as they may (a quarter of its limit of open files). Meanwhile slow clients of files hold threads of process group 'shop'. Raise the limit of open files of Apache's service (LimitNOFILE= in systemd).",
         mend: "Raise the limit of open files of Apache's service (`LimitNOFILE=` in systemd), or have fewer connections for each child (`ThreadsPerChild`, `AsyncRequestWorkerFactor`). Until then nothing fails.",
     }
-    NOT_SPOOLED = 440 {
+    SPOOL_UNAVAILABLE = 440 {
         level: "warn",
         status: "",
         when: "A response of a slow client does not fit into memory, and cannot be written to a temporary file either: the directory is missing or not writable for Apache's user, or less than a twentieth of its file system is free. Said at most every ten minutes by each of Apache's children.",
         example: "WSGI0440: What does not fit into memory cannot be written to a temporary file in '/var/tmp': No space left on device (os error 28). Meanwhile slow clients of process group 'shop' hold its threads. Make room there, let Apache's user write there, or name another directory with spool-directory=.",
         mend: "Make room in the directory, or name another with `spool-directory=`. Until then nothing fails, but a slow client of a large response holds a thread.",
     }
-    SPOOL_LOST = 441 {
+    SPOOL_UNREADABLE = 441 {
         level: "error",
         status: "500 (the response is broken off: its head had gone)",
         when: "A part of a response that waited in a temporary file for a slow client cannot be read back.",

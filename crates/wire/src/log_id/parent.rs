@@ -4,7 +4,7 @@
 //! and when the supervisor ends.
 
 super::events! { PARENT:
-    COMPANION_MISSING = 380 {
+    INSTALLED_FILE_MISSING = 380 {
         level: "error",
         status: "",
         when: "Apache is started or checked, and the supervisor or the Python runtime does not lie beside the module. Apache does not start.",
@@ -18,7 +18,7 @@ super::events! { PARENT:
         example: "WSGI0381: the socket of process group \"shop\" would be /srv/a/very/long/path/wsgi.4711.shop.sock, which has 120 bytes; the system allows 107. Choose a shorter path with WSGISocketPrefix.",
         mend: "Set WSGISocketPrefix to a short path, such as /run/apache2/wsgi.",
     }
-    SUPERVISOR_SLOW_TO_END = 382 {
+    SUPERVISOR_STOP_TIMED_OUT = 382 {
         level: "warn",
         status: "",
         when: "Apache stops, and the supervisor has not ended in the time it was given.",
@@ -46,21 +46,21 @@ super::events! { PARENT:
         example: "WSGI0385: the supervisor cannot be started from /usr/lib/apache2/modules/mod_wsgi-supervisor: Cannot allocate memory (os error 12). Process groups answer 503 until Apache is restarted.",
         mend: "Mend what the line names and restart Apache.",
     }
-    NO_SECRET = 386 {
+    RANDOM_BYTES_UNAVAILABLE = 386 {
         level: "error",
         status: "",
         when: "The system has no random bytes for the key of a process group. Apache does not start.",
         example: "WSGI0386: the system gives no secret: Function not implemented (os error 38)",
         mend: "The system call getrandom is missing or forbidden: look at the sandbox Apache runs in.",
     }
-    NOT_STARTED = 387 {
+    SUPERVISOR_NOT_STARTED = 387 {
         level: "error",
         status: "",
         when: "Apache starts, and the supervisor cannot be started or refuses the configuration. Apache does not start.",
         example: "WSGI0387: process group 'shop' cannot listen at /run/nowhere/wsgi.793.shop.sock: No such file or directory (os error 2). WSGISocketPrefix names a place where root alone may write, such as /run/apache2/wsgi.",
         mend: "Mend what the line names and start Apache again.",
     }
-    NOT_IN_FORCE = 388 {
+    CONFIGURATION_NOT_APPLIED = 388 {
         level: "error",
         status: "503 for groups that changed",
         when: "Apache was restarted with a new configuration, and the supervisor could not bring it into force. Apache runs on.",
@@ -74,7 +74,7 @@ super::events! { PARENT:
         example: "WSGI0389: /etc/apache2/sites-enabled/s.conf:7 uses process group \"blgo\", which is not defined. Defined groups: \"shop\" (/etc/apache2/sites-enabled/s.conf:1), \"blog\" (/etc/apache2/sites-enabled/s.conf:2). Did you mean \"blog\"? Requests that go there get 500.",
         mend: "Correct the name, define the group, or define it outside of the virtual host.",
     }
-    WITHOUT_EFFECT = 390 {
+    DIRECTIVES_WITHOUT_EFFECT = 390 {
         level: "warn",
         status: "",
         when: "Apache is started or checked, and the configuration has directives this version accepts and does not act upon yet.",

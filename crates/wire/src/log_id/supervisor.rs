@@ -24,21 +24,21 @@ super::events! { SUPERVISOR:
         example: "WSGI0333: process group 'shop': a worker cannot change to the working directory: Permission denied (os error 13)",
         mend: "Mend what the line names. It is tried again by itself.",
     }
-    SERVED_AGAIN = 334 {
+    GROUP_AVAILABLE_AGAIN = 334 {
         level: "notice",
         status: "",
         when: "A group that could not be served has a worker again.",
         example: "WSGI0334: process group 'shop': is served again",
         mend: "Nothing.",
     }
-    WORKER_GAVE_UP = 335 {
+    WORKER_STARTUP_FAILED = 335 {
         level: "error",
         status: "503 while no other worker runs",
         when: "A worker's Python started and then found that it cannot serve.",
         example: "WSGI0335: process group 'shop': threads=0: service processes are not there yet",
         mend: "Mend what the line names. It is tried again by itself.",
     }
-    CONVERSATION_BROKEN = 336 {
+    WORKER_MESSAGE_MALFORMED = 336 {
         level: "error",
         status: "502 for requests that were running",
         when: "A worker wrote into its conversation with the supervisor what does not belong there. It is killed and replaced.",
@@ -52,7 +52,7 @@ super::events! { SUPERVISOR:
         example: "WSGI0337: process group 'shop': worker 4711 has closed the descriptors it was given and is replaced. Applications must not close descriptors they have not opened",
         mend: "Find the loop in the application that closes all descriptors (`os.closerange`, python-daemon).",
     }
-    ENDED_WHILE_STARTING = 338 {
+    WORKER_DIED_WHILE_STARTING = 338 {
         level: "error",
         status: "503 while no other worker runs",
         when: "A worker ended before it was ready: its Python could not start, or the script ended the process while it was loaded.",
@@ -66,7 +66,7 @@ super::events! { SUPERVISOR:
         example: "WSGI0339: process group 'shop': worker 985 was killed by SIGSEGV (signal 11); it was running GET /report for 0.4 s and 2 other requests; a successor is started",
         mend: "Signal 11 or 6: a fault in a C extension, often one that does not work in sub-interpreters (try `WSGIApplicationGroup %{GLOBAL}`). Signal 9: somebody, or the system for want of memory: then the line says so where the kernel counts such deaths, and its own log has more. A status: the application called os._exit.",
     }
-    NO_PROCESS = 340 {
+    PROCESS_NOT_CREATED = 340 {
         level: "error",
         status: "503 while no other worker runs",
         when: "The system makes no more processes.",
@@ -80,7 +80,7 @@ super::events! { SUPERVISOR:
         example: "WSGI0341: process group 'shop': python-home=/srv/shop/env does not exist. Make it (python3 -m venv /srv/shop/env), or correct the path",
         mend: "The line says what is wrong and, where there is one, the command that mends it. It is tried again by itself.",
     }
-    START_TIMED_OUT = 342 {
+    STARTUP_TIMED_OUT = 342 {
         level: "error",
         status: "503 while no other worker runs",
         when: "A worker was not ready within `startup-timeout=`.",
@@ -94,14 +94,14 @@ super::events! { SUPERVISOR:
         example: "WSGI0343: process group 'shop': worker 4711 did not leave in time and is killed",
         mend: "Look for a shutdown hook or a C extension that does not come back.",
     }
-    PARENT_GONE = 344 {
+    APACHE_PARENT_DIED = 344 {
         level: "notice",
         status: "",
         when: "Apache's parent was killed. Supervisor and workers leave with it.",
         example: "WSGI0344: the Apache parent is gone: all workers are ended",
         mend: "Start Apache again; find out who killed it.",
     }
-    NOBODY_SERVES = 345 {
+    GROUP_UNAVAILABLE = 345 {
         level: "error",
         status: "503 with Retry-After",
         when: "A request came for a group that has no worker at the moment and no prospect of one, or that ends: it is no longer configured, or Apache stops or is restarted without grace (`apache2ctl restart`) while clients ask. The supervisor itself answers, so that nobody waits.",
@@ -115,7 +115,7 @@ super::events! { SUPERVISOR:
         example: "WSGI0347: process group 'shop': a successor cannot load its scripts and is not put into service: the workers of before go on with what they have loaded. It is tried again until it works",
         mend: "Mend the script the traceback names, or remove its file if it is no longer used; nothing else is needed.",
     }
-    SUPERSEDED = 348 {
+    SUPERVISOR_SUPERSEDED = 348 {
         level: "notice",
         status: "",
         when: "The module was replaced by one of another version and Apache was reloaded: a supervisor of that version is started, and the one of before finishes its requests and ends.",

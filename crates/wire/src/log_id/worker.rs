@@ -4,7 +4,7 @@
 //! `_mod_wsgi.log_id`).
 
 super::events! { WORKER:
-    LOCALE = 79 {
+    LOCALE_NOT_SET = 79 {
         level: "warn",
         status: "",
         when: "The system does not know the `locale=` of a group. The worker goes on.",
@@ -102,28 +102,28 @@ super::events! { WORKER:
         example: "WSGI0300: internal error at crates/runtime/src/worker/request.rs:120: index out of bounds",
         mend: "Report the line.",
     }
-    LENGTH_NOT_REACHED = 301 {
+    CONTENT_LENGTH_NOT_REACHED = 301 {
         level: "error",
         status: "200, the response is broken off",
         when: "The application set a Content-Length and sent less. The connection is broken so that the client sees it.",
         example: "WSGI0301: the application declared a Content-Length and sent 47 bytes less; the client sees a broken response",
         mend: "Correct the Content-Length the application sets, or leave it out: it is added where it is known.",
     }
-    NOT_STARTED_BY_HAND = 302 {
+    RUNTIME_WITHOUT_SUPERVISOR = 302 {
         level: "error",
         status: "",
         when: "The runtime was loaded by something else than the supervisor.",
         example: "WSGI0302: this program is started by mod_wsgi and not by hand (descriptor 4: Bad file descriptor (os error 9))",
         mend: "Let Apache start it.",
     }
-    NOT_COME_UP = 303 {
+    WORKER_NOT_READY = 303 {
         level: "error",
         status: "503 while no other worker runs",
         when: "A worker cannot get ready. The supervisor's line (0335) has the same reason.",
         example: "WSGI0303: the worker can't come up: threads=0: service processes are not there yet",
         mend: "Mend what the line names. It is tried again by itself.",
     }
-    LEFT_UNFINISHED = 304 {
+    SHUTDOWN_TIMED_OUT = 304 {
         level: "error",
         status: "502 for requests that still ran",
         when: "A worker that was asked to leave has reached its limit, and ends although requests or shutdown hooks still run.",
@@ -137,7 +137,7 @@ super::events! { WORKER:
         example: "WSGI0305: the request can't be understood: message is cut short",
         mend: "See that all three files of the module are of the same build.",
     }
-    KEY_UNKNOWN = 306 {
+    REQUEST_KEY_WRONG = 306 {
         level: "error",
         status: "503",
         when: "A request came without the secret of this group. At most one such line a second.",
@@ -151,21 +151,21 @@ super::events! { WORKER:
         example: "WSGI0307: too many application groups in one process: see what WSGIApplicationGroup expands to",
         mend: "Do not make WSGIApplicationGroup depend on what clients can choose freely, such as %{HOST}.",
     }
-    NO_THREAD = 308 {
+    THREAD_NOT_CREATED = 308 {
         level: "error",
         status: "500",
         when: "The system, or Python, has no further thread for the worker.",
         example: "WSGI0308: a thread can't be started: Resource temporarily unavailable (os error 11)",
         mend: "Lower `threads=`, or raise the limits of the service (TasksMax= in systemd) and of the user.",
     }
-    NOT_ACCEPTED = 309 {
+    ACCEPT_FAILED = 309 {
         level: "error",
         status: "",
         when: "A worker cannot take connections, mostly because the application has used up its descriptors. At most one such line a second. It goes on by itself; if it lasts for two seconds, the process is replaced: see 0451.",
         example: "WSGI0309: a request thread can't take a connection, and tries again: Too many open files (os error 24)",
         mend: "Find files or sockets the application does not close; or raise the limit of open files of Apache's service (LimitNOFILE= in systemd).",
     }
-    STRANGER = 310 {
+    PEER_USER_REFUSED = 310 {
         level: "error",
         status: "",
         when: "Another user than Apache's connected to the group's socket. At most one such line a second.",
@@ -179,28 +179,28 @@ super::events! { WORKER:
         example: "WSGI0311: a connection to the process group was dropped: it sent no request of this version",
         mend: "Somebody else than this Apache connects to the group's socket, or the files of the module are of different builds.",
     }
-    NO_INTERPRETER = 312 {
+    INTERPRETER_NOT_CREATED = 312 {
         level: "error",
         status: "500",
         when: "Python cannot make the sub-interpreter of an application group.",
         example: "WSGI0312: no requests are served in sub-interpreter 'shop' of process group 'shop': MemoryError",
         mend: "The reason stands behind it. Where one application has the group to itself, `WSGIApplicationGroup %{GLOBAL}` needs no sub-interpreter.",
     }
-    ENDED_BY_DEFECT = 313 {
+    WORKER_ENDED_BY_DEFECT = 313 {
         level: "error",
         status: "502 for requests that were running",
         when: "The defect of 0300 was outside of any request, and the worker ends. A successor is started.",
         example: "WSGI0313: the worker ends after an internal error: index out of bounds",
         mend: "Report the line, and 0300 above it.",
     }
-    REQUEST_MET_DEFECT = 314 {
+    REQUEST_FAILED_BY_DEFECT = 314 {
         level: "error",
         status: "500",
         when: "A request met the defect of 0300, which is in the log of the process group.",
         example: "WSGI0314: internal error in mod_wsgi, see the log of its process group",
         mend: "Report line 0300.",
     }
-    PATH_NOT_ADDED = 315 {
+    PYTHON_PATH_NOT_ADDED = 315 {
         level: "warn",
         status: "",
         when: "A directory of `python-path=` or WSGIPythonPath cannot be added to sys.path.",
@@ -228,21 +228,21 @@ super::events! { WORKER:
         example: "WSGI0318: a post hook of /shop/cart raised",
         mend: "Mend the function.",
     }
-    NOT_LOADED_BEFORE = 319 {
+    SCRIPT_FAILED_EARLIER = 319 {
         level: "error",
         status: "500",
         when: "A request needs a script that could not be loaded earlier. It is not run a second time in the same interpreter, where half of it may have had its effect: the first report says what is wrong.",
         example: "WSGI0319: /srv/shop/shop.wsgi could not be loaded before: see the first report, in the main interpreter of process group 'shop'",
         mend: "Look further up for 0105 to 0110 about the same script. Once the file changes it is loaded again, in a new worker.",
     }
-    FIELD_DROPPED = 320 {
+    CONNECTION_HEADER_DROPPED = 320 {
         level: "warn",
         status: "",
         when: "An application set a response header that speaks about the connection: Connection, Keep-Alive, Transfer-Encoding, TE, Trailer, Upgrade, Proxy-*. It was dropped, as in every later response. Said once for each application group of a process.",
         example: "WSGI0320: the application set the response header 'transfer-encoding', which is dropped, as all headers are that speak about the connection: Apache writes them. Said once.",
         mend: "Take the header out of the application. `Connection: close` is understood, and closes the connection.",
     }
-    LOADS_SLOWLY = 321 {
+    SCRIPT_LOADS_SLOWLY = 321 {
         level: "warn",
         status: "",
         when: "A script has been loading for 5 seconds and runs a server of its own, or has been loading for 15 seconds for whatever reason. Requests for it wait.",
@@ -263,7 +263,7 @@ super::events! { WORKER:
         example: "WSGI0324: GET /report has taken longer than request-timeout=60, and RequestTimeout has ended it: 0.2 s in the queue, 60.1 s in the application /srv/shop/shop.wsgi. 4 of 5 threads of the process are busy",
         mend: "Look at the stack that the line of the same number before it shows, at level info; raise `request-timeout=` if such requests are meant to take that long.",
     }
-    DEADLOCKED = 325 {
+    DEADLOCK_TIMED_OUT = 325 {
         level: "error",
         status: "504, or a broken response once it had begun",
         when: "No thread of the process got Python's global lock for longer than `deadlock-timeout=`: an extension module keeps it while it waits. The process is replaced; requests that had not begun run elsewhere. The stacks of all threads follow.",
@@ -277,14 +277,14 @@ super::events! { WORKER:
         example: "WSGI0326: /srv/shop/shop.wsgi is still being loaded after 20.0 s (startup-timeout=20) for GET /, now in _float_ma (/srv/shop/venv/lib/python3.11/site-packages/numpy/core/getlimits.py:89), called by <module> (/srv/shop/shop.wsgi:1). 1 of 5 threads of the process are busy. The process is replaced",
         mend: "Look at the place it names. Modules that hang in sub-interpreters: `WSGIApplicationGroup %{GLOBAL}`.",
     }
-    INACTIVE = 327 {
+    INACTIVITY_TIMED_OUT = 327 {
         level: "info",
         status: "",
         when: "There was no request for as long as `inactivity-timeout=` says. The process is replaced by one that has not loaded anything yet.",
         example: "WSGI0327: there was no request for longer than inactivity-timeout=600: the process is replaced",
         mend: "Nothing: that is what the option is for.",
     }
-    SCRIPT_NOT_TRUSTED = 328 {
+    SCRIPT_OWNER_REFUSED = 328 {
         level: "error",
         status: "403",
         when: "A script, or the directory it lies in, does not belong to whom `script-user=` or `script-group=` names, or may be written to by others. It is not run.",
@@ -319,7 +319,7 @@ super::events! { WORKER:
         example: "WSGI0450: /srv/shop/shop.wsgi was loaded in 1284 ms, in the main interpreter of process group 'shop'",
         mend: "Nothing. Where it takes long, `preload=` or WSGIImportScript has it done before there are requests.",
     }
-    CANNOT_ACCEPT = 451 {
+    ACCEPT_KEEPS_FAILING = 451 {
         level: "error",
         status: "",
         when: "Requests have waited for two seconds while a worker could accept no connection, mostly because the application holds all descriptors of the process. A successor is started, which takes the requests that wait; those that run here have `graceful-timeout=` to finish.",

@@ -1,8 +1,9 @@
-//! The configuration as given: exactly what was written, `None` where nothing was.
+//! The module's per-server and per-directory configuration, as httpd calls the two: what the
+//! administrator wrote, and `None` where nothing was written.
 //!
-//! Runs in: the Apache parent while the configuration is read and merged; Apache children, since
-//! httpd merges directory records for every request. So text and lists are shared, not copied:
-//! merging costs reference counts.
+//! Runs in: the Apache parent, which reads and merges the configuration; Apache children, because
+//! httpd merges per-directory configurations for every request. So text and lists are shared, not
+//! copied: a merge costs only reference counts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub enum MapHead {
 
 /// A script with the interpreter it runs in, for access control and dispatch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GivenScript {
+pub struct ScriptConfig {
     /// The file.
     pub path: Text,
     /// `application-group=`, expanded with [`Template::expand_for_script`].
@@ -47,9 +48,9 @@ pub struct HandlerScript {
     pub pass_authorization: Option<bool>,
 }
 
-/// What one directory section (or `.htaccess`, or the server itself) said.
+/// Per-directory configuration: of a directory section, a `.htaccess` file or a whole server.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct DirGiven {
+pub struct DirectoryConfig {
     /// `WSGIProcessGroup`
     pub process_group: Option<Template>,
     /// `WSGIApplicationGroup`
@@ -57,7 +58,7 @@ pub struct DirGiven {
     /// `WSGICallableObject`
     pub callable_object: Option<Template>,
     /// `WSGIDispatchScript`
-    pub dispatch_script: Option<Arc<GivenScript>>,
+    pub dispatch_script: Option<Arc<ScriptConfig>>,
     /// `WSGIHandlerScript`, by handler name.
     pub handler_scripts: Option<Arc<BTreeMap<Vec<u8>, HandlerScript>>>,
     /// `WSGIScriptReloading`
@@ -87,20 +88,20 @@ pub struct DirGiven {
     /// `WSGIRestrictProcess`; an empty name is embedded mode.
     pub restrict_process: Option<Arc<Vec<Vec<u8>>>>,
     /// `WSGIAccessScript`
-    pub access_script: Option<Arc<GivenScript>>,
+    pub access_script: Option<Arc<ScriptConfig>>,
     /// `WSGIAuthUserScript`
-    pub auth_user_script: Option<Arc<GivenScript>>,
+    pub auth_user_script: Option<Arc<ScriptConfig>>,
     /// `WSGIAuthGroupScript`
-    pub auth_group_script: Option<Arc<GivenScript>>,
+    pub auth_group_script: Option<Arc<ScriptConfig>>,
     /// `WSGIGroupAuthoritative`
     pub group_authoritative: Option<bool>,
 }
 
-impl DirGiven {
+impl DirectoryConfig {
     /// This record laid over `outer`: the inner section wins wherever it said something. Lists
     /// replace lists; only handler scripts are overlaid name by name.
-    pub fn merged_over(&self, outer: &DirGiven) -> DirGiven {
-        DirGiven {
+    pub fn merged_over(&self, outer: &DirectoryConfig) -> DirectoryConfig {
+        DirectoryConfig {
             process_group: inner_or(&self.process_group, &outer.process_group),
             application_group: inner_or(&self.application_group, &outer.application_group),
             callable_object: inner_or(&self.callable_object, &outer.callable_object),
@@ -172,7 +173,7 @@ pub struct TelemetryService {
 
 /// Settings of an interpreter: given at top level, or in a `<WSGIInterpreterOptions>` section.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct InterpreterGiven {
+pub struct InterpreterConfig {
     /// `WSGIPythonPath`, split at colons.
     pub python_path: Option<Arc<Vec<Vec<u8>>>>,
     /// `WSGISwitchInterval`
@@ -189,10 +190,10 @@ pub struct InterpreterGiven {
     pub restrict_signal: Option<bool>,
 }
 
-impl InterpreterGiven {
+impl InterpreterConfig {
     /// This record laid over `outer`.
-    pub fn merged_over(&self, outer: &InterpreterGiven) -> InterpreterGiven {
-        InterpreterGiven {
+    pub fn merged_over(&self, outer: &InterpreterConfig) -> InterpreterConfig {
+        InterpreterConfig {
             python_path: inner_or(&self.python_path, &outer.python_path),
             switch_interval: self.switch_interval.or(outer.switch_interval),
             own_gil: self.own_gil.or(outer.own_gil),
@@ -212,23 +213,23 @@ pub struct InterpreterBlock {
     /// Only in this application group; an empty name is the main interpreter.
     pub application_group: Option<Vec<u8>>,
     /// What the section says.
-    pub options: InterpreterGiven,
+    pub options: InterpreterConfig,
 }
 
-/// What one server said: the main server or a `<VirtualHost>`.
+/// Per-server configuration: of the main server or a `<VirtualHost>`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ServerGiven {
+pub struct ServerConfig {
     /// Directory-level directives written outside of any directory section.
-    pub directory: DirGiven,
+    pub directory: DirectoryConfig,
     /// `WSGIScriptAlias` and `WSGIScriptAliasMatch`, in order. Shared: httpd merges per server.
     pub aliases: Vec<Arc<ScriptAlias>>,
-    /// Directives that only the main server may have.
-    pub global: GlobalGiven,
+    /// Configuration of the main server alone.
+    pub global: GlobalConfig,
 }
 
-/// Directives that only the main server may have.
+/// Configuration of the main server alone.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct GlobalGiven {
+pub struct GlobalConfig {
     /// `WSGIRestrictEmbedded`
     pub restrict_embedded: Option<bool>,
     /// `WSGISocketPrefix`, absolute.
@@ -260,17 +261,17 @@ pub struct GlobalGiven {
     /// `WSGITelemetryOptions`: the flag `CaptureUserAgent`.
     pub capture_user_agent: Option<bool>,
     /// Interpreter settings at top level.
-    pub interpreter: InterpreterGiven,
+    pub interpreter: InterpreterConfig,
     /// `<WSGIInterpreterOptions>` sections, in order.
     pub blocks: Vec<InterpreterBlock>,
     /// Whether the last of `blocks` is still being read: its children belong to it. See
-    /// [`GlobalGiven::close_block`].
+    /// [`GlobalConfig::close_block`].
     pub block_is_open: bool,
 }
 
-impl GlobalGiven {
+impl GlobalConfig {
     /// Where an interpreter setting belongs at this point of the file.
-    pub fn interpreter_target(&mut self) -> &mut InterpreterGiven {
+    pub fn interpreter_target(&mut self) -> &mut InterpreterConfig {
         match self.blocks.last_mut() {
             Some(block) if self.block_is_open => &mut block.options,
             _ => &mut self.interpreter,
@@ -283,9 +284,9 @@ impl GlobalGiven {
         self.block_is_open = false;
     }
 
-    fn merged_over(&self, outer: &GlobalGiven) -> GlobalGiven {
+    fn merged_over(&self, outer: &GlobalConfig) -> GlobalConfig {
         // Only the main server can have said anything; a virtual host just reads it there.
-        GlobalGiven {
+        GlobalConfig {
             restrict_embedded: self.restrict_embedded.or(outer.restrict_embedded),
             socket_prefix: inner_or(&self.socket_prefix, &outer.socket_prefix),
             socket_rotation: self.socket_rotation.or(outer.socket_rotation),
@@ -308,11 +309,11 @@ impl GlobalGiven {
     }
 }
 
-impl ServerGiven {
+impl ServerConfig {
     /// This virtual host laid over the main server `outer`. Its aliases are tried before the
     /// main server's.
-    pub fn merged_over(&self, outer: &ServerGiven) -> ServerGiven {
-        ServerGiven {
+    pub fn merged_over(&self, outer: &ServerConfig) -> ServerConfig {
+        ServerConfig {
             directory: self.directory.merged_over(&outer.directory),
             aliases: self.aliases.iter().chain(&outer.aliases).cloned().collect(),
             global: self.global.merged_over(&outer.global),
@@ -342,7 +343,7 @@ mod tests {
     use super::*;
 
     /// A section in which everything is said, with values that `which` tells apart.
-    fn full(which: bool) -> DirGiven {
+    fn full(which: bool) -> DirectoryConfig {
         let flag = if which { "On" } else { "Off" };
         let name = if which { "one" } else { "two" };
         let text = format!(
@@ -390,7 +391,7 @@ mod tests {
         assert_eq!(scripts.len(), 3);
         assert_eq!(
             merged,
-            DirGiven {
+            DirectoryConfig {
                 handler_scripts: None,
                 ..inner
             }
@@ -400,8 +401,8 @@ mod tests {
     #[test]
     fn an_inner_section_that_says_nothing_changes_nothing() {
         let outer = full(true);
-        assert_eq!(DirGiven::default().merged_over(&outer), outer);
-        assert_eq!(outer.merged_over(&DirGiven::default()), outer);
+        assert_eq!(DirectoryConfig::default().merged_over(&outer), outer);
+        assert_eq!(outer.merged_over(&DirectoryConfig::default()), outer);
     }
 
     #[test]
@@ -441,7 +442,7 @@ mod tests {
             </VirtualHost>",
         );
         let merged = configuration.hosts[0]
-            .given
+            .config
             .merged_over(&configuration.main);
         let targets: Vec<_> = merged
             .aliases
