@@ -61,13 +61,15 @@ def pytest_report_header(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Against the C module a marked test must fail, or the mark is out of date."""
+    """Against the C module a marked test must fail, or the mark is out of date. With `sometimes=True` it may
+    pass as well: what the C module does there is a matter of luck."""
     for item in items:
         mark = item.get_closest_marker("differs")
         if mark is None or not is_reference():
             continue
         run = mark.kwargs.get("run", True)
-        item.add_marker(pytest.mark.xfail(reason=f"DIFFERENCES.md: {mark.args[0]}", strict=run, run=run))
+        strict = run and not mark.kwargs.get("sometimes", False)
+        item.add_marker(pytest.mark.xfail(reason=f"DIFFERENCES.md: {mark.args[0]}", strict=strict, run=run))
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -466,7 +466,10 @@ class Server:
             log.forget()
 
     def check_logs(self):
-        """Fail when a log holds something grave that was not declared."""
+        """Fail when a log holds something grave that was not declared. The C module's lines are not judged: many
+        of its tests provoke some, and when they come is a matter of luck."""
+        if self.is_reference:
+            return
         for log in self.logs:
             found = log.unexpected()
             assert not found, "not declared by the test, in " + log.path.name + ":\n" + "\n".join(map(str, found))
