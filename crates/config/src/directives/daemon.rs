@@ -75,7 +75,7 @@ pub const APPLICATION_GROUP: Directive = Directive {
           The values are those of WSGIProcessGroup; `%{GLOBAL}` is the main interpreter, which \
           some extension modules need.\n\n\
           Where clients can choose the name, a process has at most 64 sub-interpreters for such \
-          names and answers further ones with 503 (WSGI0423). So do not use `%{HOST}` for hosts that \
+          names and answers further ones with 503. So do not use `%{HOST}` for hosts that \
           are neither a ServerName nor a ServerAlias, nor a variable that holds what the client \
           sent; set `UseCanonicalName On` where `%{SERVER}` or `%{RESOURCE}` must not take the port \
           from the client.",
