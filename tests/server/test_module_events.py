@@ -1,5 +1,9 @@
 """What mod_wsgi.subscribe_events promises beyond test_python_module.py: the order of keys, odd subscribers, limits."""
 
+import os
+import signal
+
+import processes
 import pytest
 import waiting
 
@@ -287,3 +291,46 @@ def application(environ, start_response):
     httpd.get("/raise")
     httpd.error_log.expect_traceback("ValueError: lost")
     waiting.until(lambda: httpd.ask("/") == [1, {}])
+
+
+REASON = """
+@mod_wsgi.subscribe_shutdown
+def leave(name, **event):
+    print("reason:", event["shutdown_reason"])
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/compute":
+        until = time.process_time() + 1.2
+        while time.process_time() < until:
+            pass
+    return answer(start_response, "served")
+"""
+
+
+@pytest.mark.parametrize(("options", "cause", "reason"), [
+    ("", "SIGUSR1", "graceful_signal"),
+    ("eviction-timeout=5", "SIGUSR1", "eviction_signal"),
+    ("restart-interval=1 graceful-timeout=2", "", "restart_interval"),
+    ("cpu-time-limit=1", "/compute", "cpu_time_limit"),
+    ("", "touch", "script_reload"),
+    ("maximum-requests=1", "/", "maximum_requests"),
+    ("", "stop", "shutdown_signal"),
+])
+def test_why_a_process_leaves(httpd, options, cause, reason):
+    serve(httpd, REASON, options=f"threads=2 {options}")
+    httpd.get("/")
+    worker, *_ = httpd.workers()
+    httpd.error_log.allow("WSGI0327", "WSGI0329")
+    if cause == "SIGUSR1":
+        processes.send_signal(worker.pid, signal.SIGUSR1)
+    elif cause == "touch":
+        script = httpd.apps / "case.wsgi"
+        os.utime(script, (1, 1))
+        httpd.get("/")
+    elif cause == "stop":
+        httpd.stop()
+    elif cause:
+        httpd.get(cause)
+    first, *_ = httpd.error_log.expect("reason: ", within=20)
+    assert first.text.endswith(f"reason: {reason}")
+    httpd.error_log.allow("reason: ")

@@ -122,6 +122,9 @@ pub fn watch(
     let mut deadline: Option<Duration> = None;
     let mut subscribers = SignalSubscribers::default();
     let mut stalls = StallWatch::default();
+    let came_up = clock::monotonic();
+    // What the supervisor has it go for, as far as it can tell.
+    let mut asked = "graceful_signal";
     loop {
         if limits.look(clock::monotonic_us()) {
             return ShutdownPlan {
@@ -138,7 +141,7 @@ pub fn watch(
             let working = worker.unfinished.load(Ordering::SeqCst);
             if working <= limits.given_up() || clock::monotonic() >= end {
                 return ShutdownPlan {
-                    reason: worker.reason().unwrap_or("graceful_signal"),
+                    reason: worker.reason().unwrap_or(asked),
                     limit: shutdown,
                     wait: false,
                 };
@@ -207,7 +210,13 @@ pub fn watch(
             match worker.control.receive() {
                 Ok(Some(ToWorker::Drain(milliseconds))) => {
                     worker.draining.store(true, Ordering::SeqCst);
-                    deadline = Some(clock::monotonic() + Duration::from_millis(milliseconds));
+                    let now = clock::monotonic();
+                    deadline = Some(now + Duration::from_millis(milliseconds));
+                    // The supervisor replaces a worker as soon as the interval has passed.
+                    let interval = timeouts.restart_interval;
+                    if interval.is_some_and(|interval| now - came_up >= interval) {
+                        asked = "restart_interval";
+                    }
                 }
                 Ok(Some(ToWorker::Stop(milliseconds))) => {
                     return ShutdownPlan {

@@ -106,9 +106,7 @@ impl Worker {
         let reason = match why {
             ReplacementReason::Stale => "script_reload",
             ReplacementReason::MaximumRequests => "maximum_requests",
-            ReplacementReason::Signal if self.setup.group.timeouts.eviction.is_some() => {
-                "eviction_signal"
-            }
+            ReplacementReason::Signal if self.has_eviction_timeout() => "eviction_signal",
             ReplacementReason::LoadFailed
             | ReplacementReason::Signal
             | ReplacementReason::TimeLimit
@@ -116,6 +114,12 @@ impl Worker {
             | ReplacementReason::CannotAccept => "graceful_signal",
         };
         self.request_replacement_because(why, reason)
+    }
+
+    /// `eviction-timeout=` is given: without it, requests have `graceful-timeout=`.
+    fn has_eviction_timeout(&self) -> bool {
+        let timeouts = &self.setup.group.timeouts;
+        timeouts.eviction.is_some() && timeouts.eviction != timeouts.graceful
     }
 
     /// [`Worker::request_replacement`] with the reason that events give.

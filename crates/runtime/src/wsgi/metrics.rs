@@ -6,6 +6,7 @@
 
 use os::clock;
 use os::process::{self, Usage};
+use wire::scoreboard::Counters;
 
 use super::events::{self, Finished};
 use super::python_functions::PythonFunctions;
@@ -166,9 +167,9 @@ fn describe_interval<'g>(gil: Gil<'g>, interval: &Interval) -> PyResult<'g> {
     facts.int("request_threads_maximum", threads.len() as u64)?;
     facts.int("request_threads_started", threads.len() as u64)?;
     facts.int("request_threads_active", active as u64)?;
-    let busy: f64 = threads.iter().map(|thread| seconds(thread.busy)).sum();
+    let busy: u64 = threads.iter().map(|thread| thread.busy).sum();
     let capacity = period * threads.len() as f64;
-    facts.float("capacity_utilization", rate(busy, capacity))?;
+    facts.float("capacity_utilization", rate(seconds(busy), capacity))?;
     facts.int("request_count", totals.requests)?;
     let throughput = rate(totals.requests as f64, period);
     facts.float("request_throughput", throughput)?;
@@ -226,10 +227,9 @@ pub fn process_metrics<'g>(gil: Gil<'g>, arguments: Arguments<'_, 'g>) -> PyResu
     let used = process::usage();
     let facts = Facts::new(gil)?;
     facts.int("pid", process::id().into())?;
-    let busy = counters.iter().map(|thread| seconds(thread.busy)).sum();
-    facts.float("request_busy_time", busy)?;
-    let requests = counters.iter().map(|thread| thread.requests).sum();
-    facts.int("request_count", requests)?;
+    let sum = |of: fn(&Counters) -> u64| counters.iter().map(of).fold(0, u64::saturating_add);
+    facts.float("request_busy_time", seconds(sum(|thread| thread.busy)))?;
+    facts.int("request_count", sum(|thread| thread.requests))?;
     facts.memory(&used)?;
     facts.float("cpu_user_time", used.user.as_secs_f64())?;
     facts.float("cpu_system_time", used.system.as_secs_f64())?;
