@@ -212,3 +212,18 @@ def application(environ, start_response):
         httpd.get("/")
     httpd.stop()
     httpd.error_log.expect("counted 50", count=1)
+
+
+def test_a_service_process_has_metrics_of_itself(httpd):
+    httpd.app("service.py", """
+import json, time
+import mod_wsgi
+mod_wsgi.start_recording_metrics()
+seen, process = mod_wsgi.request_metrics(), mod_wsgi.process_metrics()
+print("service", seen["request_count"], seen["capacity_utilization"], process["request_count"], process["request_busy_time"], process["threads"])
+time.sleep(60)
+""")
+    httpd.configure("WSGIDaemonProcess service threads=0", "WSGIImportScript {apps}/service.py process-group=service application-group=%{GLOBAL}")
+    httpd.start()
+    httpd.error_log.expect(r"service 0 0.0 0 0.0 \[")
+    httpd.stop()

@@ -145,6 +145,18 @@ return answer(start_response, [data is mod_wsgi.request_data(), mod_wsgi.active_
         assert httpd.ask("/") == [True, True, 1, ["RuntimeError"]]
 
 
+@pytest.mark.differs("request-data-from-the-call-on")
+def test_a_script_that_is_being_loaded_serves_no_request_yet(run):
+    httpd = run("return answer(start_response, found)", top="""
+try:
+    found = [mod_wsgi.request_data(), len(mod_wsgi.active_requests)]
+except RuntimeError as error:
+    found = [str(error), len(mod_wsgi.active_requests)]
+""")
+    text, active = httpd.ask("/")
+    assert "request_data() can be used only" in text and active == 0
+
+
 def test_active_requests_shows_what_runs_and_forgets_what_has(run):
     httpd = run("""
 if environ["PATH_INFO"] == "/wait":
@@ -340,6 +352,19 @@ def test_log_level_of_the_module_filters_what_the_handler_gives(run):
     httpd = run('log.info("quiet")\nlog.warning("loud")\nreturn answer(start_response, None)', "LogLevel info wsgi:warn", top=HANDLER)
     httpd.ask("/")
     httpd.error_log.expect("loud", level="warn", count=1)
+    assert not httpd.error_log.records("quiet")
+
+
+@pytest.mark.differs("handlers-format-every-record")
+def test_records_that_log_level_leaves_out_are_formatted_all_the_same(run):
+    httpd = run('log.info("%s", Counted())\nreturn answer(start_response, Counted.times)', "LogLevel info wsgi:warn", top=HANDLER + """
+class Counted:
+    times = 0
+    def __str__(self):
+        Counted.times += 1
+        return "quiet"
+""")
+    assert httpd.ask("/") == 1
     assert not httpd.error_log.records("quiet")
 
 
