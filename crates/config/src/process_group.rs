@@ -16,7 +16,7 @@ use super::daemon_options::transport::{
 };
 use super::daemon_process::DaemonProcess;
 use super::error::show;
-use super::module_config::GlobalConfig;
+use super::module_config::{GlobalConfig, HashSeed};
 use super::place::Place;
 use super::resolved::{interpreter, Globals};
 use super::system::{Account, System};
@@ -146,7 +146,10 @@ impl ResolvedGroup {
                 switch_interval: interpreter.switch_interval.or(options.switch_interval),
                 optimize: globals.python_optimize,
                 dont_write_bytecode: globals.dont_write_bytecode,
-                hash_seed: globals.python_hash_seed,
+                hash_seed: globals.python_hash_seed.map(|seed| match seed {
+                    HashSeed::Random => bytes(b"random"),
+                    HashSeed::Fixed(seed) => bytes(seed.to_string().as_bytes()),
+                }),
                 warnings: globals.python_warnings.into_iter().map(Bytes).collect(),
                 restrict_stdin: interpreter.restrict_stdin,
                 restrict_stdout: interpreter.restrict_stdout,
@@ -470,12 +473,19 @@ mod tests {
         let text = "WSGIPythonHome /srv/venv\nWSGIPythonOptimize 1\nWSGIPythonHashSeed 7";
         let python = group(&format!("WSGIDaemonProcess shop\n{text}")).python;
         assert_eq!(python.home.unwrap(), "/srv/venv".into());
-        assert_eq!((python.optimize, python.hash_seed), (1, Some(7)));
+        assert_eq!((python.optimize, python.hash_seed), (1, Some("7".into())));
         let python = group(&format!(
             "WSGIDaemonProcess shop python-home=/opt/py\n{text}"
         ))
         .python;
         assert_eq!(python.home.unwrap(), "/opt/py".into());
+        let seed = |line: &str| {
+            group(&format!("WSGIDaemonProcess shop\n{line}"))
+                .python
+                .hash_seed
+        };
+        assert_eq!(seed("WSGIPythonHashSeed random"), Some("random".into()));
+        assert_eq!(seed(""), None);
     }
 
     #[test]

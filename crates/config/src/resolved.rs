@@ -183,8 +183,8 @@ pub struct Globals {
     pub python_home: Option<Vec<u8>>,
     pub python_eggs: Option<Vec<u8>>,
     pub python_optimize: u32,
-    /// `None` is random.
-    pub python_hash_seed: Option<u32>,
+    /// `None` is what Apache's environment says.
+    pub python_hash_seed: Option<HashSeed>,
     pub python_warnings: Vec<Vec<u8>>,
     pub dont_write_bytecode: bool,
     pub case_sensitive: bool,
@@ -204,10 +204,7 @@ impl Globals {
             python_home: given.python_home.as_deref().map(<[u8]>::to_vec),
             python_eggs: given.python_eggs.as_deref().map(<[u8]>::to_vec),
             python_optimize: given.python_optimize.unwrap_or(0),
-            python_hash_seed: match given.python_hash_seed {
-                Some(HashSeed::Fixed(seed)) => Some(seed),
-                Some(HashSeed::Random) | None => None,
-            },
+            python_hash_seed: given.python_hash_seed,
             python_warnings: given.python_warnings.clone(),
             dont_write_bytecode: given.dont_write_bytecode.unwrap_or(false),
             case_sensitive: given.case_sensitivity.unwrap_or(true),
@@ -488,7 +485,7 @@ mod tests {
         );
         let globals = Globals::of(&configuration.main.global);
         assert!(globals.restrict_embedded && globals.slow_requests.is_none());
-        assert_eq!(globals.python_hash_seed, None);
+        assert_eq!(globals.python_hash_seed, Some(HashSeed::Random));
         assert_eq!(globals.socket_prefix.unwrap(), b"/etc/apache2/run/wsgi");
         assert_eq!(globals.python_warnings.len(), 2);
     }

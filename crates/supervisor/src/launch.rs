@@ -14,7 +14,8 @@ use crate::python_check::PythonInterpreter;
 /// The first code that a worker's Python runs: it loads the runtime and calls it.
 ///
 /// `-c` puts the working directory in front of `sys.path`; this code removes it before any import.
-/// It restores the dynamic linker's path for programs that the application starts.
+/// It restores the variables that were for the interpreter only: the application and the programs that
+/// it starts do not see them. Each is an argument, `NAME=value` as it was, or `NAME` if there was none.
 const BOOTSTRAP: &str = "\
 import sys
 if sys.path and sys.path[0] == '':
@@ -22,11 +23,13 @@ if sys.path and sys.path[0] == '':
 import os
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from importlib.util import module_from_spec
-runtime, library_path = sys.argv[1:3]
-if library_path == 'unset':
-    os.environ.pop('LD_LIBRARY_PATH', None)
-elif library_path != 'keep':
-    os.environ['LD_LIBRARY_PATH'] = library_path[1:]
+runtime = sys.argv[1]
+for variable in sys.argv[2:]:
+    name, was_set, value = variable.partition('=')
+    if was_set:
+        os.environ[name] = value
+    else:
+        os.environ.pop(name, None)
 loader = ExtensionFileLoader('wsgi_runtime', runtime)
 module = module_from_spec(ModuleSpec('wsgi_runtime', loader, origin=runtime))
 loader.exec_module(module)
@@ -35,6 +38,11 @@ sys.exit(module.main())
 
 /// The program search path if the environment is not passed on.
 const CLEAN_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Seed of Python's string hashes.
+const HASH_SEED: &[u8] = b"PYTHONHASHSEED";
+/// Where the dynamic linker looks for libraries.
+const LIBRARY_PATH: &[u8] = b"LD_LIBRARY_PATH";
 
 /// Variables of an environment.
 pub type Environment = Vec<(Vec<u8>, Vec<u8>)>;
@@ -66,11 +74,12 @@ pub fn worker<'fd>(
     inherited: &Environment,
     fds: [BorrowedFd<'fd>; 6],
 ) -> Command<'fd> {
-    let (env, library_path) = environment(group, interpreter, inherited);
+    let (env, restored) = environment(group, interpreter, inherited);
     let mut args = vec![interpreter.program.clone()];
     args.extend(options(group));
     args.extend([b"-c".to_vec(), BOOTSTRAP.into()]);
-    args.extend([server.runtime.0.clone(), library_path]);
+    args.push(server.runtime.0.clone());
+    args.extend(restored);
 
     let mut command = Command::new(&interpreter.program, &[]);
     command.args = args;
@@ -114,12 +123,22 @@ fn set(env: &mut Environment, name: &[u8], value: &[u8]) {
     env.push((name.to_vec(), value.to_vec()));
 }
 
-/// The environment, and what the bootstrap must do about the dynamic linker's path.
+/// Sets a variable for the interpreter only. Returns what [`BOOTSTRAP`] is told about it.
+fn lend(env: &mut Environment, name: &[u8], value: &[u8]) -> Vec<u8> {
+    let restored = match env.iter().find(|(known, _)| known == name) {
+        Some((_, old)) => [name, b"=", old].concat(),
+        None => name.to_vec(),
+    };
+    set(env, name, value);
+    restored
+}
+
+/// The environment, and the arguments of [`BOOTSTRAP`] that restore what was for the interpreter only.
 fn environment(
     group: &ProcessGroup,
     interpreter: &PythonInterpreter,
     inherited: &Environment,
-) -> (Environment, Vec<u8>) {
+) -> (Environment, Vec<Vec<u8>>) {
     let (place, user) = (&group.environment, &group.identity);
     let mut env = if place.clear_env {
         let kept = inherited.iter().filter(|(name, _)| name == b"TZ");
@@ -144,9 +163,6 @@ fn environment(
             set(&mut env, name, value);
         }
     }
-    if let Some(seed) = group.python.hash_seed {
-        set(&mut env, b"PYTHONHASHSEED", seed.to_string().as_bytes());
-    }
     if group.python.home.is_some() {
         // The variable may belong to another Python.
         env.retain(|(name, _)| name != b"PYTHONHOME");
@@ -159,20 +175,26 @@ fn environment(
             set(&mut env, name, value);
         }
     }
-    let mut library_path = b"keep".to_vec();
-    if let Some(directory) = &interpreter.library_path {
-        let known = env.iter().find(|(name, _)| name == b"LD_LIBRARY_PATH");
-        let (value, restore) = match known {
-            Some((_, old)) => (
-                [directory.as_slice(), b":", old].concat(),
-                [b"=".as_slice(), old].concat(),
-            ),
-            None => (directory.clone(), b"unset".to_vec()),
-        };
-        set(&mut env, b"LD_LIBRARY_PATH", &value);
-        library_path = restore;
+    let mut restored = Vec::new();
+    // What the group's own variables say, the application sees too.
+    let is_own = |name: &[u8]| place.variables.iter().any(|(known, _)| **known == *name);
+    if let Some(seed) = group
+        .python
+        .hash_seed
+        .as_ref()
+        .filter(|_| !is_own(HASH_SEED))
+    {
+        restored.push(lend(&mut env, HASH_SEED, seed));
     }
-    (env, library_path)
+    if let Some(directory) = &interpreter.library_path {
+        let known = env.iter().find(|(name, _)| name == LIBRARY_PATH);
+        let value = match known {
+            Some((_, old)) => [directory.as_slice(), b":", old].concat(),
+            None => directory.clone(),
+        };
+        restored.push(lend(&mut env, LIBRARY_PATH, &value));
+    }
+    (env, restored)
 }
 
 fn limits(group: &ProcessGroup) -> Vec<Limit> {
@@ -240,14 +262,13 @@ mod tests {
         group.identity.user_home = "/home/user1".into();
         group.environment.lang = Some("C.UTF-8".into());
         group.environment.variables = vec![("A".into(), "2".into()), ("B=".into(), "x".into())];
-        group.python.hash_seed = Some(0);
         let inherited = pairs(&[
             ("USER", "root"),
             ("HOME", "/root"),
             ("A", "1"),
             ("TZ", "UTC"),
         ]);
-        let (env, restore) = environment(&group, &interpreter(), &inherited);
+        let (env, restored) = environment(&group, &interpreter(), &inherited);
         for (name, expected) in [
             ("USER", Some("user1")),
             ("LOGNAME", Some("user1")),
@@ -257,12 +278,11 @@ mod tests {
             ("LC_ALL", None),
             ("A", Some("2")),
             ("TZ", Some("UTC")),
-            ("PYTHONHASHSEED", Some("0")),
             ("B=", None),
         ] {
             assert_eq!(value(&env, name), expected, "{name}");
         }
-        assert_eq!(restore, b"keep");
+        assert_eq!(restored, Vec::<Vec<u8>>::new());
         group.environment.clear_env = true;
         let (env, _) = environment(&group, &interpreter(), &pairs(&[("SECRET", "1")]));
         assert_eq!(value(&env, "SECRET"), None);
@@ -276,12 +296,29 @@ mod tests {
             library_path: Some(b"/opt/py/lib".to_vec()),
             ..interpreter()
         };
-        let (env, restore) = environment(&group, &moved, &Vec::new());
+        let (env, restored) = environment(&group, &moved, &Vec::new());
         assert_eq!(value(&env, "LD_LIBRARY_PATH"), Some("/opt/py/lib"));
-        assert_eq!(restore, b"unset");
-        let (env, restore) = environment(&group, &moved, &pairs(&[("LD_LIBRARY_PATH", "/x")]));
+        assert_eq!(restored, [b"LD_LIBRARY_PATH"]);
+        let (env, restored) = environment(&group, &moved, &pairs(&[("LD_LIBRARY_PATH", "/x")]));
         assert_eq!(value(&env, "LD_LIBRARY_PATH"), Some("/opt/py/lib:/x"));
-        assert_eq!(restore, b"=/x");
+        assert_eq!(restored, [b"LD_LIBRARY_PATH=/x"]);
+    }
+
+    #[test]
+    fn the_hash_seed_is_for_the_interpreter_only_unless_the_group_sets_the_variable() {
+        let mut group = testing::group("shop");
+        group.python.hash_seed = Some("7".into());
+        let (env, restored) = environment(&group, &interpreter(), &Vec::new());
+        assert_eq!(value(&env, "PYTHONHASHSEED"), Some("7"));
+        assert_eq!(restored, [b"PYTHONHASHSEED"]);
+        let inherited = pairs(&[("PYTHONHASHSEED", "5")]);
+        let (env, restored) = environment(&group, &interpreter(), &inherited);
+        assert_eq!(value(&env, "PYTHONHASHSEED"), Some("7"));
+        assert_eq!(restored, [b"PYTHONHASHSEED=5"]);
+        group.environment.variables = vec![("PYTHONHASHSEED".into(), "9".into())];
+        let (env, restored) = environment(&group, &interpreter(), &inherited);
+        assert_eq!(value(&env, "PYTHONHASHSEED"), Some("9"));
+        assert_eq!(restored, Vec::<Vec<u8>>::new());
     }
 
     #[test]

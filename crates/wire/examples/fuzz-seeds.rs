@@ -181,7 +181,7 @@ fn process_group() -> ProcessGroup {
             switch_interval: Some(Duration::from_millis(5)),
             optimize: 0,
             dont_write_bytecode: true,
-            hash_seed: Some(1),
+            hash_seed: Some("1".into()),
             warnings: vec!["error".into()],
             restrict_stdin: false,
             restrict_stdout: true,

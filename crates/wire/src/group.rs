@@ -101,8 +101,8 @@ message! {
         pub switch_interval: Option<Duration>,
         pub optimize: u32,
         pub dont_write_bytecode: bool,
-        /// `None` is random.
-        pub hash_seed: Option<u32>,
+        /// As PYTHONHASHSEED has it. `None` leaves that variable as it is.
+        pub hash_seed: Option<Bytes>,
         pub warnings: Vec<Bytes>,
         pub restrict_stdin: bool,
         pub restrict_stdout: bool,
@@ -247,7 +247,7 @@ pub(crate) mod tests {
                 switch_interval: Some(Duration::from_millis(5)),
                 optimize: 0,
                 dont_write_bytecode: true,
-                hash_seed: Some(1),
+                hash_seed: Some("1".into()),
                 warnings: vec!["error".into()],
                 restrict_stdin: false,
                 restrict_stdout: true,

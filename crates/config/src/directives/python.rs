@@ -76,9 +76,10 @@ pub const PYTHON_OPTIMIZE: Directive = Directive {
     usage: "WSGIPythonOptimize level",
     default: "0",
     concern: Concern::Manner,
-    effect: Effect::Later,
+    effect: Effect::Now,
     help: "Optimisation level of Python, as -O.",
-    doc: "1 leaves out assertions, 2 leaves out docstrings too.",
+    doc: "1 leaves out assertions, 2 leaves out docstrings too; a larger number is as 2. It is for the \
+          processes of all groups. A larger level that the variable PYTHONOPTIMIZE asks for wins.",
     example: "WSGIPythonOptimize 1",
     setter: Setter::Global(|global, line| {
         let word = line.word()?;
@@ -94,12 +95,15 @@ pub const PYTHON_HASH_SEED: Directive = Directive {
     name: "WSGIPythonHashSeed",
     scope: Scope::Global,
     usage: "WSGIPythonHashSeed random|number",
-    default: "random",
+    default: "as Apache's environment says, else random",
     concern: Concern::Manner,
-    effect: Effect::Later,
+    effect: Effect::Now,
     help: "Seed of Python's string hashes, as PYTHONHASHSEED.",
     doc: "A fixed seed makes the order of sets the same in every process, and an attack on the \
-          hash tables possible.",
+          hash tables possible. It is for the processes of all groups; applications, and the programs \
+          they start, do not see the variable PYTHONHASHSEED. Where the directive is not given, that \
+          variable of Apache's own environment counts. A group whose `env=` or `env-file=` sets it \
+          has what that says.",
     example: "WSGIPythonHashSeed random",
     setter: Setter::Global(|global, line| {
         let word = line.word()?;
@@ -118,10 +122,11 @@ pub const PYTHON_WARNINGS: Directive = Directive {
     usage: "WSGIPythonWarnings filter",
     default: "none",
     concern: Concern::Manner,
-    effect: Effect::Later,
+    effect: Effect::Now,
     help: "A filter for Python's warnings, as -W.",
     doc: "`action:message:category:module:lineno`, or the beginning of that. May be repeated; the \
-          order counts as on Python's command line.",
+          order counts as on Python's command line. It is for the processes of all groups, and \
+          comes after what the variable PYTHONWARNINGS says.",
     example: "WSGIPythonWarnings ignore::DeprecationWarning",
     setter: Setter::Global(|global, line| {
         global.python_warnings.push(line.word()?);
@@ -135,9 +140,10 @@ pub const DONT_WRITE_BYTECODE: Directive = Directive {
     usage: "WSGIDontWriteBytecode On|Off",
     default: "Off",
     concern: Concern::Manner,
-    effect: Effect::Later,
+    effect: Effect::Now,
     help: "Write no .pyc files, as -B.",
-    doc: "`On` keeps Python from writing compiled modules.",
+    doc: "`On` keeps Python from writing compiled modules, in the processes of all groups. `Off` leaves \
+          it to the variable PYTHONDONTWRITEBYTECODE.",
     example: "WSGIDontWriteBytecode On",
     setter: Setter::Global(|global, line| {
         global.dont_write_bytecode = Some(line.on_off()?);
