@@ -115,10 +115,10 @@ pub fn withdraw(control: BorrowedFd<'_>, module: &Path) {
 /// Asks for the end of everything and waits until it is there: the supervisor's end of the socket
 /// closes when it has gone. Says whether it has.
 pub fn stop(control: BorrowedFd<'_>, limit: Duration) -> bool {
-    let told = socket::set_send_timeout(control, Some(SEND_LIMIT))
+    let sent = socket::set_send_timeout(control, Some(SEND_LIMIT))
         .map_err(TellError::Gone)
         .and_then(|()| send(control, &ToSupervisor::Stop(()), None));
-    match told {
+    match sent {
         Err(TellError::Gone(error)) => error.kind() == io::ErrorKind::BrokenPipe,
         Err(_) => false,
         Ok(()) => has_hung_up(control, limit),

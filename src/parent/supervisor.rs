@@ -139,7 +139,7 @@ pub fn serve(
     time_to_stop: Duration,
 ) -> Result<(), ServeError> {
     let running = process::companion();
-    let told = match &running {
+    let result = match &running {
         None => begin(program, &configuration),
         Some(companion) => match configuration.tell(companion.control.as_fd()) {
             Ok(()) => Ok(companion.pid),
@@ -151,15 +151,15 @@ pub fn serve(
             Err(error) => Err(ServeError::NotServing(error)),
         },
     };
-    let pid = match (&told, running) {
+    let pid = match (&result, running) {
         (Ok(pid), _) => *pid,
         // The one that was running runs on with what it had.
         (Err(ServeError::NotServing(_)), Some(companion)) => companion.pid,
-        (Err(_), _) => return told.map(drop),
+        (Err(_), _) => return result.map(drop),
     };
     end_with(pool, time_to_stop);
     watch(pool, pid, program, configuration, time_to_stop);
-    told.map(drop)
+    result.map(drop)
 }
 
 /// Starts a supervisor of this version beside one that speaks another language: Apache was upgraded

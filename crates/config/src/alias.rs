@@ -105,22 +105,22 @@ impl ScriptAlias {
 /// A slash of the alias stands for one or more in the URI. The last component must match whole,
 /// so `/app` is no prefix of `/apple`; an alias that ends in a slash has no such component.
 pub fn matched_length(uri: &[u8], alias: &[u8]) -> Option<usize> {
-    let mut taken = 0;
+    let mut length = 0;
     let mut alias_at = 0;
     while let Some(&wanted) = alias.get(alias_at) {
-        if uri.get(taken) != Some(&wanted) {
+        if uri.get(length) != Some(&wanted) {
             return None;
         }
         if wanted == b'/' {
             alias_at += slashes(&alias[alias_at..]);
-            taken += slashes(&uri[taken..]);
+            length += slashes(&uri[length..]);
         } else {
             alias_at += 1;
-            taken += 1;
+            length += 1;
         }
     }
-    let component_ends = matches!(uri.get(taken), None | Some(b'/'));
-    (taken > 0 && (alias.ends_with(b"/") || component_ends)).then_some(taken)
+    let component_ends = matches!(uri.get(length), None | Some(b'/'));
+    (length > 0 && (alias.ends_with(b"/") || component_ends)).then_some(length)
 }
 
 fn slashes(text: &[u8]) -> usize {
@@ -209,8 +209,8 @@ mod tests {
     fn no_uri_panics_whatever_the_alias() {
         for alias in ["", "/", "//", "/a", "/a/", "a"] {
             for uri in ["", "/", "//", "a", "/a", "/a/", "*"] {
-                let taken = matched_length(uri.as_bytes(), alias.as_bytes());
-                assert!(taken.is_none_or(|taken| 0 < taken && taken <= uri.len()));
+                let length = matched_length(uri.as_bytes(), alias.as_bytes());
+                assert!(length.is_none_or(|length| 0 < length && length <= uri.len()));
             }
         }
     }

@@ -108,7 +108,8 @@ pub fn resolve_groups(
     check_names(&mut resolved, reading, servers);
     for group in &mut resolved.groups.list {
         let group = &mut group.process_group;
-        group.global_reachable = main_interpreter::can_be_asked_of(&group.name, reading);
+        group.global_reachable =
+            main_interpreter::can_get_requests_for_global(&group.name, reading);
     }
     resolved.relative_paths = resolved
         .groups

@@ -12,20 +12,20 @@ use super::expand::Template;
 use super::place::Place;
 use super::reading::{Reading, Route};
 
-/// What one place of the configuration says: an alias, or one directory section.
+/// The groups that one place of the configuration chooses: an alias, or one directory section.
 #[derive(Debug, Default)]
-struct Saying<'a> {
+struct GroupChoice<'a> {
     process: Vec<&'a Template>,
     application: Vec<&'a Template>,
     server: Option<usize>,
 }
 
 /// Whether the group called `name` can be asked for `%{GLOBAL}`.
-pub(super) fn can_be_asked_of(name: &[u8], reading: &Reading) -> bool {
+pub(super) fn can_get_requests_for_global(name: &[u8], reading: &Reading) -> bool {
     if reading.groups_chosen_by_script {
         return true;
     }
-    let sayings = sayings(&reading.routes);
+    let choices = choices(&reading.routes);
     let leads_here = |process: &&Template| match process {
         Template::Name(other) => **other == *name,
         Template::Global => false,
@@ -36,27 +36,27 @@ pub(super) fn can_be_asked_of(name: &[u8], reading: &Reading) -> bool {
         matches!(application, Template::Global | Template::Env(_))
             || matches!(application, Template::Name(name) if name.is_empty())
     };
-    let here = |saying: &Saying<'_>| saying.process.iter().any(leads_here);
-    let global = |saying: &Saying<'_>| saying.application.iter().any(asks);
+    let here = |choice: &GroupChoice<'_>| choice.process.iter().any(leads_here);
+    let global = |choice: &GroupChoice<'_>| choice.application.iter().any(asks);
     // What a place does not say itself, it takes from any other that may apply with it.
-    let together = |a: &Saying<'_>, b: &Saying<'_>| {
+    let together = |a: &GroupChoice<'_>, b: &GroupChoice<'_>| {
         a.server.is_none() || b.server.is_none() || a.server == b.server
     };
-    let elsewhere = |one: &Saying<'_>, says: &dyn Fn(&Saying<'_>) -> bool| {
-        sayings
+    let elsewhere = |one: &GroupChoice<'_>, says: &dyn Fn(&GroupChoice<'_>) -> bool| {
+        choices
             .iter()
             .any(|other| together(one, other) && says(other))
     };
-    sayings.iter().any(|saying| {
-        (here(saying) && global(saying))
-            || (here(saying) && saying.application.is_empty() && elsewhere(saying, &global))
-            || (global(saying) && saying.process.is_empty() && elsewhere(saying, &here))
+    choices.iter().any(|choice| {
+        (here(choice) && global(choice))
+            || (here(choice) && choice.application.is_empty() && elsewhere(choice, &global))
+            || (global(choice) && choice.process.is_empty() && elsewhere(choice, &here))
     })
 }
 
 /// Gathers what belongs to the same section.
-fn sayings(routes: &[Route]) -> Vec<Saying<'_>> {
-    let mut sayings: Vec<(Option<&Place>, Saying<'_>)> = Vec::new();
+fn choices(routes: &[Route]) -> Vec<GroupChoice<'_>> {
+    let mut choices: Vec<(Option<&Place>, GroupChoice<'_>)> = Vec::new();
     for route in routes {
         // Two sections of the same path hold for the same files. Of other sections (<If>, <Files>
         // with a pattern) that cannot be said, so each of their directives stands alone.
@@ -68,25 +68,25 @@ fn sayings(routes: &[Route]) -> Vec<Saying<'_>> {
         let same = |other: &Place, place: &Place| {
             other.directory == place.directory && other.server() == place.server()
         };
-        let known = sayings.iter().position(|(other, _)| {
+        let known = choices.iter().position(|(other, _)| {
             matches!((other, section), (Some(other), Some(place)) if same(other, place))
         });
         let at = known.unwrap_or_else(|| {
             let server = route.place.server();
-            sayings.push((
+            choices.push((
                 section,
-                Saying {
+                GroupChoice {
                     server,
-                    ..Saying::default()
+                    ..GroupChoice::default()
                 },
             ));
-            sayings.len() - 1
+            choices.len() - 1
         });
-        let saying = &mut sayings[at].1;
-        saying.process.extend(&route.process_group);
-        saying.application.extend(&route.application_group);
+        let choice = &mut choices[at].1;
+        choice.process.extend(&route.process_group);
+        choice.application.extend(&route.application_group);
     }
-    sayings.into_iter().map(|(_, saying)| saying).collect()
+    choices.into_iter().map(|(_, choice)| choice).collect()
 }
 
 #[cfg(test)]

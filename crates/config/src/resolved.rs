@@ -1,5 +1,5 @@
 //! The configuration as resolved: what holds for a request, a server, an interpreter. No code
-//! below asks whether something was said.
+//! below asks whether something was options.
 //!
 //! Runs in: Apache children, for every request ([`Settings`]); the Apache parent ([`Globals`],
 //! [`interpreter`]).
@@ -195,7 +195,7 @@ pub struct Globals {
 }
 
 impl Globals {
-    /// Resolves what the main server said.
+    /// Resolves what the main server options.
     pub fn of(given: &GlobalConfig) -> Globals {
         Globals {
             restrict_embedded: given.restrict_embedded.unwrap_or(false),
@@ -266,8 +266,8 @@ pub fn interpreter(
         (None, true) => Vec::new(),
         (_, false) => base,
     };
-    let mut said = top;
-    let mut free_threading = said.free_threading;
+    let mut options = top;
+    let mut free_threading = options.free_threading;
     for block in blocks {
         if let Some(path) = &block.options.python_path {
             let known = std::mem::take(&mut python_path);
@@ -277,16 +277,16 @@ pub fn interpreter(
         if block.application_group.is_none() {
             free_threading = block.options.free_threading.or(free_threading);
         }
-        said = block.options.merged_over(&said);
+        options = block.options.merged_over(&options);
     }
     Interpreter {
         python_path,
-        switch_interval: said.switch_interval,
-        own_gil: said.own_gil.unwrap_or(false),
+        switch_interval: options.switch_interval,
+        own_gil: options.own_gil.unwrap_or(false),
         free_threading: free_threading.unwrap_or(false),
-        restrict_stdin: said.restrict_stdin.unwrap_or(false),
-        restrict_stdout: said.restrict_stdout.unwrap_or(false),
-        restrict_signal: said.restrict_signal.unwrap_or(true),
+        restrict_stdin: options.restrict_stdin.unwrap_or(false),
+        restrict_stdout: options.restrict_stdout.unwrap_or(false),
+        restrict_signal: options.restrict_signal.unwrap_or(true),
     }
 }
 

@@ -98,7 +98,7 @@ impl<'c> ClientConnection<'c> {
     }
 
     /// Whether keep-alive is in effect, or may still be, on the connection.
-    pub fn may_be_kept(self) -> bool {
+    pub fn may_be_kept_alive(self) -> bool {
         // SAFETY: a live record.
         unsafe { (*self.raw()).keepalive != sys::AP_CONN_CLOSE }
     }

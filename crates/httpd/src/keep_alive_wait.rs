@@ -117,7 +117,10 @@ pub(super) fn begin_child() {
 /// Allows a wait after the response to a request of `connection` was sent.
 pub fn expect(connection: ClientConnection<'_>) {
     let filter = FILTER.raw();
-    if MOST.load(Ordering::Relaxed) == 0 || connection.is_secondary() || !connection.may_be_kept() {
+    if MOST.load(Ordering::Relaxed) == 0
+        || connection.is_secondary()
+        || !connection.may_be_kept_alive()
+    {
         return;
     }
     // SAFETY: a live connection of this thread, whose filters live as long as it. A filter of ours

@@ -525,7 +525,7 @@ impl<'r> Request<'r> {
         if self.connection().is_aborted() || !(100..200).contains(&status) {
             return Ok(());
         }
-        let asked = self
+        let expects_100 = self
             .headers_in()
             .get(c"Expect")
             .is_some_and(is_100_continue);
@@ -533,16 +533,16 @@ impl<'r> Request<'r> {
         // clears it, hence a table of its own; everything is put back before anyone else looks.
         unsafe {
             let raw = self.raw();
-            let kept = ((*raw).status, (*raw).status_line, (*raw).headers_out);
+            let original = ((*raw).status, (*raw).status_line, (*raw).headers_out);
             (*raw).status = c_int::from(status);
             (*raw).status_line = ptr::null();
             (*raw).headers_out = interim.raw();
-            if status == 100 && asked {
+            if status == 100 && expects_100 {
                 // httpd forgets the expectation with the first 100 and would drop a second.
                 (*raw).expecting_100 = true.into();
             }
             sys::ap_send_interim_response(raw, 1);
-            ((*raw).status, (*raw).status_line, (*raw).headers_out) = kept;
+            ((*raw).status, (*raw).status_line, (*raw).headers_out) = original;
         }
         Ok(())
     }

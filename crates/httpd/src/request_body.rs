@@ -126,14 +126,14 @@ impl<'r> RequestBody<'r> {
                     at_most.clamp(1, isize::MAX as usize) as sys::apr_off_t,
                 )
             };
-            let taken = if status == sys::SUCCESS {
+            let copied = if status == sys::SUCCESS {
                 self.take(block, into)
             } else {
                 Err(status)
             };
             // SAFETY: a brigade of ours; its buckets have been copied from.
             unsafe { sys::apr_brigade_cleanup(self.brigade.as_ptr().cast()) };
-            match taken {
+            match copied {
                 Err(status) if would_block(status) && wait == Wait::No => {}
                 Err(status) => return Err(self.broken(status)),
                 Ok(()) => {}

@@ -194,8 +194,8 @@ mod tests {
         // SAFETY: the name is a C string; the descriptor is nobody else's.
         let memory = unsafe { OwnedFd::from_raw_fd(libc::memfd_create(c"x".as_ptr(), 0)) };
         assert!(is_on_own_disk(memory.as_fd()));
-        let made = open(b"/proc/self/status", libc::O_RDONLY).unwrap();
-        assert!(!is_on_own_disk(made.as_fd()));
+        let generated = open(b"/proc/self/status", libc::O_RDONLY).unwrap();
+        assert!(!is_on_own_disk(generated.as_fd()));
     }
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
         assert!(take_inherited(reader.as_raw_fd()).is_err());
         // SAFETY: dup touches no memory.
         let bare = unsafe { libc::dup(reader.as_raw_fd()) };
-        let taken = take_inherited(bare).unwrap();
-        assert!(take_inherited(bare).is_err() && is_open(taken.as_raw_fd()));
+        let inherited = take_inherited(bare).unwrap();
+        assert!(take_inherited(bare).is_err() && is_open(inherited.as_raw_fd()));
     }
 }

@@ -196,13 +196,13 @@ mod tests {
                 let found = opened(&inner);
                 assert_eq!(found.is_ok(), fine, "{found:?}");
                 let at_fault = format!("chmod go-w {}", place.display());
-                assert!(found.err().is_none_or(|said| said.ends_with(&at_fault)));
+                assert!(found.err().is_none_or(|error| error.ends_with(&at_fault)));
             }
             set_mode(place, 0o755);
             chown(place, Some(12345), None).unwrap();
-            let said = opened(&inner).unwrap_err();
+            let error = opened(&inner).unwrap_err();
             let at_fault = format!("directory {} belongs to uid 12345,", place.display());
-            assert!(said.starts_with(&at_fault), "{said}");
+            assert!(error.starts_with(&at_fault), "{error}");
             chown(place, Some(0), None).unwrap();
         }
     }
@@ -222,8 +222,8 @@ mod tests {
             symlink(target, &link).unwrap();
             assert!(same(opened(&link).unwrap(), opened(&inner).unwrap()));
             lchown(&link, Some(12345), None).unwrap();
-            let said = opened(&link).unwrap_err();
-            assert!(said.starts_with(&format!("link {} belongs", link.display())));
+            let error = opened(&link).unwrap_err();
+            assert!(error.starts_with(&format!("link {} belongs", link.display())));
             std::fs::remove_file(&link).unwrap();
         }
         symlink("link", &link).unwrap();

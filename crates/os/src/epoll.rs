@@ -82,10 +82,10 @@ impl Epoll {
     pub fn wait(&self, limit: Option<Duration>) -> io::Result<Option<u64>> {
         let mut event = libc::epoll_event { events: 0, u64: 0 };
         // SAFETY: `event` is room for one.
-        let told = checked(unsafe {
+        let count = checked(unsafe {
             libc::epoll_wait(self.0.as_raw_fd(), &raw mut event, 1, milliseconds(limit))
         })?;
-        Ok((told > 0).then_some(event.u64))
+        Ok((count > 0).then_some(event.u64))
     }
 }
 
@@ -127,14 +127,14 @@ mod tests {
         let (_c, d) = pair_with_something();
         epoll.add_shared(d.as_fd(), 2).unwrap();
         for _ in 0..2 {
-            let mut told = [(); 2].map(|()| epoll.wait(AT_ONCE).unwrap());
-            told.sort();
-            assert_eq!(told, [Some(1), Some(2)]);
+            let mut ready = [(); 2].map(|()| epoll.wait(AT_ONCE).unwrap());
+            ready.sort();
+            assert_eq!(ready, [Some(1), Some(2)]);
         }
     }
 
     #[test]
-    fn the_end_of_the_other_side_is_told() {
+    fn the_end_of_the_other_side_is_reported() {
         let epoll = Epoll::new().unwrap();
         let (a, b) = socket::stream_pair().unwrap();
         epoll.add_once(b.as_fd(), 3).unwrap();

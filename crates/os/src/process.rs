@@ -102,13 +102,13 @@ impl Child {
     /// Whether the program runs: `None` while that is open, and after it was told once. On
     /// failure the process is about to exit, and is to be reaped as ever.
     pub fn started(&mut self) -> Option<Result<(), Failure>> {
-        let mut told = [0; Failure::LEN];
-        let result = match self.report.as_mut()?.read(&mut told) {
+        let mut encoded = [0; Failure::LEN];
+        let result = match self.report.as_mut()?.read(&mut encoded) {
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => return None,
                 _ => Ok(()),
             },
-            Ok(Failure::LEN) => Err(Failure::decode(told)),
+            Ok(Failure::LEN) => Err(Failure::decode(encoded)),
             Ok(0) => Ok(()),
             // Pipes do not tear eight bytes; take it for the failure it must be.
             Ok(_) => Err(Failure {

@@ -323,10 +323,10 @@ impl Plan {
                     step: *step,
                     errno: error.raw_os_error().unwrap_or(libc::EPERM),
                 };
-                let told = failure.encode();
+                let encoded = failure.encode();
                 // SAFETY: writes from the stack; write and _exit are async-signal-safe. There is
                 // nobody to tell if the write fails.
-                unsafe { libc::write(self.report, told.as_ptr().cast(), told.len()) };
+                unsafe { libc::write(self.report, encoded.as_ptr().cast(), encoded.len()) };
                 break;
             }
         }

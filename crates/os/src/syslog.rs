@@ -36,8 +36,8 @@ impl Syslog {
         let socket = match self.socket.get() {
             Some(socket) => socket.as_fd(),
             None => {
-                let made = unix_datagram()?;
-                self.socket.get_or_init(|| made).as_fd()
+                let socket = unix_datagram()?;
+                self.socket.get_or_init(|| socket).as_fd()
             }
         };
         let record = [IoSlice::new(record)];

@@ -138,8 +138,8 @@ impl ErrorLog {
                 std::mem::take(&mut backlog.dropped)
             );
             let (now, own) = (os::clock::epoch(), os::process::id());
-            let told = self.sink.line(now, Level::Warning, own, text.as_bytes());
-            backlog.waiting.extend(told);
+            let notice = self.sink.line(now, Level::Warning, own, text.as_bytes());
+            backlog.waiting.extend(notice);
         }
         backlog.waiting.extend(line);
         self.sink.flush(&mut backlog);

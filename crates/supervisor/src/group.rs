@@ -212,7 +212,7 @@ impl Group {
         let known = self
             .trouble
             .as_ref()
-            .is_some_and(|(_, said)| *said == sentence);
+            .is_some_and(|(_, logged)| *logged == sentence);
         if !known {
             self.note(Level::Error, id, &sentence);
             self.trouble = Some((id, sentence));
@@ -551,11 +551,11 @@ impl Group {
     fn ended(&mut self, worker: &Worker, exit: Exit, seen: &ScoreboardCopy, now: Duration) {
         let pid = worker.pid();
         // A worker that requested its replacement may exit when it has no requests left.
-        let asked = worker.leaving.is_some() && exit == Exit::Status(0);
+        let is_replaced = worker.leaving.is_some() && exit == Exit::Status(0);
         // A person, or the system for want of memory, killed it: its start is not to blame.
         let killed = matches!(exit, Exit::Signal { number, .. }
             if number == SIGKILL || number == SIGTERM);
-        if worker.is_on_its_way_out() || asked {
+        if worker.is_on_its_way_out() || is_replaced {
             self.history.replacements += 1;
             self.note(Level::Info, None, &format!("worker {pid} {exit}"));
         } else if worker.is_starting() && !killed {

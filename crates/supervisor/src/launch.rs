@@ -141,8 +141,8 @@ fn environment(
 ) -> (Environment, Vec<Vec<u8>>) {
     let (place, user) = (&group.environment, &group.identity);
     let mut env = if place.clear_env {
-        let kept = inherited.iter().filter(|(name, _)| name == b"TZ");
-        let mut env: Environment = kept.cloned().collect();
+        let passed_on = inherited.iter().filter(|(name, _)| name == b"TZ");
+        let mut env: Environment = passed_on.cloned().collect();
         set(&mut env, b"PATH", CLEAN_PATH);
         env
     } else {

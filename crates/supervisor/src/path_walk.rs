@@ -53,7 +53,7 @@ impl Obstacle {
     }
 
     /// The clause that names the blocking component and the mend.
-    pub fn told_to(&self, who: &str) -> String {
+    pub fn sentence_for(&self, who: &str) -> String {
         match self {
             Self::Missing { at } => format!("{} does not exist", at.display()),
             Self::NotADirectory { at } => format!("{} is not a directory", at.display()),
@@ -204,22 +204,22 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_tells_mode_and_owner() {
-        let told = Obstacle::Closed {
+    fn a_refusal_names_mode_and_owner() {
+        let sentence = Obstacle::Closed {
             directory: "/".into(),
         }
-        .told_to("user1");
-        assert!(told.contains("user1 may not enter /, which is mode 0755 owned by root:root"));
-        assert!(told.contains("chmod o+x /)"), "{told}");
+        .sentence_for("user1");
+        assert!(sentence.contains("user1 may not enter /, which is mode 0755 owned by root:root"));
+        assert!(sentence.contains("chmod o+x /)"), "{sentence}");
     }
 
     #[test]
     fn nobody_is_told_to_open_the_home_of_root() {
-        let told = Obstacle::Closed {
+        let sentence = Obstacle::Closed {
             directory: "/root".into(),
         }
-        .told_to("user1");
-        assert!(!told.contains("chmod"), "{told}");
-        assert!(told.contains("Move what is below to a place user1 may enter"));
+        .sentence_for("user1");
+        assert!(!sentence.contains("chmod"), "{sentence}");
+        assert!(sentence.contains("Move what is below to a place user1 may enter"));
     }
 }

@@ -268,11 +268,11 @@ mod tests {
             }),
             Err("it is not there".to_owned()),
         ] {
-            let told = encode(&answer);
-            for cut in 0..told.len() {
-                assert_eq!(decode(&told[..cut]), None);
+            let encoded = encode(&answer);
+            for cut in 0..encoded.len() {
+                assert_eq!(decode(&encoded[..cut]), None);
             }
-            assert_eq!(decode(&told), Some(answer));
+            assert_eq!(decode(&encoded), Some(answer));
         }
     }
 }

@@ -65,7 +65,7 @@ pub fn examine(question: &PythonCheckRequest) -> Result<PythonInterpreter, Strin
             .and_then(|real| allowed(Access::Execute, &real))
             .map_err(|obstacle| {
                 let directory = directory.display();
-                let text = obstacle.told_to(who);
+                let text = obstacle.sentence_for(who);
                 format!("its working directory {directory} cannot be entered: {text}")
             })?;
     }
@@ -73,7 +73,7 @@ pub fn examine(question: &PythonCheckRequest) -> Result<PythonInterpreter, Strin
     reach(runtime)
         .and_then(|real| allowed(Access::Read, &real))
         .map_err(|obstacle| {
-            let text = obstacle.told_to(who);
+            let text = obstacle.sentence_for(who);
             format!("the runtime {} cannot be loaded: {text}", runtime.display())
         })?;
     for script in &question.scripts {
@@ -89,7 +89,7 @@ pub fn examine(question: &PythonCheckRequest) -> Result<PythonInterpreter, Strin
                 | Obstacle::Other { .. },
             ) => {}
             Err(obstacle) => {
-                let text = obstacle.told_to(who);
+                let text = obstacle.sentence_for(who);
                 return Err(format!("cannot read {}: {text}", script.display()));
             }
         }
@@ -108,12 +108,12 @@ fn allowed(access: Access, real: &Path) -> Result<(), Obstacle> {
 
 /// Where the program really lies, if it is one and may be run.
 fn usable_program(who: &str, program: &Path) -> Result<PathBuf, String> {
-    let told = |obstacle: Obstacle| obstacle.told_to(who);
-    let real = reach(program).map_err(told)?;
+    let sentence = |obstacle: Obstacle| obstacle.sentence_for(who);
+    let real = reach(program).map_err(sentence)?;
     if !real.is_file() {
         return Err(format!("{} is not a file", real.display()));
     }
-    allowed(Access::Execute, &real).map_err(told)?;
+    allowed(Access::Execute, &real).map_err(sentence)?;
     Ok(real)
 }
 
@@ -127,14 +127,14 @@ fn in_home(who: &str, home: &Path) -> Result<PythonInterpreter, String> {
         ),
         obstacle => format!(
             "python-home={shown} cannot be used: {}",
-            obstacle.told_to(who)
+            obstacle.sentence_for(who)
         ),
     })?;
     if !real_home.is_dir() {
         return Err(not_a_directory(home));
     }
     allowed(Access::Execute, &real_home).map_err(|obstacle| {
-        let text = obstacle.told_to(who);
+        let text = obstacle.sentence_for(who);
         format!("python-home={shown} cannot be used: {text}")
     })?;
     let configuration = home.join("pyvenv.cfg");
@@ -143,7 +143,7 @@ fn in_home(who: &str, home: &Path) -> Result<PythonInterpreter, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => in_prefix(who, home, &real_home),
         Err(error) => {
             let at = configuration.clone();
-            let text = Obstacle::refused(at, error).told_to(who);
+            let text = Obstacle::refused(at, error).sentence_for(who);
             Err(format!("cannot read {}: {text}", configuration.display()))
         }
     }
@@ -256,7 +256,7 @@ fn in_virtual_environment(
                 obstacle => format!(
                     "virtual environment {shown} needs the Python in {}: {}",
                     base.display(),
-                    obstacle.told_to(who)
+                    obstacle.sentence_for(who)
                 ),
             })?;
     }
@@ -284,7 +284,7 @@ fn in_virtual_environment(
             return Err(format!(
                 "virtual environment {shown}: {} cannot be run: {}",
                 program.display(),
-                obstacle.told_to(who)
+                obstacle.sentence_for(who)
             ))
         }
     };
@@ -311,7 +311,7 @@ fn in_virtual_environment(
             if !matches!(obstacle, Obstacle::Missing { .. }) {
                 return Err(format!(
                     "the packages of virtual environment {shown} cannot be read: {}",
-                    obstacle.told_to(who)
+                    obstacle.sentence_for(who)
                 ));
             }
         }
@@ -338,7 +338,7 @@ fn in_prefix(who: &str, home: &Path, real_home: &Path) -> Result<PythonInterpret
     else {
         // What can't be searched seems to be empty.
         if let Err(obstacle @ Obstacle::Closed { .. }) = reach(&home.join("bin/python3")) {
-            let text = obstacle.told_to(who);
+            let text = obstacle.sentence_for(who);
             return Err(format!("python-home={shown} cannot be used: {text}"));
         }
         return Err(no_python(home));

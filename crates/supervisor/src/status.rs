@@ -53,7 +53,7 @@ struct StatusClient {
 
 #[derive(Debug)]
 pub struct StatusListener {
-    door: Option<(Listener, StatusSocket)>,
+    listening: Option<(Listener, StatusSocket)>,
     clients: Vec<StatusClient>,
     next: u64,
     /// The last report, and the time until which it is valid.
@@ -68,7 +68,7 @@ impl StatusListener {
     /// Closed. `now` is when the supervisor was started.
     pub fn new(now: Duration) -> Self {
         Self {
-            door: None,
+            listening: None,
             clients: Vec::new(),
             next: 0,
             report: None,
@@ -82,7 +82,7 @@ impl StatusListener {
     /// # Errors
     /// As [`Listener::bind`]; the socket is closed then.
     pub fn open(&mut self, wanted: Option<StatusSocket>) -> io::Result<()> {
-        match (&self.door, wanted) {
+        match (&self.listening, wanted) {
             (Some((_, known)), Some(wanted)) if *known == wanted => Ok(()),
             (_, None) => {
                 self.close();
@@ -92,7 +92,7 @@ impl StatusListener {
                 self.close();
                 let root = os::accounts::effective_uid() == 0;
                 let listener = Listener::bind(&wanted.path, root.then_some(wanted.uid), BACKLOG)?;
-                self.door = Some((listener, wanted));
+                self.listening = Some((listener, wanted));
                 Ok(())
             }
         }
@@ -100,7 +100,7 @@ impl StatusListener {
 
     /// Removes the socket's file. Connected clients are still served.
     pub fn close(&mut self) {
-        if let Some((listener, _)) = self.door.take() {
+        if let Some((listener, _)) = self.listening.take() {
             // If the file cannot be removed, the next process that binds there replaces it.
             let _ = listener.unlink();
         }
@@ -108,7 +108,7 @@ impl StatusListener {
 
     /// The descriptors to poll: the listener for reading, clients for writing.
     pub fn sources<'s>(&'s self, now: Duration, add: &mut dyn FnMut(StatusSource, BorrowedFd<'s>)) {
-        if let Some((listener, _)) = &self.door {
+        if let Some((listener, _)) = &self.listening {
             if self.clients.len() < MAX_CLIENTS && now >= self.paused_until {
                 add(StatusSource::Listener, listener.as_fd());
             }
@@ -130,7 +130,7 @@ impl StatusListener {
 
     /// Whether more may follow.
     fn let_in(&mut self, groups: &[Group]) -> bool {
-        let Some((listener, wanted)) = &self.door else {
+        let Some((listener, wanted)) = &self.listening else {
             return false;
         };
         let now = os::clock::monotonic();
@@ -180,7 +180,8 @@ impl StatusListener {
 
     /// The time of the next action that no descriptor announces.
     pub fn next_moment(&self, now: Duration) -> Option<Duration> {
-        let paused = (self.door.is_some() && now < self.paused_until).then_some(self.paused_until);
+        let paused =
+            (self.listening.is_some() && now < self.paused_until).then_some(self.paused_until);
         let ends = self.clients.iter().map(|client| client.until);
         ends.chain(paused).min()
     }
@@ -247,12 +248,12 @@ mod tests {
     fn open(name: &str, uid: u32) -> (Directory, PathBuf, StatusListener) {
         let directory = Directory::new(name);
         let path = directory.path().join("s");
-        let mut desk = StatusListener::new(os::clock::monotonic());
-        desk.open(Some(door(&path, uid))).unwrap();
-        (directory, path, desk)
+        let mut listener = StatusListener::new(os::clock::monotonic());
+        listener.open(Some(socket_at(&path, uid))).unwrap();
+        (directory, path, listener)
     }
 
-    fn door(path: &Path, uid: u32) -> StatusSocket {
+    fn socket_at(path: &Path, uid: u32) -> StatusSocket {
         StatusSocket {
             path: path.as_os_str().as_encoded_bytes().into(),
             uid,
@@ -269,58 +270,59 @@ mod tests {
 
     #[test]
     fn who_connects_is_told_and_what_he_says_is_not_read() {
-        let (_directory, path, mut desk) = open("told", 0);
+        let (_directory, path, mut listener) = open("told", 0);
         let client = UnixStream::connect(&path).unwrap();
-        desk.attend(StatusSource::Listener, &[]);
+        listener.attend(StatusSource::Listener, &[]);
         assert_eq!(read(client).pid, std::process::id());
-        assert!(desk.clients.is_empty());
-        desk.close();
+        assert!(listener.clients.is_empty());
+        listener.close();
         assert!(!path.exists());
     }
 
     #[test]
     fn few_are_let_in_at_a_time_and_not_for_long() {
-        let (_directory, path, mut desk) = open("few", 0);
+        let (_directory, path, mut listener) = open("few", 0);
         // Larger than a socket's buffer.
         let long: Rc<[u8]> = vec![0; 3 << 20].into();
-        desk.report = Some((Duration::MAX, long));
+        listener.report = Some((Duration::MAX, long));
         let clients: Vec<_> = (0..MAX_CLIENTS + 3)
             .map(|_| UnixStream::connect(&path).unwrap())
             .collect();
-        desk.attend(StatusSource::Listener, &[]);
+        listener.attend(StatusSource::Listener, &[]);
         let now = os::clock::monotonic();
-        let watched = |desk: &StatusListener| {
+        let watched = |listener: &StatusListener| {
             let mut seen = Vec::new();
-            desk.sources(now, &mut |source, _| seen.push(source));
+            listener.sources(now, &mut |source, _| seen.push(source));
             seen
         };
-        assert_eq!(watched(&desk).len(), MAX_CLIENTS);
-        assert!(!watched(&desk).contains(&StatusSource::Listener));
-        assert!(desk.next_moment(now).unwrap() <= now + PATIENCE);
-        desk.expire(now + PATIENCE);
-        assert_eq!(watched(&desk), [StatusSource::Listener]);
+        assert_eq!(watched(&listener).len(), MAX_CLIENTS);
+        assert!(!watched(&listener).contains(&StatusSource::Listener));
+        assert!(listener.next_moment(now).unwrap() <= now + PATIENCE);
+        listener.expire(now + PATIENCE);
+        assert_eq!(watched(&listener), [StatusSource::Listener]);
         drop(clients);
     }
 
     #[test]
     fn a_report_serves_all_who_come_soon() {
-        let mut desk = StatusListener::new(Duration::ZERO);
+        let mut listener = StatusListener::new(Duration::ZERO);
         let now = os::clock::monotonic();
-        let first = desk.report(now, &[]);
-        assert!(Rc::ptr_eq(&first, &desk.report(now + LIFE / 2, &[])));
-        let later = desk.report(now + Duration::from_secs(60), &[]);
+        let first = listener.report(now, &[]);
+        assert!(Rc::ptr_eq(&first, &listener.report(now + LIFE / 2, &[])));
+        let later = listener.report(now + Duration::from_secs(60), &[]);
         assert!(!Rc::ptr_eq(&first, &later));
     }
 
     #[test]
     fn a_new_configuration_may_move_or_close_it() {
-        let (directory, path, mut desk) = open("moves", 0);
+        let (directory, path, mut listener) = open("moves", 0);
         let other = directory.path().join("t");
-        desk.open(Some(door(&other, 0))).unwrap();
+        listener.open(Some(socket_at(&other, 0))).unwrap();
         assert!(!path.exists() && other.exists());
-        desk.open(Some(door(Path::new("/nonexistent/s"), 0)))
+        listener
+            .open(Some(socket_at(Path::new("/nonexistent/s"), 0)))
             .unwrap_err();
-        assert!(desk.door.is_none());
-        desk.open(None).unwrap();
+        assert!(listener.listening.is_none());
+        listener.open(None).unwrap();
     }
 }

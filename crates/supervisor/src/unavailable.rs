@@ -117,11 +117,11 @@ impl UnavailableResponder {
 /// Whether more data may come.
 fn discard(socket: BorrowedFd<'_>) -> bool {
     let mut buffer = [0; 16 * 1024];
-    let mut taken = 0;
-    while taken < MAX_DISCARD {
+    let mut discarded = 0;
+    while discarded < MAX_DISCARD {
         match socket::recv(socket, &mut buffer, Wait::Never) {
             Ok(0) => return false,
-            Ok(count) => taken += count,
+            Ok(count) => discarded += count,
             Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
         }
     }
@@ -138,11 +138,11 @@ mod tests {
 
     #[test]
     fn a_request_larger_than_all_buffers_gets_its_answer_and_no_reset() {
-        let directory = Directory::new("door");
+        let directory = Directory::new("unavailable");
         let path = directory.path().join("s");
         let listener = Listener::bind(path.as_os_str().as_encoded_bytes(), None, 8).unwrap();
-        let mut door = UnavailableResponder::default();
-        door.answer(&listener, "nobody is there", Duration::ZERO);
+        let mut responder = UnavailableResponder::default();
+        responder.answer(&listener, "nobody is there", Duration::ZERO);
 
         let client = std::thread::spawn(move || {
             let mut socket = UnixStream::connect(path).unwrap();
@@ -155,10 +155,10 @@ mod tests {
             answer
         });
         let now = os::clock::monotonic();
-        while !client.is_finished() || door.connections().count() > 0 {
-            door.answer(&listener, "nobody is there", now);
-            let ids: Vec<u64> = door.connections().map(|(id, _)| id).collect();
-            ids.into_iter().for_each(|id| door.progress(id));
+        while !client.is_finished() || responder.connections().count() > 0 {
+            responder.answer(&listener, "nobody is there", now);
+            let ids: Vec<u64> = responder.connections().map(|(id, _)| id).collect();
+            ids.into_iter().for_each(|id| responder.progress(id));
         }
         let answer = client.join().unwrap();
         let (_, payload, rest) = wire::frame::split(&answer).unwrap().unwrap();
@@ -175,13 +175,13 @@ mod tests {
         let clients: Vec<_> = (0..MAX_CONNECTIONS + 9)
             .map(|_| UnixStream::connect(&path).unwrap())
             .collect();
-        let mut door = UnavailableResponder::default();
+        let mut responder = UnavailableResponder::default();
         for _ in 0..clients.len() {
-            door.answer(&listener, "", Duration::ZERO);
+            responder.answer(&listener, "", Duration::ZERO);
         }
-        assert_eq!(door.connections().count(), MAX_CONNECTIONS);
-        assert_eq!(door.next_moment(Duration::ZERO), Some(LINGER));
-        door.expire(LINGER);
-        assert_eq!(door.connections().count(), 0);
+        assert_eq!(responder.connections().count(), MAX_CONNECTIONS);
+        assert_eq!(responder.next_moment(Duration::ZERO), Some(LINGER));
+        responder.expire(LINGER);
+        assert_eq!(responder.connections().count(), 0);
     }
 }

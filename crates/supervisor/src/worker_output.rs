@@ -55,8 +55,8 @@ impl WorkerOutput {
     /// Copies available bytes to the log, up to a bound.
     pub fn copy_to_log(&mut self, log: &ErrorLog) -> Pipe {
         let mut buffer = [0; 8192];
-        let mut taken = 0;
-        while taken < MAX_TURN {
+        let mut copied = 0;
+        while copied < MAX_TURN {
             match self.pipe.read(&mut buffer) {
                 Ok(0) => {
                     self.finish(log);
@@ -64,7 +64,7 @@ impl WorkerOutput {
                 }
                 Ok(count) => {
                     self.split(&buffer[..count], log);
-                    taken += count;
+                    copied += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

@@ -322,7 +322,7 @@ fn a_group_that_ends_with_apache_is_not_said_to_be_configured_no_more() {
 }
 
 #[test]
-fn a_refusal_names_the_doors_of_those_who_go_on_as_who_they_are() {
+fn a_refusal_names_the_sockets_of_groups_that_go_on_as_the_same_users() {
     let supervisor = Supervisor::start();
     for name in ["same", "other", "moved"] {
         supervisor.prefix(name);

@@ -333,7 +333,7 @@ pub struct End {
     /// The worker waits for [`Sent`] before it closes the connection.
     pub awaited: bool,
     /// The worker waits for another request on the connection, or closes it without reading one.
-    pub kept: bool,
+    pub keep_alive: bool,
     /// From the child's sending to the worker's taking up.
     pub queue_time: u64,
     /// From the call of the application to the end of its iteration.
@@ -348,7 +348,7 @@ impl End {
     pub fn append(self, out: &mut Vec<u8>) {
         let done: Result<(), Malformed> = frame::append(out, Kind::End, |out| {
             let mut w = Writer::new(out);
-            let flags = [self.broken, self.awaited, self.kept];
+            let flags = [self.broken, self.awaited, self.keep_alive];
             w.u8((0..).zip(flags).map(|(bit, on)| u8::from(on) << bit).sum());
             w.u64(self.queue_time);
             w.u64(self.application_time);
@@ -368,7 +368,7 @@ impl End {
         let end = Self {
             broken: flags & 1 != 0,
             awaited: flags & 2 != 0,
-            kept: flags & 4 != 0,
+            keep_alive: flags & 4 != 0,
             queue_time: r.u64()?,
             application_time: r.u64()?,
             pid: r.u32()?,
@@ -464,7 +464,7 @@ mod tests {
         let end = End {
             broken: true,
             awaited: true,
-            kept: true,
+            keep_alive: true,
             queue_time: 1,
             application_time: 2,
             pid: 3,

@@ -173,9 +173,9 @@ impl Scoreboard<'_> {
         let mut bytes = [0; MAX_LINE];
         let (mut filled, mut length) = (0, 0);
         for word in words {
-            let kept = &word[..word.len().min(max - filled)];
-            bytes[filled..filled + kept.len()].copy_from_slice(kept);
-            filled += kept.len();
+            let part = &word[..word.len().min(max - filled)];
+            bytes[filled..filled + part.len()].copy_from_slice(part);
+            filled += part.len();
             length += word.len();
         }
         for (cell, eight) in bytes[..filled.next_multiple_of(8)]

@@ -232,7 +232,7 @@ impl Exchange {
         &self,
         mut response: MutexGuard<'_, Response>,
     ) -> Option<Box<dyn ResponseSink>> {
-        if response.kept && response.sink.is_some() && response.lost.is_none() {
+        if response.keep_alive && response.sink.is_some() && response.lost.is_none() {
             if let Some(stream) = self.stream.upgrade() {
                 stream.keep();
             }

@@ -39,7 +39,7 @@ pub struct Response {
     continued: bool,
     continue_head: Option<ResponseHead>,
     /// The last frame says that the connection is kept.
-    pub(super) kept: bool,
+    pub(super) keep_alive: bool,
     /// What was collected waits for more to be sent with it. See [`Response::hold`].
     pub(super) held: bool,
     pub length: u64,
@@ -86,7 +86,7 @@ impl Response {
             interims: 0,
             continued: false,
             continue_head: None,
-            kept: false,
+            keep_alive: false,
             held: false,
             length: 0,
             writes: 0,
@@ -245,9 +245,9 @@ impl Response {
         match last {
             Some(Conclusion::End(end)) => {
                 let is_over = body.is_some_and(RequestBody::is_over);
-                self.kept = end.kept && is_over && !end.broken && !end.awaited;
-                let kept = self.kept;
-                sink.end(End { kept, ..end });
+                self.keep_alive = end.keep_alive && is_over && !end.broken && !end.awaited;
+                let keep_alive = self.keep_alive;
+                sink.end(End { keep_alive, ..end });
             }
             Some(Conclusion::Fail(status, None)) => sink.fail(status, ""),
             Some(Conclusion::Fail(status, Some((id, text)))) => {

@@ -192,7 +192,7 @@ fn an_answer_is_finished_without_waiting_where_the_stream_takes_it_and_else_afte
         fake.full.store(full, Ordering::SeqCst);
         exchange.wait_response().data(b"body");
         let end = End {
-            kept: true,
+            keep_alive: true,
             ..End::default()
         };
         let mut last = Some(Conclusion::End(end));
@@ -214,7 +214,7 @@ fn an_answer_that_goes_out_in_one_piece_is_finished_at_once() {
     assert!(exchange.finish_at_once(&mut None).is_none());
     drop(response);
     let mut last = Some(Conclusion::End(End {
-        kept: true,
+        keep_alive: true,
         ..End::default()
     }));
     assert!(exchange.finish_at_once(&mut last).is_some());

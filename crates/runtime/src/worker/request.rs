@@ -267,7 +267,7 @@ pub fn handle(
         Err(_panic) => Some(access.without_gil(|| run.after_panic())),
     };
     if let Some(Conclusion::End(end)) = &mut last {
-        end.kept = prologue.flags.has(Flags::KEEP) && worker.keeps_connections();
+        end.keep_alive = prologue.flags.has(Flags::KEEP) && worker.keeps_connections();
     }
     (*output, *input) = match exchange.finish_at_once(&mut last) {
         Some(buffers) => buffers,

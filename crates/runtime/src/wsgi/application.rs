@@ -202,7 +202,7 @@ pub fn run<'g>(
         verdict => Conclusion::End(End {
             broken: verdict == Verdict::Broken,
             awaited,
-            kept: false,
+            keep_alive: false,
             queue_time: task.queue_time,
             application_time,
             pid: task.pid,

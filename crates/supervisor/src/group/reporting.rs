@@ -285,9 +285,9 @@ mod tests {
         seen.running = vec![request(120_000, "GET /a")];
         assert_eq!(what_ran(&seen), "; it was running GET /a for 0.1 s");
         seen.running.push(request(2_300_000, "POST /b"));
-        let said = what_ran(&seen);
+        let text = what_ran(&seen);
         assert_eq!(
-            said,
+            text,
             "; it was running POST /b for 2.3 s and another request"
         );
         seen.running.push(request(0, ""));
@@ -307,15 +307,15 @@ mod tests {
             killed,
             looked: Duration::from_secs(seconds),
         });
-        let said = [0, 1, 2, 3].map(|i| looks[i + 1].suspicion_since(&looks[i]));
-        assert_eq!(said[..2], ["", ""]);
+        let text = [0, 1, 2, 3].map(|i| looks[i + 1].suspicion_since(&looks[i]));
+        assert_eq!(text[..2], ["", ""]);
         assert!(
-            said[2].ends_with("has killed a process for it within the last 10 s"),
-            "{said:?}"
+            text[2].ends_with("has killed a process for it within the last 10 s"),
+            "{text:?}"
         );
         assert!(
-            said[3].ends_with("has killed 2 processes for it within the last 2 s"),
-            "{said:?}"
+            text[3].ends_with("has killed 2 processes for it within the last 2 s"),
+            "{text:?}"
         );
     }
 }

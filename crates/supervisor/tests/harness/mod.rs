@@ -145,11 +145,11 @@ impl Supervisor {
         for group in groups {
             self.send(&ToSupervisor::Group(Box::new(group.clone())), None);
         }
-        let door = StatusSocket {
+        let status = StatusSocket {
             path: self.bytes("status.sock"),
             uid: os::accounts::effective_uid(),
         };
-        self.send(&ToSupervisor::Status(door), None);
+        self.send(&ToSupervisor::Status(status), None);
         self.send(&ToSupervisor::Commit(()), None);
         self.answer()
     }

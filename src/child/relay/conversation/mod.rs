@@ -140,7 +140,7 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
     /// Whether both sides are through with the request, after a conversation that ended with
     /// `result`, and nothing of it is under way.
     pub fn is_reusable(&self, result: &AttemptResult) -> bool {
-        matches!(result, AttemptResult::Finished(RelayOutcome::Complete(end)) if end.kept)
+        matches!(result, AttemptResult::Finished(RelayOutcome::Complete(end)) if end.keep_alive)
             && self.frames.are_over()
             && !self.awaited
             && self.half_close != HalfClose::Told

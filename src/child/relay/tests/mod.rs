@@ -189,7 +189,7 @@ struct Cast {
     /// The first connection has carried a request before.
     first_is_kept: bool,
     /// The processes whose connections were given back.
-    kept: Vec<u32>,
+    pooled: Vec<u32>,
     heard: std::rc::Rc<std::cell::RefCell<Vec<Vec<u8>>>>,
 }
 
@@ -200,7 +200,7 @@ impl Cast {
             refusals: VecDeque::new(),
             dialled: 0,
             first_is_kept: false,
-            kept: Vec::new(),
+            pooled: Vec::new(),
             heard: std::rc::Rc::default(),
         }
     }
@@ -270,7 +270,7 @@ impl Dial for Cast {
     }
 
     fn keep(&mut self, _peer: Played, pid: u32) {
-        self.kept.push(pid);
+        self.pooled.push(pid);
     }
 
     fn place(&self) -> String {
@@ -570,7 +570,7 @@ impl Lines {
 const END: End = End {
     broken: false,
     awaited: false,
-    kept: false,
+    keep_alive: false,
     queue_time: 10,
     application_time: 20,
     pid: 30,

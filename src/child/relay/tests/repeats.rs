@@ -111,7 +111,10 @@ fn a_door_that_is_closed_is_tried_again_and_one_that_is_not_there_is_not() {
 
 /// A worker that keeps the connection.
 fn keeping() -> Script {
-    let end = End { kept: true, ..END };
+    let end = End {
+        keep_alive: true,
+        ..END
+    };
     let mut lines = Lines::default().head(200, &[("Content-Length", "5")]);
     lines = lines.data(b"hello");
     end.append(&mut lines.0);
@@ -122,8 +125,8 @@ fn keeping() -> Script {
 fn a_connection_is_kept_where_nothing_of_its_request_is_left() {
     let mut cast = Cast::of([keeping()]);
     let outcome = relay_request(&mut cast, &mut FakeClient::default(), request());
-    assert!(matches!(outcome, RelayOutcome::Complete(end) if end.kept));
-    assert_eq!(cast.kept, [END.pid]);
+    assert!(matches!(outcome, RelayOutcome::Complete(end) if end.keep_alive));
+    assert_eq!(cast.pooled, [END.pid]);
 
     // Something follows its end; the worker waits for word; it keeps nothing.
     let mut chatty = keeping();
@@ -134,7 +137,7 @@ fn a_connection_is_kept_where_nothing_of_its_request_is_left() {
     .append(&mut chatty.lines);
     let mut awaiting = Lines::default().head(200, &[]);
     let end = End {
-        kept: true,
+        keep_alive: true,
         awaited: true,
         ..END
     };
@@ -142,18 +145,22 @@ fn a_connection_is_kept_where_nothing_of_its_request_is_left() {
     for script in [chatty, awaiting.said(), hello().said()] {
         let mut cast = Cast::of([script]);
         relay_request(&mut cast, &mut FakeClient::default(), request());
-        assert_eq!(cast.kept, []);
+        assert_eq!(cast.pooled, []);
     }
     // Some of the body was sent, and the application has not read it to its end.
     let mut pulled = Lines::default().frame(Kind::Pull, b"").head(200, &[]);
-    End { kept: true, ..END }.append(&mut pulled.0);
+    End {
+        keep_alive: true,
+        ..END
+    }
+    .append(&mut pulled.0);
     let mut client = FakeClient {
         sends: [Sends::Bytes(b"part"), Sends::NothingYet].into(),
         ..FakeClient::default()
     };
     let mut cast = Cast::of([pulled.said()]);
     relay_request(&mut cast, &mut client, uploading());
-    assert_eq!(cast.kept, []);
+    assert_eq!(cast.pooled, []);
 }
 
 #[test]
