@@ -73,6 +73,9 @@ impl Module for Wsgi {
     const TRANSLATES_AFTER: &'static [&'static CStr] = &[c"mod_alias.c"];
     const TRANSLATES_BEFORE: &'static [&'static CStr] = &[c"mod_userdir.c", c"mod_vhost_alias.c"];
 
+    const CHECKS_ACCESS_AFTER: &'static [&'static CStr] = &[c"mod_ssl.c"];
+    const CHECKS_ACCESS_BEFORE: &'static [&'static CStr] = &[c"mod_authz_host.c"];
+
     fn read(
         index: usize,
         target: Target<'_, Self>,
@@ -183,6 +186,23 @@ impl Module for Wsgi {
         parent::supervisor::leave_to_parent();
     }
 
+    fn check_access(request: Request<'_>) -> HookStatus {
+        // Asked of every request: most have no script for this.
+        let Some(dir) = request.given::<Self>() else {
+            return HookStatus::status(500);
+        };
+        if dir.access_script.is_none() {
+            return HookStatus::DECLINED;
+        }
+        let host = request.server();
+        match (host.given::<Self>(), host.active_configuration::<Self>()) {
+            (Some(server), Some(active)) => {
+                child::hooks::access::check(request, dir, server, active)
+            }
+            _ => HookStatus::status(500),
+        }
+    }
+
     fn translate_name(request: Request<'_>) -> HookStatus {
         let host = request.server();
         match (host.given::<Self>(), host.active_configuration::<Self>()) {
@@ -231,6 +251,7 @@ fn place(at: &Position<'_>) -> Place {
             id: at.server.id(),
             address: at.virtual_host.map(text).unwrap_or_default(),
         }),
+        in_htaccess: at.in_htaccess,
     }
 }
 

@@ -4,6 +4,7 @@
 //! touched, and a child has many threads. So [`prepare`] has a frame of its own, which is gone before
 //! the response is sent through httpd's filters.
 
+use wire::hook::Role;
 use wire::request::{Builder, Flags, Prologue};
 use wire::response::{End, Level};
 
@@ -86,12 +87,7 @@ fn prepare<'r>(
     };
     let settings = Settings::resolve(dir, server, overrides, &request_facts);
     let length = checks::check(&checked(request, &settings))?;
-    let virtual_host = request.server();
-    let host = Host {
-        id: virtual_host.is_virtual().then(|| virtual_host.id()),
-        name: virtual_host.name(),
-    };
-    let group = dispatch::process_group(&settings, &active.groups, host)?;
+    let group = dispatch::process_group(&settings, &active.groups, Host::of(request))?;
     let Some(endpoint) = active.endpoints.get(&group.process_group.name[..]) else {
         let sentence = active.groups.undefined_sentence(&group.process_group.name);
         return Err(Rejection::GroupUnknown(sentence));
@@ -241,6 +237,7 @@ fn message(
     }
     let prologue = Prologue {
         flags: Flags(flags),
+        role: Role::Application,
         key: endpoint.key,
         request_start: u64::try_from(request.time_micros()).unwrap_or(0),
         queue_start: os::clock::epoch_us(),

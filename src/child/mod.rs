@@ -10,6 +10,8 @@
 //! 4. [`relay`] sends the request to the worker and its response to the client, which
 //!    [`httpd_client`] implements over httpd's filters.
 //!
+//! [`hooks`] ask a script by the same way, before the content handler is called, who may enter.
+//!
 //! [`status`] writes the status pages, from what [`supervisor`] asks the supervisor.
 //!
 //! [`active_configuration`] is what a child knows of the configuration; the parent makes it before it
@@ -21,6 +23,7 @@ pub mod active_configuration;
 pub mod connect;
 pub mod environ;
 pub mod handler;
+pub mod hooks;
 pub mod httpd_client;
 pub mod relay;
 pub mod request_log;

@@ -21,12 +21,21 @@ pub fn write_log(request: Request<'_>, level: Level, text: &[u8]) {
 
 /// As [`write_log`], at any of httpd's levels.
 pub fn write_at(request: Request<'_>, level: log::Level, text: &[u8]) {
+    write_behind(request, request.filename().unwrap_or_default(), level, text);
+}
+
+/// As [`write_log`], behind the name of another script than the one the request leads to.
+pub fn write_log_of(request: Request<'_>, script: &[u8], level: Level, text: &[u8]) {
+    write_behind(request, script, log::Level::from_number(level as i32), text);
+}
+
+fn write_behind(request: Request<'_>, script: &[u8], level: log::Level, text: &[u8]) {
     if !request.logs(level) {
         return;
     }
     let mut line = Vec::with_capacity(256);
     line.extend_from_slice(b"[script ");
-    line.extend_from_slice(show(request.filename().unwrap_or_default()).as_bytes());
+    line.extend_from_slice(show(script).as_bytes());
     line.extend_from_slice(b"] ");
     let prefix = line.len();
     let text = text.strip_suffix(b"\n").unwrap_or(text);

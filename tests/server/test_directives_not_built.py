@@ -9,13 +9,12 @@ import pytest
 from httpd import CHECKOUT, MODULES
 
 LINES = {
-    "WSGIAccessScript": "WSGIAccessScript {apps}/hook.py",
-    "WSGIAuthUserScript": "WSGIAuthUserScript {apps}/hook.py",
-    "WSGIAuthGroupScript": "WSGIAuthGroupScript {apps}/hook.py application-group=%{GLOBAL}",
+    "WSGIAuthUserScript": "WSGIAuthUserScript {apps}/hook.py process-group=app",
+    "WSGIAuthGroupScript": "WSGIAuthGroupScript {apps}/hook.py process-group=app application-group=%{GLOBAL}",
     "WSGIHandlerScript": "WSGIHandlerScript report {apps}/hook.py process-group=app",
-    "WSGIDispatchScript": "WSGIDispatchScript {apps}/hook.py",
+    "WSGIDispatchScript": "WSGIDispatchScript {apps}/hook.py process-group=app",
 }
-IN_HTACCESS = ("WSGIAccessScript", "WSGIAuthUserScript", "WSGIAuthGroupScript")
+IN_HTACCESS = ("WSGIAuthUserScript", "WSGIAuthGroupScript")
 SECTIONS = [
     ["<Directory {root}>", "</Directory>"], ["<Location />", "</Location>"], ["<LocationMatch .>", "</LocationMatch>"],
     ["<Files x>", "</Files>"], ["<If true>", "</If>"],

@@ -17,7 +17,7 @@ use super::module_config::{GlobalConfig, Preload};
 use super::nearest::nearest;
 use super::place::Place;
 use super::process_group::{ApacheIdentity, Reach, ResolvedGroup};
-use super::reading::Reading;
+use super::reading::{Hook, Reading};
 use super::system::System;
 
 /// A server as httpd settled it.
@@ -106,10 +106,13 @@ pub fn resolve_groups(
     define(&mut resolved, reading, servers, global, apache, system);
     preload(&mut resolved, reading, servers);
     check_names(&mut resolved, reading, servers);
+    check_hooks(&mut resolved, reading, servers);
     for group in &mut resolved.groups.list {
         let group = &mut group.process_group;
+        let asked = |hook: &Hook| hook.asks_main && hook.process_group == *group.name;
         group.global_reachable =
-            main_interpreter::can_get_requests_for_global(&group.name, reading);
+            main_interpreter::can_get_requests_for_global(&group.name, reading)
+                || reading.hooks.iter().any(asked);
     }
     resolved.relative_paths = resolved
         .groups
@@ -314,6 +317,38 @@ fn out_of_reach(group: &ResolvedGroup, from: &Place, servers: &[Server<'_>]) -> 
         group.place,
         host(from, servers),
     )
+}
+
+/// Groups that hooks would ask in vain. Every request would be denied, so the server does not start.
+fn check_hooks(resolved: &mut ResolvedGroups, reading: &Reading, servers: &[Server<'_>]) {
+    for hook in &reading.hooks {
+        let Hook {
+            directive,
+            process_group: name,
+            place,
+            ..
+        } = hook;
+        let refusal = match resolved.groups.find(name) {
+            None => {
+                let suggestion = resolved.groups.suggestion(name);
+                format!(
+                    "process group \"{}\" is not defined.{suggestion}",
+                    show(name)
+                )
+            }
+            Some(group) if group.process_group.threads == 0 => format!(
+                "process group {} has threads=0 and answers nothing. Name another.",
+                described(group)
+            ),
+            // A directory section of the main server holds in every virtual host.
+            Some(_) if place.server().is_none() => continue,
+            Some(group) if group.usable_from(place.server(), hostname(place, servers)) => continue,
+            Some(group) => out_of_reach(group, place, servers),
+        };
+        resolved
+            .refusals
+            .push(format!("{place} {directive}: {refusal}"));
+    }
 }
 
 /// Names that requests would not find: the server starts all the same, as with mod_wsgi.

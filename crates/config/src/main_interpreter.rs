@@ -182,6 +182,8 @@ mod tests {
 
     #[test]
     fn a_dispatch_script_may_send_anything_anywhere() {
-        assert!(reached("WSGIDispatchScript /srv/dispatch.py"));
+        assert!(reached(
+            "WSGIDispatchScript /srv/dispatch.py process-group=other"
+        ));
     }
 }

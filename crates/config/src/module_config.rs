@@ -26,11 +26,15 @@ pub enum MapHead {
     Auto,
 }
 
-/// A script with the interpreter it runs in, for access control and dispatch.
+/// A script with the group and the interpreter it runs in, for access control and dispatch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScriptConfig {
     /// The file.
     pub path: Text,
+    /// `process-group=`, else the server's own group: the empty name.
+    pub process_group: Text,
+    /// It was given in an `.htaccess`, by somebody who may not choose just any group.
+    pub in_htaccess: bool,
     /// `application-group=`, expanded with [`Template::expand_for_script`].
     pub application_group: Option<Template>,
 }

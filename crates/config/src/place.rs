@@ -15,6 +15,8 @@ pub struct Place {
     pub directory: Option<String>,
     /// The enclosing `<VirtualHost>`, or `None` in the main server.
     pub virtual_host: Option<VirtualHost>,
+    /// It stands in an `.htaccess`, and a request waits.
+    pub in_htaccess: bool,
 }
 
 /// A `<VirtualHost>`, known before its ServerName has been read.

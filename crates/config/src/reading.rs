@@ -19,6 +19,8 @@ pub struct Reading {
     pub preloads: Vec<Preload>,
     /// Every directive that sends requests to a process group or an application group.
     pub routes: Vec<Route>,
+    /// Every directive that has a script answer a hook of httpd, in the order of the file.
+    pub hooks: Vec<Hook>,
     /// Whether a `WSGIDispatchScript` may send any request anywhere.
     pub groups_chosen_by_script: bool,
     /// Every setting given that has no effect yet, once, with the first place it was given.
@@ -27,6 +29,19 @@ pub struct Reading {
     pub dropped: Vec<DroppedDirective>,
     /// What was accepted but can hardly be meant, as sentences for the log.
     pub remarks: Vec<(Place, String)>,
+}
+
+/// A directive that has a script answer a hook of httpd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Which directive.
+    pub directive: &'static str,
+    /// The group that is asked.
+    pub process_group: Vec<u8>,
+    /// It may be asked for the main interpreter.
+    pub asks_main: bool,
+    /// Where it was said.
+    pub place: Place,
 }
 
 /// A directive that says where requests run; `None` leaves that choice to other directives.

@@ -149,6 +149,7 @@ impl TestConfiguration {
                 id,
                 address: self.hosts[id].address.into(),
             }),
+            in_htaccess: false,
         }
     }
 

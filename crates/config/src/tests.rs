@@ -55,7 +55,6 @@ fn no_directive_that_restricts_or_decides_is_without_effect() {
         [
             "WSGIHandlerScript",
             "WSGIDispatchScript",
-            "WSGIAccessScript",
             "WSGIAuthUserScript",
             "WSGIAuthGroupScript"
         ]

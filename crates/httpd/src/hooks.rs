@@ -35,6 +35,10 @@ pub trait Module: Sized + 'static {
     const TRANSLATES_AFTER: &'static [&'static CStr];
     /// Modules whose `translate_name` runs after ours.
     const TRANSLATES_BEFORE: &'static [&'static CStr];
+    /// Modules whose check of a client's host runs before ours.
+    const CHECKS_ACCESS_AFTER: &'static [&'static CStr];
+    /// Modules whose check of a client's host runs after ours.
+    const CHECKS_ACCESS_BEFORE: &'static [&'static CStr];
 
     /// Reads the directive at `index` of [`Self::DIRECTIVES`]. The error is the sentence that httpd
     /// shows after file and line.
@@ -79,6 +83,9 @@ pub trait Module: Sized + 'static {
 
     /// Maps a URI to a file.
     fn translate_name(request: Request<'_>) -> HookStatus;
+
+    /// Says whether a client may enter, whoever its user is.
+    fn check_access(request: Request<'_>) -> HookStatus;
 
     /// Answers a request.
     fn handle(request: Request<'_>) -> HookStatus;
@@ -217,6 +224,8 @@ unsafe extern "C" fn register<M: Module>(pool: *mut sys::apr_pool_t) {
         // httpd stores the lists themselves, so they are in the pool.
         let after = &pool.own(neighbours(M::TRANSLATES_AFTER)).0;
         let before = &pool.own(neighbours(M::TRANSLATES_BEFORE)).0;
+        let access_after = &pool.own(neighbours(M::CHECKS_ACCESS_AFTER)).0;
+        let access_before = &pool.own(neighbours(M::CHECKS_ACCESS_BEFORE)).0;
         let none = ptr::null();
         let middle = sys::APR_HOOK_MIDDLE as c_int;
         // SAFETY: thunks of the types the hooks have; the lists end with NULL and live as long as
@@ -230,6 +239,15 @@ unsafe extern "C" fn register<M: Module>(pool: *mut sys::apr_pool_t) {
                 after.as_ptr(),
                 before.as_ptr(),
                 middle,
+            );
+            // A script may decide by the URI, so that the same settings are no reason for httpd to
+            // take what holds for one URI for another.
+            sys::ap_hook_check_access(
+                Some(check_access::<M>),
+                access_after.as_ptr(),
+                access_before.as_ptr(),
+                middle,
+                sys::AP_AUTH_INTERNAL_PER_URI as c_int,
             );
             sys::ap_hook_handler(Some(handle::<M>), none, none, middle);
             sys::shim_hook_status(Some(write_status::<M>));
@@ -310,6 +328,16 @@ unsafe extern "C" fn translate_name<M: Module>(request: *mut sys::request_rec) -
         match unsafe { Request::lent(request) } {
             Some(request) => M::translate_name(request).0,
             None => sys::HOOK_DECLINED,
+        }
+    })
+}
+
+unsafe extern "C" fn check_access<M: Module>(request: *mut sys::request_rec) -> c_int {
+    panic_wall::enter("a check of access", || {
+        // SAFETY: a request of this thread, live for the call.
+        match unsafe { Request::lent(request) } {
+            Some(request) => M::check_access(request).0,
+            None => sys::HTTP_INTERNAL_SERVER_ERROR as c_int,
         }
     })
 }

@@ -310,6 +310,41 @@ impl<'r> Request<'r> {
         }
     }
 
+    /// The client's name, where `HostnameLookups` has one found. The one of the connection: where a
+    /// module such as mod_remoteip has put another client in its place, there is none.
+    pub fn remote_host(self) -> Option<&'r [u8]> {
+        // SAFETY: a live record with its connection and per-directory settings; the string lives
+        // with the connection.
+        unsafe {
+            let connection = (*self.raw()).connection;
+            if (*self.raw()).useragent_addr != (*connection).client_addr {
+                return None;
+            }
+            pool::bytes(sys::ap_get_remote_host(
+                connection,
+                (*self.raw()).per_dir_config.cast(),
+                sys::REMOTE_HOST as c_int,
+                ptr::null_mut(),
+            ))
+        }
+    }
+
+    /// `SERVER_SIGNATURE`: the line below pages that httpd makes, as `ServerSignature` has it.
+    pub fn server_signature(self) -> &'r [u8] {
+        // SAFETY: a live record; the string lives in its pool or for ever.
+        unsafe { pool::bytes(sys::ap_psignature(c"".as_ptr(), self.raw())).unwrap_or_default() }
+    }
+
+    /// Whether `Satisfy Any` holds and users are asked for, so that a client who is denied here may
+    /// yet be let in.
+    pub fn may_be_satisfied_otherwise(self) -> bool {
+        // SAFETY: a live record that has passed the directory walk.
+        unsafe {
+            sys::ap_satisfies(self.raw()) == sys::SATISFY_ANY as c_int
+                && sys::ap_some_auth_required(self.raw()) != 0
+        }
+    }
+
     /// The server's name as `UseCanonicalName` has it, an IPv6 literal in brackets.
     pub fn server_name(self) -> &'r [u8] {
         // SAFETY: a live record; the string lives in its pool, its server or its headers.

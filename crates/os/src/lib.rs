@@ -12,6 +12,7 @@ mod directory;
 pub mod dump;
 pub mod epoll;
 pub mod listener;
+pub mod memory;
 pub mod poll;
 pub mod process;
 pub mod random;

@@ -14,6 +14,7 @@ use wire::group::{
     Identity, ListenerOptions, ProcessEnvironment, ProcessGroup, PythonOptions, ReplacementLimits,
     ResourceLimits, ScriptOwner, ServerFacts, Timeouts,
 };
+use wire::hook::{append_arguments, Answer, Role};
 use wire::request::{Builder, Flags, Prologue};
 use wire::response::{self, BodyFailure, End, Fail, File, Level, Log, Retry};
 
@@ -23,7 +24,9 @@ fn main() -> io::Result<()> {
         .ok_or_else(|| io::Error::other("name a directory"))?;
     let root = Path::new(&root);
     write(root, "request", "whole", &request()[HEAD_LEN..])?;
+    write(root, "request", "question", &question()[HEAD_LEN..])?;
     write(root, "response", "stream", &response())?;
+    write(root, "response", "answer", &answers())?;
     let control = [
         ("begin", ToSupervisor::Begin(Box::new(facts())).encode()),
         (
@@ -71,6 +74,7 @@ fn request() -> Vec<u8> {
     let mut out = Vec::new();
     let prologue = Prologue {
         flags: Flags(Flags::RELOAD),
+        role: Role::Application,
         key: [7; 16],
         request_start: 1,
         queue_start: 2,
@@ -84,6 +88,41 @@ fn request() -> Vec<u8> {
     b.known(4, b"/x").expect("few entries");
     b.named(b"HTTP_X_OWN", b"1").expect("few entries");
     b.finish(b"body").expect("small");
+    out
+}
+
+fn question() -> Vec<u8> {
+    let mut out = Vec::new();
+    let prologue = Prologue {
+        flags: Flags(Flags::RELOAD | Flags::BODY_WHOLE),
+        role: Role::Password,
+        key: [7; 16],
+        request_start: 1,
+        queue_start: 2,
+        sent: 3,
+        content_length: None,
+        script: b"/srv/auth.py",
+        application_group: b"",
+        callable: b"check_password",
+    };
+    let b = Builder::new(&mut out, &prologue).expect("short texts");
+    let mut body = Vec::new();
+    append_arguments(&mut body, &[b"jane", b"secret"]).expect("short texts");
+    b.finish(&body).expect("small");
+    out
+}
+
+fn answers() -> Vec<u8> {
+    let mut out = Vec::new();
+    for answer in [
+        Answer::None,
+        Answer::Text(b"jane"),
+        Answer::Names(vec![b"staff", b"editors"]),
+        Answer::Choices([None, Some(b"app"), None]),
+    ] {
+        answer.append(&mut out).expect("small");
+    }
+    End::default().append(&mut out);
     out
 }
 

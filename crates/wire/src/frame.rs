@@ -47,6 +47,8 @@ pub enum Kind {
     Fail = 23,
     /// [`crate::response::End`]: the response is complete. Last.
     End = 24,
+    /// [`crate::hook::Answer`]: what a script says to the question of a hook; once.
+    Answer = 25,
 
     // control
     /// [`crate::control::ToSupervisor`].
@@ -76,6 +78,7 @@ impl Kind {
             22 => Self::Retry,
             23 => Self::Fail,
             24 => Self::End,
+            25 => Self::Answer,
             32 => Self::ToSupervisor,
             33 => Self::FromSupervisor,
             34 => Self::ToWorker,
@@ -94,7 +97,7 @@ impl Kind {
             Self::Body => 1 << 20,
             Self::Data => 1 << 30,
             Self::Head | Self::Interim => (1 << 20) + (64 << 10),
-            Self::Log => (64 << 10) + 64,
+            Self::Log | Self::Answer => (64 << 10) + 64,
             Self::Fail => (8 << 10) + 64,
             Self::ToSupervisor | Self::FromSupervisor | Self::ToWorker | Self::FromWorker => {
                 crate::control::MAX_MESSAGE - HEAD_LEN

@@ -8,7 +8,7 @@
 //!
 //! | between | messages | socket |
 //! |---|---|---|
-//! | Apache child and worker, one request each | [`request`], [`response`] | `SOCK_STREAM`, the group's |
+//! | Apache child and worker, one request each | [`request`], [`response`], [`hook`] | `SOCK_STREAM`, the group's |
 //! | Apache parent and supervisor | [`control`] | `SOCK_SEQPACKET`, inherited |
 //! | supervisor and worker | [`control`] | `SOCK_SEQPACKET`, inherited |
 //! | supervisor and whoever may ask | [`status`] | `SOCK_STREAM`, one report and the end |
@@ -24,6 +24,7 @@ pub mod codec;
 pub mod control;
 pub mod frame;
 pub mod group;
+pub mod hook;
 pub mod keys;
 pub mod log_id;
 pub mod log_line;

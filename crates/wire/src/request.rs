@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::codec::{Malformed, Reader, Writer};
 use crate::frame::{self, Kind};
+use crate::hook::Role;
 use crate::keys;
 
 /// How long a request may stay unread on a kept connection before the child withdraws it and sends
@@ -48,6 +49,8 @@ impl Flags {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prologue<'a> {
     pub flags: Flags,
+    /// What is to be done with it.
+    pub role: Role,
     /// The group's secret; the worker compares it in constant time.
     pub key: [u8; 16],
     /// When Apache began the request, microseconds since the epoch.
@@ -86,6 +89,7 @@ impl<'a> Builder<'a> {
         out.extend_from_slice(&[0; frame::HEAD_LEN]);
         let mut w = Writer::new(out);
         w.u32(prologue.flags.0);
+        w.u8(prologue.role as u8);
         w.raw(&prologue.key);
         w.u64(prologue.request_start);
         w.u64(prologue.queue_start);
@@ -208,6 +212,7 @@ pub fn decode(payload: &[u8]) -> Result<Request<'_>, Malformed> {
     }
     let prologue = Prologue {
         flags,
+        role: Role::from_u8(r.u8()?)?,
         key: r.bytes16()?,
         request_start: r.u64()?,
         queue_start: r.u64()?,
@@ -242,6 +247,7 @@ mod tests {
     fn prologue() -> Prologue<'static> {
         Prologue {
             flags: Flags(Flags::RELOAD | Flags::BODY_WHOLE),
+            role: Role::Groups,
             key: [7; 16],
             request_start: 1,
             queue_start: 2,

@@ -127,9 +127,9 @@ impl RequestFacts for HttpdRequestFacts<'_> {
 
 /// Parts of the facts that have to be made before they can be lent.
 pub struct ComputedNames<'r> {
-    script_name: Cow<'r, [u8]>,
-    path_info: Cow<'r, [u8]>,
-    server_name: &'r [u8],
+    pub(super) script_name: Cow<'r, [u8]>,
+    pub(super) path_info: Cow<'r, [u8]>,
+    pub(super) server_name: &'r [u8],
 }
 
 impl<'r> ComputedNames<'r> {

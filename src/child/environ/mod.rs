@@ -16,6 +16,7 @@ use wire::Malformed;
 
 pub mod facts;
 pub mod forwarded;
+pub mod hook;
 pub mod published;
 
 use forwarded::Forwarded;

@@ -7,6 +7,7 @@ use config::module_config::MapHead;
 use config::proxies::ProxyHeader;
 use forwarded::Trust;
 use wire::frame;
+use wire::hook::Role;
 use wire::request::{decode, Flags, Key, Prologue};
 
 fn facts() -> EnvironFacts<'static> {
@@ -48,6 +49,7 @@ fn environ(
 ) -> BTreeMap<String, String> {
     let prologue = Prologue {
         flags: Flags::default(),
+        role: Role::Application,
         key: [0; 16],
         request_start: 0,
         queue_start: 0,

@@ -106,6 +106,14 @@ pub trait Client {
     /// Writes a record of the application to the request's error log.
     fn log(&mut self, level: Level, text: &[u8]);
 
+    /// Whether this is a question of a hook: an answer is due, and nothing of a response.
+    fn asks(&self) -> bool {
+        false
+    }
+
+    /// Takes the payload of the answer. It counts only once the conversation is complete.
+    fn answer(&mut self, _payload: &[u8]) {}
+
     /// Writes one line about this request to the error log.
     fn report(&mut self, failure: &RelayFailure);
 

@@ -159,6 +159,12 @@ impl FrameReader {
         self.data_left == 0 && self.last_data >= LARGE
     }
 
+    /// Overwrites what it has received, which may be secret.
+    pub fn wipe(&mut self) {
+        os::memory::wipe(&mut self.buf);
+        os::memory::wipe(&mut self.block);
+    }
+
     /// The bytes of a frame.
     pub fn bytes(&self, range: &Range<usize>) -> &[u8] {
         &self.buf[range.clone()]
@@ -300,7 +306,8 @@ impl FrameReader {
             | Kind::Log
             | Kind::Retry
             | Kind::Fail
-            | Kind::End => Ok(Some((frame.kind, frame.len))),
+            | Kind::End
+            | Kind::Answer => Ok(Some((frame.kind, frame.len))),
             other => Err(Malformed::Unknown(other as u8)),
         }
     }

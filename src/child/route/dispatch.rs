@@ -4,6 +4,7 @@
 
 use config::ResolvedGroup;
 use config::{Groups, Settings};
+use httpd::request::Request;
 
 use super::rejection::Rejection;
 
@@ -16,6 +17,17 @@ pub struct Host<'a> {
     pub name: Option<&'a [u8]>,
 }
 
+impl<'r> Host<'r> {
+    /// The server that `request` came to.
+    pub fn of(request: Request<'r>) -> Host<'r> {
+        let server = request.server();
+        Host {
+            id: server.is_virtual().then(|| server.id()),
+            name: server.name(),
+        }
+    }
+}
+
 /// Finds the process group that `settings` name and that `host` may use.
 pub fn process_group<'a>(
     settings: &Settings<'_>,
@@ -26,6 +38,15 @@ pub fn process_group<'a>(
     if !settings.process_group_allowed() {
         return Err(Rejection::GroupRestricted(name.to_vec()));
     }
+    usable_group(name, groups, host)
+}
+
+/// Finds the process group `name`, if `host` may use it and it answers requests.
+pub fn usable_group<'a>(
+    name: &[u8],
+    groups: &'a Groups,
+    host: Host<'_>,
+) -> Result<&'a ResolvedGroup, Rejection> {
     if name.is_empty() {
         return Err(Rejection::NoGroup);
     }

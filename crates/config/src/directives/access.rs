@@ -1,26 +1,33 @@
-//! Directives for access control by Python scripts, which run in the Apache children.
+//! Directives for access control by Python scripts.
 //!
 //! Runs in: the Apache parent while the configuration is read; a child for `.htaccess`.
 
 use std::sync::Arc;
 
-use super::mapping::script;
+use super::mapping::hook_script;
 use crate::directive::{Concern, Directive, Effect, Scope, Setter};
 
 pub const ACCESS_SCRIPT: Directive = Directive {
     name: "WSGIAccessScript",
     scope: Scope::AuthConfig,
-    usage: "WSGIAccessScript file [application-group=name]",
+    usage: "WSGIAccessScript file [process-group=name] [application-group=name]",
     default: "none",
     concern: Concern::Restricts,
-    effect: Effect::Refused("Take it out and say who may enter with Require."),
+    effect: Effect::Now,
     help: "Let a script decide by the client's host.",
     doc: "The script defines `allow_access(environ, host)`, which returns True, False, or None to \
-          leave the decision to others. It runs in the Apache child, so it makes Python start \
-          there.",
-    example: "<Directory /srv/app>\n    WSGIAccessScript /srv/access.py\n</Directory>",
+          leave the decision to others. *host* is the client's name where `HostnameLookups` finds \
+          one, else its address. True lets nobody in whom `Require` keeps out. Anything else that \
+          the function returns, an exception, and a script that cannot be loaded are 403; a worker \
+          that does not answer within the limits of its group is 503 or 504.\n\n\
+          The script runs in a worker of the process group that `process-group=` names, as the \
+          user of that group and with its limits, and never inside of Apache. In an `.htaccess` \
+          the option may only name a group that `WSGIRestrictProcess` lists for the place.\n\n\
+          See [Access and authentication](../guides/access-and-authentication.md).",
+    example:
+        "<Directory /srv/app>\n    WSGIAccessScript /srv/access.py process-group=auth\n</Directory>",
     setter: Setter::Directory(|dir, line| {
-        dir.access_script = Some(Arc::new(script(line)?));
+        dir.access_script = Some(Arc::new(hook_script(line)?));
         Ok(())
     }),
 };
@@ -28,7 +35,7 @@ pub const ACCESS_SCRIPT: Directive = Directive {
 pub const AUTH_USER_SCRIPT: Directive = Directive {
     name: "WSGIAuthUserScript",
     scope: Scope::AuthConfig,
-    usage: "WSGIAuthUserScript file [application-group=name]",
+    usage: "WSGIAuthUserScript file [process-group=name] [application-group=name]",
     default: "none",
     concern: Concern::Restricts,
     effect: Effect::Refused("Take it out, with AuthBasicProvider or AuthDigestProvider wsgi, and check passwords with another provider of httpd."),
@@ -36,9 +43,9 @@ pub const AUTH_USER_SCRIPT: Directive = Directive {
     doc: "For `AuthBasicProvider wsgi` the script defines `check_password(environ, user, \
           password)`, which returns True, False, a name to use instead, or None for an unknown \
           user. For `AuthDigestProvider wsgi` it defines `get_realm_hash(environ, user, realm)`.",
-    example: "<Directory /srv/app>\n    WSGIAuthUserScript /srv/auth.py\n</Directory>",
+    example: "<Directory /srv/app>\n    WSGIAuthUserScript /srv/auth.py process-group=auth\n</Directory>",
     setter: Setter::Directory(|dir, line| {
-        dir.auth_user_script = Some(Arc::new(script(line)?));
+        dir.auth_user_script = Some(Arc::new(hook_script(line)?));
         Ok(())
     }),
 };
@@ -46,7 +53,7 @@ pub const AUTH_USER_SCRIPT: Directive = Directive {
 pub const AUTH_GROUP_SCRIPT: Directive = Directive {
     name: "WSGIAuthGroupScript",
     scope: Scope::AuthConfig,
-    usage: "WSGIAuthGroupScript file [application-group=name]",
+    usage: "WSGIAuthGroupScript file [process-group=name] [application-group=name]",
     default: "none",
     concern: Concern::Restricts,
     effect: Effect::Refused(
@@ -55,9 +62,9 @@ pub const AUTH_GROUP_SCRIPT: Directive = Directive {
     help: "Let a script say which groups a user is in.",
     doc: "The script defines `groups_for_user(environ, user)`, which returns the names that \
           `Require wsgi-group` compares, without regard to case.",
-    example: "<Directory /srv/app>\n    WSGIAuthGroupScript /srv/auth.py\n</Directory>",
+    example: "<Directory /srv/app>\n    WSGIAuthGroupScript /srv/auth.py process-group=auth\n</Directory>",
     setter: Setter::Directory(|dir, line| {
-        dir.auth_group_script = Some(Arc::new(script(line)?));
+        dir.auth_group_script = Some(Arc::new(hook_script(line)?));
         Ok(())
     }),
 };

@@ -15,7 +15,8 @@ use crate::directive::{Concern, Directive, Effect, Line, Scope, Setter};
 use crate::error::{Invalid, Problem};
 use crate::expand::Template;
 use crate::module_config::{DirectoryConfig, HandlerScript, Preload, ScriptConfig, ServerConfig};
-use crate::words::next_word;
+use crate::reading::Hook;
+use crate::words::{next_word, Text};
 
 pub const SCRIPT_ALIAS: Directive = Directive {
     name: "WSGIScriptAlias",
@@ -97,7 +98,7 @@ pub const HANDLER_SCRIPT: Directive = Directive {
 pub const DISPATCH_SCRIPT: Directive = Directive {
     name: "WSGIDispatchScript",
     scope: Scope::Directory,
-    usage: "WSGIDispatchScript file [application-group=name]",
+    usage: "WSGIDispatchScript file [process-group=name] [application-group=name]",
     default: "none",
     concern: Concern::Decides,
     effect: Effect::Refused("Take it out and choose with WSGIProcessGroup, WSGIApplicationGroup and WSGICallableObject, which \
@@ -106,9 +107,9 @@ pub const DISPATCH_SCRIPT: Directive = Directive {
     doc: "The script may define `process_group(environ)`, `application_group(environ)` and \
           `callable_object(environ)`; what they return replaces what the configuration says, and \
           None leaves it. It runs in the Apache child, so it makes Python start there.",
-    example: "WSGIDispatchScript /srv/dispatch.py",
+    example: "WSGIDispatchScript /srv/dispatch.py process-group=app",
     setter: Setter::Directory(|dir, line| {
-        let script = script(line)?;
+        let script = hook_script(line)?;
         line.reading.groups_chosen_by_script = true;
         dir.dispatch_script = Some(Arc::new(script));
         Ok(())
@@ -256,12 +257,52 @@ fn handler_script(dir: &mut DirectoryConfig, line: &mut Line<'_>) -> Result<(), 
     Ok(())
 }
 
-/// `file [application-group=name]`, as scripts that run in Apache's children are given.
-pub(super) fn script(line: &Line<'_>) -> Result<ScriptConfig, Invalid> {
+/// `file [process-group=name] [application-group=name]`, as scripts are given that answer hooks of
+/// httpd.
+pub(super) fn hook_script(line: &mut Line<'_>) -> Result<ScriptConfig, Invalid> {
     let (path, rest) = line.first_word()?;
-    let options = script_options(line, rest, &[APPLICATION_GROUP_OPTION])?;
+    let options = script_options(
+        line,
+        rest,
+        &[PROCESS_GROUP_OPTION, APPLICATION_GROUP_OPTION],
+    )?;
+    let process_group = match &options.process_group {
+        None => own_group(line)?,
+        Some(group) => match group.fixed() {
+            Some(b"") => own_group(line)?,
+            Some(name) => name.into(),
+            None => {
+                return Err(line.refuse(Problem::OptionValue {
+                    option: PROCESS_GROUP_OPTION,
+                    value: group.text().into_owned(),
+                    expected: "the name of a group that WSGIDaemonProcess defines".into(),
+                }))
+            }
+        },
+    };
+    let application_group = options.application_group;
+    if !line.place.in_htaccess {
+        line.reading.hooks.push(Hook {
+            directive: line.directive.name,
+            process_group: process_group.to_vec(),
+            asks_main: application_group
+                .as_ref()
+                .is_none_or(|group| *group == Template::Global),
+            place: line.place.clone(),
+        });
+    }
     Ok(ScriptConfig {
         path: path.into(),
-        application_group: options.application_group,
+        process_group,
+        in_htaccess: line.place.in_htaccess,
+        application_group,
     })
+}
+
+/// The server's own group, for a hook that names none: its empty name.
+fn own_group(line: &Line<'_>) -> Result<Text, Invalid> {
+    // Once there is such a group: `Ok(Text::from(&b""[..]))`.
+    Err(line.refuse(Problem::NotYet(
+        "Name the group that is to run the script, with process-group=name.",
+    )))
 }

@@ -104,8 +104,8 @@ fn scripts_for_handlers_and_access_take_their_options() {
     let configuration = TestConfiguration::of(
         "<Directory /srv>
         WSGIHandlerScript bobo '/srv/a b.py' process-group=shop application-group=%{HOST}
-        WSGIAccessScript /srv/access.py application-group=%{GLOBAL}
-        WSGIDispatchScript /srv/dispatch.py
+        WSGIAccessScript /srv/access.py process-group=shop application-group=%{GLOBAL}
+        WSGIDispatchScript /srv/dispatch.py process-group=shop
         </Directory>",
     );
     let dir = &configuration.directories[0].1;
@@ -114,6 +114,7 @@ fn scripts_for_handlers_and_access_take_their_options() {
     assert_eq!(handler.application_group, Some(Template::Host));
     let access = dir.access_script.as_ref().unwrap();
     assert_eq!(access.application_group, Some(Template::Global));
+    assert_eq!(access.process_group[..], b"shop"[..]);
     assert_eq!(
         dir.dispatch_script.as_ref().unwrap().application_group,
         None
@@ -125,8 +126,13 @@ fn scripts_for_handlers_and_access_take_their_options() {
              [process-group=name] [application-group=name] [pass-authorization=On|Off]\".",
         ),
         (
-            "WSGIDispatchScript /a process-group=x",
-            "WSGIDispatchScript: \"process-group=x\" is not one of its options.",
+            "WSGIDispatchScript /a callable-object=x",
+            "WSGIDispatchScript: \"callable-object=x\" is not one of its options.",
+        ),
+        (
+            "WSGIDispatchScript /a process-group=%{ENV:x}",
+            "WSGIDispatchScript: process-group=\"%{ENV:x}\" is not valid, expected the name of a group \
+             that WSGIDaemonProcess defines.",
         ),
     ]);
 }

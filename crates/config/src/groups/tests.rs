@@ -314,3 +314,53 @@ fn a_request_for_an_unknown_group_gets_the_same_suggestion() {
         "{sentence}"
     );
 }
+
+#[test]
+fn a_hook_asks_a_group_that_answers_or_the_server_does_not_start() {
+    let refusal = |lines: &str| {
+        let configuration = TestConfiguration::of(lines);
+        configuration.resolve_groups().refusals.join(" ")
+    };
+    let hook = "<Location /x>
+        WSGIAccessScript /srv/access.py process-group=auth
+        </Location>";
+    assert_eq!(refusal(&format!("{hook}\nWSGIDaemonProcess auth")), "");
+    let said = refusal(&format!("WSGIDaemonProcess auht\n{hook}"));
+    let start = "shop.conf:3 WSGIAccessScript: process group \"auth\" is not defined.";
+    assert!(
+        said.starts_with(start) && said.ends_with("Did you mean \"auht\"?"),
+        "{said}"
+    );
+    let said = refusal(&format!("WSGIDaemonProcess auth threads=0\n{hook}"));
+    assert!(said.contains("has threads=0 and answers nothing"), "{said}");
+    let said = refusal(&format!(
+        "<VirtualHost a.example.com *:80>
+        WSGIDaemonProcess auth
+        </VirtualHost>
+        <VirtualHost b.example.com *:80>
+        {hook}
+        </VirtualHost>"
+    ));
+    assert!(said.contains("cannot be used from b.example.com"), "{said}");
+}
+
+#[test]
+fn a_hook_may_ask_for_the_main_interpreter() {
+    let reachable = |options: &str| {
+        let lines = format!(
+            "WSGIDaemonProcess auth
+            <Location /x>
+            WSGIAccessScript /srv/access.py process-group=auth {options}
+            </Location>"
+        );
+        let resolved = TestConfiguration::of(&lines).resolve_groups();
+        resolved
+            .groups
+            .find(b"auth")
+            .unwrap()
+            .process_group
+            .global_reachable
+    };
+    assert!(reachable("") && reachable("application-group=%{GLOBAL}"));
+    assert!(!reachable("application-group=hooks"));
+}

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wire::frame::{self, Kind};
+use wire::hook::Answer;
 use wire::response::{End, Fail, File, Level, Log};
 use wire::Malformed;
 
@@ -27,6 +28,8 @@ pub trait ResponseSink: Send {
     fn data(&mut self, bytes: &[u8]);
     fn file(&mut self, file: OwnedFd, part: File);
     fn log(&mut self, level: Level, text: &[u8]);
+    /// An error where it is past a bound.
+    fn answer(&mut self, answer: &Answer<'_>) -> Result<(), Malformed>;
     fn fail(&mut self, status: u16, text: &str);
     fn end(&mut self, end: End);
     /// Bytes that were collected and not sent.
@@ -164,6 +167,10 @@ impl<S: Stream + ?Sized> ResponseSink for FrameWriter<S> {
 
     fn log(&mut self, level: Level, text: &[u8]) {
         Log { level, text }.append(&mut self.out);
+    }
+
+    fn answer(&mut self, answer: &Answer<'_>) -> Result<(), Malformed> {
+        answer.append(&mut self.out)
     }
 
     fn fail(&mut self, status: u16, text: &str) {

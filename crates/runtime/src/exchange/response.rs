@@ -10,8 +10,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use os::clock::monotonic_us;
+use wire::hook::Answer;
 use wire::log_id::LogId;
 use wire::response::{End, File, Level, MAX_INTERIM};
+use wire::Malformed;
 
 use super::frame_writer::ResponseSink;
 use super::log_lines::LogLines;
@@ -282,6 +284,15 @@ impl Response {
                 self.lost = Some(error.kind());
             }
             self.time += monotonic_us().saturating_sub(began);
+        }
+    }
+
+    /// Collects the answer to a question of a hook; an error if it is past a bound. Where nobody
+    /// listens any more there is nothing to do.
+    pub fn answer(&mut self, answer: &Answer<'_>) -> Result<(), Malformed> {
+        match &mut self.sink {
+            Some(sink) => sink.answer(answer),
+            None => Ok(()),
         }
     }
 

@@ -287,6 +287,7 @@ impl Stream for Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wire::hook::Role;
     use wire::request::{Builder, Flags, Prologue};
 
     fn pair() -> (Connection, Connection) {
@@ -301,6 +302,7 @@ mod tests {
         let mut out = Vec::new();
         let prologue = Prologue {
             flags: Flags::default(),
+            role: Role::Application,
             key: [0; 16],
             request_start: 0,
             queue_start: 0,

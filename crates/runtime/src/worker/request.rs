@@ -28,6 +28,7 @@ use crate::python::gil::Gil;
 use crate::python::gil_wait;
 use crate::python::interpreter::{describe, Access};
 use crate::wsgi::application::{self, Task};
+use crate::wsgi::hooks;
 use crate::wsgi::scripts::{Resolution, Version, WantedScript};
 use crate::wsgi::send::log;
 use crate::wsgi::state::Interpreter;
@@ -62,6 +63,12 @@ impl RequestBuffers {
             output: Vec::new(),
             input: Vec::new(),
         }
+    }
+
+    /// Overwrites what a question with a secret, `len` bytes long, has left.
+    fn wipe(&mut self, len: usize) {
+        os::memory::wipe_part(&mut self.message[..len]);
+        os::memory::wipe(&mut self.output);
     }
 
     /// Frees what an unusual request needed.
@@ -144,19 +151,35 @@ pub fn handle(
     buffers: &mut RequestBuffers,
     accepted: &AcceptedRequest,
 ) -> Handled {
-    let RequestBuffers {
-        message,
-        output,
-        input,
-    } = buffers;
-    let request = match request::decode(&message[HEAD_LEN..accepted.len]) {
-        Ok(request) => request,
+    let is_secret = match request::decode(&buffers.message[HEAD_LEN..accepted.len]) {
+        Ok(request) => {
+            let (output, input) = (&mut buffers.output, &mut buffers.input);
+            match handle_decoded(worker, access, context, (output, input), accepted, &request) {
+                Handled::Done => request.prologue.role.is_secret(),
+                elsewhere => return elsewhere,
+            }
+        }
         Err(why) => {
             let text = format!("{REQUEST_MALFORMED}: the request can't be understood: {why}");
             access.without_gil(|| refuse(accepted, 500, &text));
-            return Handled::Done;
+            false
         }
     };
+    if is_secret {
+        buffers.wipe(accepted.len);
+    }
+    buffers.trim();
+    Handled::Done
+}
+
+fn handle_decoded(
+    worker: &Worker,
+    access: &mut Access<'_, '_>,
+    context: RequestContext<'_>,
+    (output, input): (&mut Vec<u8>, &mut Vec<u8>),
+    accepted: &AcceptedRequest,
+    request: &Request<'_>,
+) -> Handled {
     let prologue = &request.prologue;
     if context.sub.is_none() {
         if !worker.group_keys.contain(&prologue.key) {
@@ -193,11 +216,11 @@ pub fn handle(
     }
     let queue_time = accepted.taken_up_at.saturating_sub(prologue.sent);
     if worker.has_waited_too_long(queue_time) {
-        let text = worker.waited_too_long(&request, queue_time);
+        let text = worker.waited_too_long(request, queue_time);
         access.without_gil(|| refuse(accepted, 504, &text));
         return Handled::Done;
     }
-    let mut entry = ScoreboardEntry::begin(context.thread, &request, accepted.taken_up_at);
+    let mut entry = ScoreboardEntry::begin(context.thread, request, accepted.taken_up_at);
     let version = prologue
         .flags
         .has(Flags::RELOAD)
@@ -210,7 +233,10 @@ pub fn handle(
     let exchange = Arc::new(Exchange::new(sink, &stream, facts(prologue)));
     let mut first = std::mem::take(input);
     first.clear();
-    first.extend_from_slice(request.body);
+    // What a question has in the place of a body goes to nobody but the script.
+    if !prologue.role.is_question() {
+        first.extend_from_slice(request.body);
+    }
     let came = 0..first.len();
     exchange.set_body(RequestBody::new(
         stream,
@@ -219,7 +245,7 @@ pub fn handle(
         prologue.flags.has(Flags::BODY_WHOLE),
     ));
     let running = Arc::new(RunningRequest::new(
-        &request,
+        request,
         context.interpreter,
         &exchange,
         &accepted.connection,
@@ -234,7 +260,7 @@ pub fn handle(
         worker,
         context,
         exchange: &exchange,
-        request: &request,
+        request,
         accepted,
         version,
         running: &running,
@@ -276,7 +302,6 @@ pub fn handle(
     if active {
         worker.note_activity();
     }
-    buffers.trim();
     Handled::Done
 }
 
@@ -301,7 +326,7 @@ impl RequestRun<'_> {
         };
         let wanted = WantedScript {
             path: prologue.script,
-            callable: prologue.callable,
+            callable: (!prologue.role.is_question()).then_some(prologue.callable),
             version: self.version,
             sent: prologue.sent,
             loads: &|| {
@@ -348,6 +373,16 @@ impl RequestRun<'_> {
             attended: self.worker.request_source.attended(),
             overdue: &|| self.worker.overdue(self.running),
         };
+        if prologue.role.is_question() {
+            let asked = match hooks::prepare(gil, &task) {
+                Ok(asked) => asked,
+                Err(raised) => return self.fail(gil, 500, &describe(gil, raised)),
+            };
+            if let Err(not_ours) = self.begin() {
+                return not_ours;
+            }
+            return Served::Answered(Some(hooks::ask(gil, &task, &application, asked)));
+        }
         let prepared = match application::prepare(gil, &task) {
             Ok(prepared) => prepared,
             Err(raised) => return self.fail(gil, 500, &describe(gil, raised)),

@@ -7,7 +7,7 @@ use wire::keys;
 use wire::request::{Flags, Key, Request};
 
 use super::state::State;
-use crate::python::gil::{Gil, Raised};
+use crate::python::gil::{Gil, PyResult, Raised};
 use crate::python::object::Object;
 
 /// Keys whose values are names of the file system and not text of the protocol.
@@ -79,4 +79,51 @@ pub fn build<'g>(
         environ.dict_set(name.bind(gil), &seconds)?;
     }
     Ok((environ, request_id))
+}
+
+/// Of entries with this in front the functions of mod_ssl are made that scripts of hooks find; the
+/// rest is a variable's name, and nothing with it says that the connection is encrypted.
+const SSL: &[u8] = b"mod_ssl.x-";
+
+/// Builds the environ of a script that a hook of httpd asks.
+pub fn build_for_hook<'g>(
+    gil: Gil<'g>,
+    state: &State,
+    request: &Request<'_>,
+    errors: &Object<'g>,
+) -> PyResult<'g> {
+    let environ = state.hook_template.bind(gil).dict_copy()?;
+    let variables = gil.dict()?;
+    let mut is_https = 0;
+    for (key, value) in request.environ.iter() {
+        match key {
+            Key::Known(code) => {
+                let value = match PATHS.contains(&code) {
+                    true => gil.path(value)?,
+                    false => gil.latin1(value)?,
+                };
+                // The decoder lets known codes through only.
+                if let Some(name) = state.names.known(gil, code) {
+                    environ.dict_set(name, &value)?;
+                }
+            }
+            Key::Named(name) => match name.strip_prefix(SSL) {
+                Some(b"") => is_https = 1,
+                Some(name) => variables.dict_set(&gil.latin1(name)?, &gil.latin1(value)?)?,
+                None => environ.dict_set(&gil.latin1(name)?, &gil.latin1(value)?)?,
+            },
+        }
+    }
+    environ.dict_set(state.names.errors.bind(gil), errors)?;
+    let functions = state.python.ssl_functions.bind(gil);
+    let functions = functions.call(&[&gil.int(is_https)?, &variables])?;
+    for (index, name) in [&state.names.ssl_is_https, &state.names.ssl_var_lookup]
+        .into_iter()
+        .enumerate()
+    {
+        if let Some(function) = functions.item(index) {
+            environ.dict_set(name.bind(gil), &function)?;
+        }
+    }
+    Ok(environ)
 }

@@ -5,7 +5,7 @@
 //! The files in the order of their imports, each only of those before it:
 //! [`send`], [`current`], [`python_functions`], [`names`], [`progress`]; [`events`],
 //! [`metrics`], [`response_headers`]; [`start_response`], [`errors`], [`input`], [`native`], [`scripts`];
-//! [`state`], which holds what an interpreter keeps of them; [`environ`], [`application`].
+//! [`state`], which holds what an interpreter keeps of them; [`environ`], [`application`], [`hooks`].
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ pub mod current;
 pub mod environ;
 pub mod errors;
 pub mod events;
+pub mod hooks;
 pub mod input;
 pub mod metrics;
 pub mod names;

@@ -28,6 +28,8 @@ pub struct Names {
     pub mtime: Stored,
     pub reload_required: Stored,
     pub application: Stored,
+    pub ssl_is_https: Stored,
+    pub ssl_var_lookup: Stored,
 }
 
 /// An interned string.
@@ -59,6 +61,8 @@ impl Names {
             mtime: name(gil, "__mtime__")?,
             reload_required: name(gil, "reload_required")?,
             application: name(gil, "application")?,
+            ssl_is_https: name(gil, "mod_ssl.is_https")?,
+            ssl_var_lookup: name(gil, "mod_ssl.var_lookup")?,
         })
     }
 

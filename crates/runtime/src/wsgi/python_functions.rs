@@ -29,13 +29,14 @@ pub struct PythonFunctions {
     pub raised: Stored,
     pub finished: Stored,
     pub file_wrapper: Stored,
+    pub ssl_functions: Stored,
     pub request_timeout: Stored,
     pub event_callbacks: Stored,
     pub active_requests: Stored,
 }
 
 /// The Python sources, in the order they need each other.
-const SOURCES: [(&CStr, &str, &str); 6] = [
+const SOURCES: [(&CStr, &str, &str); 7] = [
     (
         c"_mod_wsgi.report",
         "<mod_wsgi report.py>",
@@ -60,6 +61,11 @@ const SOURCES: [(&CStr, &str, &str); 6] = [
         c"_mod_wsgi.scripts",
         "<mod_wsgi scripts.py>",
         include_str!("../../python/scripts.py"),
+    ),
+    (
+        c"_mod_wsgi.hooks",
+        "<mod_wsgi hooks.py>",
+        include_str!("../../python/hooks.py"),
     ),
     (
         c"_mod_wsgi.interpreter",
@@ -102,6 +108,7 @@ impl PythonFunctions {
             response: find(c"_mod_wsgi.events", c"response")?,
             raised: find(c"_mod_wsgi.events", c"raised")?,
             finished: find(c"_mod_wsgi.events", c"finished")?,
+            ssl_functions: find(c"_mod_wsgi.hooks", c"ssl_functions")?,
             file_wrapper: find(c"_mod_wsgi.module", c"FileWrapper")?,
             request_timeout: find(c"_mod_wsgi.module", c"RequestTimeout")?,
             event_callbacks: find(c"_mod_wsgi.module", c"_event_callbacks")?,

@@ -112,7 +112,8 @@ pub enum Resolution<'g> {
 /// Which script is wanted, and on what terms.
 pub struct WantedScript<'a> {
     pub path: &'a [u8],
-    pub callable: &'a [u8],
+    /// Its name; `None` wants the script's namespace in its place.
+    pub callable: Option<&'a [u8]>,
     /// Outer: whether changes matter; inner: what the script is now, `None` where there is no such
     /// file.
     pub version: Option<Option<Version>>,
@@ -240,7 +241,7 @@ impl Loader<'_> {
     pub fn preload(&self, gil: Gil<'_>, path: &[u8], place: &str) -> Result<(), String> {
         let wanted = WantedScript {
             path,
-            callable: b"",
+            callable: None,
             version: None,
             sent: 0,
             loads: &|| {},
@@ -356,10 +357,10 @@ impl Loader<'_> {
             }
         }
         let usual = self.names.application.bind(gil);
-        let found = if wanted.callable == b"application" {
-            namespace.dict_get(usual)?
-        } else {
-            namespace.dict_get(&gil.latin1(wanted.callable)?)?
+        let found = match wanted.callable {
+            None => Some(namespace.clone_ref()),
+            Some(b"application") => namespace.dict_get(usual)?,
+            Some(name) => namespace.dict_get(&gil.latin1(name)?)?,
         };
         match found {
             Some(callable) => {
@@ -368,7 +369,7 @@ impl Loader<'_> {
                 Ok(Resolution::Ready(callable, first))
             }
             None => {
-                let name = gil.latin1(wanted.callable)?;
+                let name = gil.latin1(wanted.callable.unwrap_or_default())?;
                 let place = gil.text(wanted.place)?;
                 let arguments = [namespace, &name, loaded.path.bind(gil), &place];
                 let report = self.python.missing.bind(gil).call(&arguments)?;

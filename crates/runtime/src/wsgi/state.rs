@@ -36,6 +36,8 @@ pub struct State {
     pub names: Names,
     /// Entries that are the same in every environ.
     pub template: Stored,
+    /// The same, of what scripts get that are asked by hooks of httpd.
+    pub hook_template: Stored,
     pub input: Class<Input>,
     pub errors: ErrorStreams,
     pub call: Class<Call>,
@@ -69,6 +71,7 @@ pub fn set_up(
     interpreter.set_state(State {
         names: Names::new(gil)?,
         template: Stored::new(gil, template(gil, settings.setup, &python)?),
+        hook_template: Stored::new(gil, versions(gil, settings.setup)?),
         input: input::class(gil)?,
         errors: ErrorStreams::new(gil)?,
         call: start_response::class(gil)?,
@@ -138,9 +141,22 @@ fn settings_dict<'g>(gil: Gil<'g>, settings: &Settings<'_>) -> PyResult<'g> {
     Ok(dict)
 }
 
+/// Which Apache and which module this is: entries of every environ.
+fn versions<'g>(gil: Gil<'g>, setup: &WorkerSetup) -> PyResult<'g> {
+    let dict = gil.dict()?;
+    let server = &setup.server;
+    for (key, parts) in [
+        ("apache.version", server.apache_version),
+        ("mod_wsgi.version", server.module_version),
+    ] {
+        dict.dict_set(name(gil, key)?.bind(gil), &version(gil, parts)?)?;
+    }
+    Ok(dict)
+}
+
 /// Entries that are the same for every request of this interpreter.
 fn template<'g>(gil: Gil<'g>, setup: &WorkerSetup, python: &PythonFunctions) -> PyResult<'g> {
-    let dict = gil.dict()?;
+    let dict = versions(gil, setup)?;
     let put = |key: &str, value: Object<'g>| dict.dict_set(name(gil, key)?.bind(gil), &value);
     let group = &setup.group;
     let once = group.threads == 1 && group.replacement.maximum_requests == Some(1);
@@ -151,10 +167,5 @@ fn template<'g>(gil: Gil<'g>, setup: &WorkerSetup, python: &PythonFunctions) -> 
     put("wsgi.input_terminated", gil.boolean(true))?;
     let wrapper = python.file_wrapper.bind(gil).clone_ref();
     put("wsgi.file_wrapper", wrapper)?;
-    put("apache.version", version(gil, setup.server.apache_version)?)?;
-    put(
-        "mod_wsgi.version",
-        version(gil, setup.server.module_version)?,
-    )?;
     Ok(dict)
 }

@@ -248,6 +248,27 @@ super::events! { CHILD:
         example: "WSGI0424: The files that clients wait for hold 256 descriptors of this Apache child, which is as many as they may (a quarter of its limit of open files). Meanwhile slow clients of files hold threads of process group 'shop'. Raise the limit of open files of Apache's service (LimitNOFILE= in systemd).",
         mend: "Raise the limit of open files of Apache's service (`LimitNOFILE=` in systemd), or have fewer connections for each child (`ThreadsPerChild`, `AsyncRequestWorkerFactor`). Until then nothing fails.",
     }
+    CLIENT_DENIED = 57 {
+        level: "error",
+        status: "403",
+        when: "The script of `WSGIAccessScript` has denied a client, or has given no proper answer, which a line before this one explains.",
+        example: "WSGI0057: Client denied by server configuration: '/srv/www/private/list.html'. /srv/auth/access.py of WSGIAccessScript says so, or has no answer.",
+        mend: "Nothing, where the client is to be kept out.",
+    }
+    GROUP_NOT_FOR_HTACCESS = 407 {
+        level: "error",
+        status: "500",
+        when: "An `.htaccess` has a script answer a hook in a process group that the configuration does not allow for its place. Code of whoever writes the file would run as the user of that group.",
+        example: "WSGI0407: an .htaccess names process group 'shop', whose processes it may not use: WSGIRestrictProcess does not list it for this place.",
+        mend: "If the authors of the file may run code in that group, say `WSGIRestrictProcess` with the group's name in the `<Directory>` of the place.",
+    }
+    QUESTION_TOO_LONG = 408 {
+        level: "error",
+        status: "403 or 500",
+        when: "The headers of a request, or what its user has given as name or password, exceed what a question to a worker can hold. httpd's own limits are reached earlier unless they were raised.",
+        example: "WSGI0408: The headers of the request, or the name or the password of its user, are too long for a question to /srv/auth/users.py.",
+        mend: "Lower LimitRequestFields and LimitRequestFieldSize to what the site needs.",
+    }
     SPOOL_UNAVAILABLE = 440 {
         level: "warn",
         status: "",

@@ -291,6 +291,104 @@ super::events! { WORKER:
         example: "WSGI0328: /srv/shop/shop.wsgi is not run: it belongs to user 0, and script-user= of process group 'shop' asks for 1001",
         mend: "Give script and directory to that user or group and take the right to write away from others: `chown`, `chmod go-w`.",
     }
+    HASH_FUNCTION_MISSING = 46 {
+        level: "error",
+        status: "500",
+        when: "A user is to be authenticated by Digest, and the script of `WSGIAuthUserScript` does not define `get_realm_hash(environ, user, realm)`.",
+        example: "WSGI0046: /srv/auth/users.py does not define the function get_realm_hash(), in the main interpreter of process group 'auth'",
+        mend: "Define the function, or say `AuthType Basic`.",
+    }
+    PASSWORD_FUNCTION_MISSING = 43 {
+        level: "error",
+        status: "500",
+        when: "A user is to be authenticated by Basic, and the script of `WSGIAuthUserScript` does not define `check_password(environ, user, password)`.",
+        example: "WSGI0043: /srv/auth/users.py does not define the function check_password(), in the main interpreter of process group 'auth'",
+        mend: "Define the function, or say `AuthType Digest`.",
+    }
+    GROUP_UNENCODABLE = 49 {
+        level: "error",
+        status: "500",
+        when: "`groups_for_user` has returned a str with a character that is not in latin-1. Nobody is let in by that.",
+        example: "WSGI0049: groups_for_user() of /srv/auth/groups.py has returned a name that is not latin-1 text; return it as bytes",
+        mend: "Return such names as bytes, encoded as they are in the configuration.",
+    }
+    GROUP_NOT_TEXT = 50 {
+        level: "error",
+        status: "500",
+        when: "`groups_for_user` has returned a name that is neither str nor bytes. Nobody is let in by that.",
+        example: "WSGI0050: groups_for_user() of /srv/auth/groups.py must return names of groups as str or bytes, and has returned int",
+        mend: "Return a list of str.",
+    }
+    GROUPS_NOT_ITERABLE = 51 {
+        level: "error",
+        status: "500",
+        when: "`groups_for_user` has returned something that has no items, such as None. Nobody is let in by that.",
+        example: "WSGI0051: groups_for_user() of /srv/auth/groups.py must return an iterable of names, and has returned NoneType",
+        mend: "Return a list of str; an empty one for a user in no group.",
+    }
+    GROUPS_FUNCTION_MISSING = 52 {
+        level: "error",
+        status: "500",
+        when: "`Require wsgi-group` is to be judged, and the script of `WSGIAuthGroupScript` does not define `groups_for_user(environ, user)`.",
+        example: "WSGI0052: /srv/auth/groups.py does not define the function groups_for_user(), in the main interpreter of process group 'auth'",
+        mend: "Define the function.",
+    }
+    ACCESS_ANSWER_UNFIT = 55 {
+        level: "error",
+        status: "403",
+        when: "`allow_access` has returned something else than True, False or None. The client is denied.",
+        example: "WSGI0055: allow_access() of /srv/auth/access.py must return True, False or None, and has returned str",
+        mend: "Return one of the three and nothing that is only like it: `return bool(...)`.",
+    }
+    ACCESS_FUNCTION_MISSING = 56 {
+        level: "error",
+        status: "403",
+        when: "The script of `WSGIAccessScript` does not define `allow_access(environ, host)`. The client is denied.",
+        example: "WSGI0056: /srv/auth/access.py does not define the function allow_access(), in the main interpreter of process group 'auth'",
+        mend: "Define the function.",
+    }
+    USER_NAME_EMPTY = 176 {
+        level: "error",
+        status: "500",
+        when: "`check_password` has returned an empty str as the user's name.",
+        example: "WSGI0176: check_password() of /srv/auth/users.py has returned an empty user name",
+        mend: "Return True to keep the name the user gave.",
+    }
+    PASSWORD_ANSWER_UNFIT = 177 {
+        level: "error",
+        status: "500",
+        when: "`check_password` has returned something else than True, False, None or a str.",
+        example: "WSGI0177: check_password() of /srv/auth/users.py must return True, False, None or a user name as str, and has returned int",
+        mend: "Return one of these: `return bool(...)`.",
+    }
+    HASH_EMPTY = 178 {
+        level: "error",
+        status: "500",
+        when: "`get_realm_hash` has returned an empty str or bytes.",
+        example: "WSGI0178: get_realm_hash() of /srv/auth/users.py has returned an empty hash",
+        mend: "Return None for a user who is not known.",
+    }
+    HASH_UNFIT = 179 {
+        level: "error",
+        status: "500",
+        when: "`get_realm_hash` has returned something else than None, str or bytes.",
+        example: "WSGI0179: get_realm_hash() of /srv/auth/users.py must return None or the hash as str or bytes, and has returned int",
+        mend: "Return the MD5 of `user:realm:password` in hexadecimal digits, or None.",
+    }
+    HOOK_ANSWER_TOO_LONG = 405 {
+        level: "error",
+        status: "403 or 500",
+        when: "A function for access, authentication or dispatch has returned a text of more than 8 KiB or with a NUL character in it, or more than 4096 groups or 32 KiB of their names.",
+        example: "WSGI0405: groups_for_user() of /srv/auth/groups.py has returned text that is too long or holds a NUL character",
+        mend: "Return the groups that the configuration asks for.",
+    }
+    CHOICE_UNFIT = 406 {
+        level: "error",
+        status: "500",
+        when: "A function of the script of `WSGIDispatchScript` has returned something else than None, str or bytes.",
+        example: "WSGI0406: process_group() of /srv/dispatch.py must return None or a name as str or bytes, and has returned int",
+        mend: "Return the name, or None to leave what the configuration says.",
+    }
     CPU_TIME_USED = 329 {
         level: "info",
         status: "",

@@ -45,7 +45,9 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
         let body = match &mut self.phase {
             Phase::Relaying(body) => body,
             Phase::Discarding(..) => return Ok(()),
-            Phase::Waiting => return Err(self.disorder("it sent a body before a head")),
+            Phase::Waiting | Phase::Answered => {
+                return Err(self.disorder("it sent a body before a head"))
+            }
         };
         let admitted = body.admit(part.len() as u64) as usize;
         part.truncate(admitted);
@@ -158,6 +160,9 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
     pub(super) fn end(&mut self, end: End) -> Stop {
         let group = self.request.group;
         self.awaited = end.awaited;
+        if matches!(self.phase, Phase::Answered) && !end.broken {
+            return Stop::Result(AttemptResult::Finished(RelayOutcome::Complete(end)));
+        }
         let Phase::Relaying(body) = &self.phase else {
             return self.disorder("it ended a response that had not begun");
         };

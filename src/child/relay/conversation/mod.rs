@@ -53,6 +53,8 @@ enum Phase {
     Waiting,
     /// The head was sent to the client.
     Relaying(ResponseBody),
+    /// The answer to a question has come; the end has not.
+    Answered,
     /// The client gets nothing more; the worker may finish until then.
     Discarding(RelayOutcome, Instant),
 }
@@ -157,6 +159,9 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
                 }
             },
         };
+        if self.client.asks() {
+            self.frames.wipe();
+        }
         match stop {
             Stop::Result(result) => {
                 if self.awaited {
@@ -198,7 +203,7 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
         match std::mem::replace(&mut self.phase, Phase::Waiting) {
             // What the client gets was decided before; a worker that dies now changes nothing.
             Phase::Discarding(outcome, _) => outcome,
-            Phase::Waiting => {
+            Phase::Waiting | Phase::Answered => {
                 if !failure.text.is_empty() {
                     self.client.report(failure);
                 }
@@ -341,6 +346,9 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
             _ => {}
         }
         self.begun = true;
+        if self.client.asks() {
+            return self.answer(kind, range);
+        }
         match kind {
             Kind::Pull => self
                 .request
@@ -353,6 +361,16 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
             // The rest was dealt with above, or is refused by `FrameReader`.
             _ => Err(self.disorder("unexpected frame")),
         }
+    }
+
+    /// Takes the answer to a question. Of a question that is all that may come, and once.
+    fn answer(&mut self, kind: Kind, range: std::ops::Range<usize>) -> Result<(), Stop> {
+        if kind != Kind::Answer || !matches!(self.phase, Phase::Waiting) {
+            return Err(self.disorder("it sent something else than one answer to a question"));
+        }
+        self.client.answer(self.frames.bytes(&range));
+        self.phase = Phase::Answered;
+        Ok(())
     }
 
     fn interim(&mut self, range: std::ops::Range<usize>) -> Result<(), Stop> {
