@@ -170,5 +170,41 @@ def application(environ, start_response):
     assert httpd.get("/").status == 200
     # The next record says what is missing.
     assert httpd.get("/?again").status == 200
-    httpd.error_log.expect(r"WSGI0317: \d+ bytes of log were left out", level="error", count=1)
+    httpd.error_log.expect(r"WSGI0317: \d+ lines of log were left out", level="error")
     httpd.error_log.expect("said again")
+
+
+@pytest.mark.differs("bad-days", run=False)
+def test_threads_that_log_at_the_same_time_do_not_wait_for_a_supervisor_that_does_not_read(httpd):
+    """Two threads may find room for one record: the one that comes second must not wait for ever."""
+    httpd.app("together.wsgi", """
+import sys, threading
+told, done = threading.Event(), threading.Semaphore(0)
+
+def talk():
+    told.wait()
+    for _ in range(20):
+        print("y" * 4000, file=sys.stderr)
+    done.release()
+
+threads = [threading.Thread(target=talk, daemon=True) for _ in range(32)]
+for thread in threads:
+    thread.start()
+
+def application(environ, start_response):
+    told.set()
+    ended = sum(not thread.is_alive() for thread in threads)
+    start_response("200 OK", [])
+    return [str(ended).encode()]
+""")
+    httpd.serve("together.wsgi")
+    httpd.error_log.expect("worker .* is ready", level="info")
+    httpd.error_log.allow("yyy", "WSGI0317")
+    supervisor = httpd.supervisor
+    supervisor.signal(signal.SIGSTOP)
+    try:
+        waiting.until(lambda: httpd.get("/").text == "32", 15, "all threads to have written or given up")
+    finally:
+        supervisor.signal(signal.SIGCONT)
+    # What was lost is told although nothing else is logged.
+    httpd.error_log.expect(r"WSGI0317: \d+ lines of log were left out", level="error")

@@ -107,14 +107,19 @@ pub fn redirect_output(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes to standard error without the lock that std keeps around it: a process forked by
-/// another thread would find that lock taken for ever.
-pub fn write_to_standard_error(bytes: &[u8]) -> io::Result<usize> {
-    uninterrupted(|| {
-        // SAFETY: `bytes` is readable for its length.
-        checked(unsafe { libc::write(libc::STDERR_FILENO, bytes.as_ptr().cast(), bytes.len()) })
-    })
-    .map(|written| written as usize)
+/// Standard error, without the lock that std keeps around it: a process forked by another thread
+/// would find that lock taken for ever.
+pub fn standard_error() -> BorrowedFd<'static> {
+    // SAFETY: by convention descriptor 2 stays open; where the application has closed it, calls fail
+    // with EBADF.
+    unsafe { BorrowedFd::borrow_raw(libc::STDERR_FILENO) }
+}
+
+/// Whether calls on `fd` return at once with `WouldBlock` where they would have to wait.
+pub fn is_nonblocking(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: F_GETFL reads flags and touches no memory.
+    let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
+    flags != -1 && flags & libc::O_NONBLOCK != 0
 }
 
 /// Has no call on `fd`, and on all that share its open file description, block any more.

@@ -24,6 +24,7 @@ pub mod spawn;
 pub mod syslog;
 pub mod temporary;
 pub mod title;
+pub mod write_now;
 
 use std::io;
 

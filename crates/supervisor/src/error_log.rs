@@ -16,16 +16,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use os::clock::Calendar;
-use os::poll::{poll, Wanted};
 use os::syslog;
+use os::write_now::{kind, write_now, Kind};
 use wire::control::Syslog;
 use wire::log_id::LOG_LINES_LOST;
 use wire::response::Level;
 
 /// Maximum number of bytes in the buffer.
 const MAX_WAITING: usize = 256 * 1024;
-/// Bytes that a pipe accepts without blocking once poll reports it writable (`PIPE_BUF`).
-const ATOMIC_WRITE: usize = 4096;
 /// Maximum length of a line's text, before escaping.
 pub const MAX_TEXT: usize = 8 * 1024;
 /// Maximum length of the label before a text.
@@ -67,8 +65,9 @@ struct LogFile {
 enum Outlet {
     /// Our own open file description, which never blocks.
     Own(File),
-    /// A shared file description that could not be opened again.
-    Shared(File),
+    /// A shared file description that could not be opened again. Its flags are everybody's, so each
+    /// single write has to say that it does not wait.
+    Shared(File, Kind),
     System(syslog::Syslog, Syslog),
 }
 
@@ -86,7 +85,7 @@ impl ErrorLog {
             LogTarget::Descriptor(shared) => {
                 match os::descriptor::reopen_for_appending(shared.as_fd()) {
                     Ok(own) => Outlet::Own(own.into()),
-                    Err(_) => Outlet::Shared(shared.into()),
+                    Err(_) => Outlet::shared(shared.into()),
                 }
             }
             LogTarget::System(how) => Outlet::System(syslog::Syslog::at(syslog::PATH), how),
@@ -151,7 +150,7 @@ impl ErrorLog {
             return None;
         }
         match &self.sink.outlet {
-            Outlet::Own(file) | Outlet::Shared(file) => Some(file.as_fd()),
+            Outlet::Own(file) | Outlet::Shared(file, _) => Some(file.as_fd()),
             Outlet::System(log, _) => log.descriptor(),
         }
     }
@@ -162,12 +161,21 @@ impl ErrorLog {
     }
 }
 
+impl Outlet {
+    fn shared(file: File) -> Self {
+        let kind = kind(file.as_fd());
+        Self::Shared(file, kind)
+    }
+}
+
 impl LogFile {
     fn flush(&self, backlog: &mut Backlog) {
         while !backlog.waiting.is_empty() {
             let written = match &self.outlet {
                 Outlet::Own(file) => (&*file).write(backlog.waiting.as_slices().0),
-                Outlet::Shared(file) => write_if_ready(file, backlog.waiting.as_slices().0),
+                Outlet::Shared(file, kind) => {
+                    write_now(file.as_fd(), *kind, backlog.waiting.as_slices().0)
+                }
                 Outlet::System(log, _) => send_record(log, backlog.waiting.make_contiguous()),
             };
             match written {
@@ -191,7 +199,7 @@ impl LogFile {
         let mut head = String::new();
         // Writing to a String cannot fail.
         let _ = match &self.outlet {
-            Outlet::Own(_) | Outlet::Shared(_) => write!(head, "[{date}] "),
+            Outlet::Own(_) | Outlet::Shared(..) => write!(head, "[{date}] "),
             // syslog writes the year and the microseconds itself, if configured to.
             Outlet::System(_, how) => write!(
                 head,
@@ -219,14 +227,6 @@ fn send_record(log: &syslog::Syslog, waiting: &[u8]) -> io::Result<usize> {
     let length = end.unwrap_or(waiting.len());
     log.send(&waiting[..length])?;
     Ok(waiting.len().min(length + 1))
-}
-
-fn write_if_ready(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
-    let mut wanted = [Wanted::writable(file.as_fd())];
-    if poll(&mut wanted, Some(Duration::ZERO))? == 0 {
-        return Err(io::ErrorKind::WouldBlock.into());
-    }
-    file.write(&bytes[..bytes.len().min(ATOMIC_WRITE)])
 }
 
 /// A time in the format of httpd's own log; `{:#}` uses the format of syslog(3).
@@ -331,11 +331,31 @@ mod tests {
     fn a_log_that_is_not_read_costs_lines_but_no_wait() {
         let (reader, writer) = os::descriptor::pipe().unwrap();
         let journal = ErrorLog::new(LogTarget::Descriptor(writer), STYLE);
+        assert!(matches!(journal.sink.outlet, Outlet::Own(_)));
+        costs_lines_but_no_wait(reader, &journal);
+    }
+
+    #[test]
+    fn nor_does_one_that_others_hold_and_that_cannot_be_opened_again() {
+        let (reader, writer) = os::descriptor::pipe().unwrap();
+        let journal = ErrorLog::of(Outlet::shared(writer.into()), STYLE);
+        costs_lines_but_no_wait(reader, &journal);
+        let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let journal = ErrorLog::new(LogTarget::Descriptor(writer.into()), STYLE);
+        assert!(matches!(
+            journal.sink.outlet,
+            Outlet::Shared(_, Kind::Socket)
+        ));
+        costs_lines_but_no_wait(reader.into(), &journal);
+    }
+
+    fn costs_lines_but_no_wait(reader: OwnedFd, journal: &ErrorLog) {
         journal.note(Level::Info, "below the threshold");
         for _ in 0..1000 {
             journal.write(Level::Error, 1, &[b'x'; 4000]);
         }
         assert!(journal.waits_for().is_some());
+        assert!(journal.sink.backlog.borrow().waiting.len() <= MAX_WAITING);
         let mut reader = File::from(reader);
         os::descriptor::set_nonblocking(reader.as_fd()).unwrap();
         let mut text = Vec::new();

@@ -66,13 +66,13 @@ pub fn identity(group: &ProcessGroup) -> Option<Identity> {
 }
 
 /// The process of one worker. `fds` from 0 on: an empty input, the log twice, the listener,
-/// the control socket, the scoreboard.
+/// the control socket, the scoreboard, the log once more for writes that do not wait.
 pub fn worker<'fd>(
     group: &ProcessGroup,
     server: &ServerFacts,
     interpreter: &PythonInterpreter,
     inherited: &Environment,
-    fds: [BorrowedFd<'fd>; 6],
+    fds: [BorrowedFd<'fd>; 7],
 ) -> Command<'fd> {
     let (env, restored) = environment(group, interpreter, inherited);
     let mut args = vec![interpreter.program.clone()];

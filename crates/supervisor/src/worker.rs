@@ -111,7 +111,7 @@ impl Worker {
     pub fn start(
         id: u64,
         generation: u32,
-        command: impl for<'fd> FnOnce([BorrowedFd<'fd>; 6]) -> Command<'fd>,
+        command: impl for<'fd> FnOnce([BorrowedFd<'fd>; 7]) -> Command<'fd>,
         listener: BorrowedFd<'_>,
         threads: u32,
         setup: &[u8],
@@ -121,13 +121,25 @@ impl Worker {
         let (log_reader, log_writer) = os::descriptor::pipe()?;
         let null = os::descriptor::null()?;
         let log = log_writer.as_fd();
+        // For the runtime, which must not wait for a log. What else writes may have to: descriptors 1
+        // and 2 are as programs expect them.
+        let log_again = os::descriptor::reopen_for_appending(log);
+        let nonblocking = log_again.as_ref().map_or(log, AsFd::as_fd);
         // The setup is one packet: the buffer must hold the largest.
         socket::set_buffers(own.as_fd(), Some(2 * MAX_MESSAGE as u32), None)?;
         socket::send(own.as_fd(), &[IoSlice::new(setup)], None, Wait::Never)?;
         // A worker without shared memory works too, but publishes nothing.
         let board = Shared::create("wsgi-board", scoreboard::cells(threads)).ok();
         let shown = board.as_ref().map_or(null.as_fd(), AsFd::as_fd);
-        let command = command([null.as_fd(), log, log, listener, theirs.as_fd(), shown]);
+        let command = command([
+            null.as_fd(),
+            log,
+            log,
+            listener,
+            theirs.as_fd(),
+            shown,
+            nonblocking,
+        ]);
         let child = command.spawn()?;
         let pid = child.pid();
         Ok(Self {

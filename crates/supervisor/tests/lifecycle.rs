@@ -19,7 +19,7 @@ fn workers_start_and_have_what_they_need_and_nothing_else() {
     supervisor.configure(&[group.clone()]).unwrap();
     let children = supervisor.has_children(3);
     assert!(children.contains(&supervisor.pid("shop")));
-    assert_eq!(supervisor.ask("shop", "fds"), "0 1 2 3 4 5 6");
+    assert_eq!(supervisor.ask("shop", "fds"), "0 1 2 3 4 5 6 7");
     assert_eq!(supervisor.ask("shop", "env INHERITED"), "yes");
     let setup = supervisor.ask("shop", "setup");
     let setup: Vec<u8> = (0..setup.len() / 2)

@@ -27,6 +27,8 @@ use crate::process::process_log;
 const SETUP_LIMIT: Duration = Duration::from_secs(30);
 /// How often to check whether all threads have finished.
 const TICK: Duration = Duration::from_millis(5);
+/// How often to try to log that lines were left out.
+const LOST_TICK: Duration = Duration::from_secs(1);
 /// Time for hooks if supervisor or Apache are gone: everything is to be gone within a second.
 const ORPHAN_LIMIT: Duration = Duration::from_millis(800);
 /// `shutdown-timeout` and `graceful-timeout` where they are 0.
@@ -159,12 +161,14 @@ pub fn watch(
         if worker.request_source.is_attending(&mut stalls) {
             worker.send_held();
         }
+        process_log::tell_lost();
         let tick = deadline.map(|_| TICK);
+        let lost = process_log::has_lost().then_some(LOST_TICK);
         let look = limits
             .next(now)
             .map(|at| Duration::from_micros(at.saturating_sub(now)));
         let request_source = worker.request_source.next_look(&stalls, now);
-        let tick = [tick, look, Some(request_source)]
+        let tick = [tick, look, lost, Some(request_source)]
             .into_iter()
             .flatten()
             .min();

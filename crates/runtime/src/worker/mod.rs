@@ -256,6 +256,7 @@ fn place(setup: &WorkerSetup, sub: Option<&[u8]>) -> String {
 /// Runs the process, on its main thread. Called without the GIL. Returns if Python is to end in its
 /// usual way: in a service process.
 pub fn run(mut thread_state: ThreadState) -> ThreadState {
+    process_log::open();
     process_log::report_panics();
     // A panic must not unwind into Python's frames.
     let ended = catch_unwind(AssertUnwindSafe(|| live(&mut thread_state)));

@@ -214,11 +214,11 @@ super::events! { WORKER:
         example: "WSGI0316: reload_required() of /srv/shop/shop.wsgi raised; the script is not reloaded",
         mend: "Mend the function.",
     }
-    LOG_BYTES_LOST = 317 {
+    LOG_TEXT_LOST = 317 {
         level: "error",
         status: "",
-        when: "The worker's log pipe stayed full, and text was left out rather than hold up requests.",
-        example: "WSGI0317: 8192 bytes of log were left out: nobody read them",
+        when: "The worker's log pipe stayed full for a second, and lines were left out rather than hold up requests.",
+        example: "WSGI0317: 12 lines of log were left out: nobody read them",
         mend: "The supervisor could not keep up: see 0330, and whether the machine is overloaded.",
     }
     POST_HOOK_RAISED = 318 {
