@@ -239,7 +239,7 @@ def test_a_full_pipe_of_the_process_stops_nobody(python, worker, script):
     assert done and done[0].complete
     w.resume_log()
     # Told with the next record that finds room.
-    eventually(lambda: run(w, path, "one").complete and "bytes of log were left out" in w.log)
+    eventually(lambda: run(w, path, "one").complete and "lines of log were left out" in w.log)
 
 
 def test_output_of_destructors_goes_to_the_request(worker, script):
