@@ -492,7 +492,9 @@ def test_ten_thousand_mutated_replies_do_no_harm(site, worker):
             before = child.private_memory
     site.error_log.allow(".")
     assert child.exists and site.children()[0].pid == child.pid
-    assert child.private_memory - before < 2 << 20, child.private_memory - before
+    # AddressSanitizer keeps for a while what was freed.
+    limit = (16 if "ASAN_OPTIONS" in os.environ.get("WSGI_TEST_ENVIRON", "") else 2) << 20
+    assert child.private_memory - before < limit, child.private_memory - before
     # Not everything is noise.
     assert seen["200"] > 100 and seen["502"] > 1000 and seen["broken"] > 100, seen
     assert "panicked" not in site.error_log.text()
