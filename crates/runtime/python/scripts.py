@@ -85,25 +85,40 @@ def _judge(facts, path):
         )
 
 
+def _version(facts):
+    """Which file a script is: modification time in microseconds, device and inode, as `Version` has
+    them."""
+    largest = (1 << 63) - 1
+    return (facts.st_mtime_ns // 1000, facts.st_dev & largest, facts.st_ino & largest)
+
+
+def _version_at(path):
+    """Which file the path leads to, if there is one. One that may not be opened can still be told from
+    one that takes its place."""
+    import os
+
+    try:
+        return _version(os.stat(path))
+    except OSError:
+        return None
+
+
 def load(path, where, in_request):
     """Runs the script. Returns its namespace and which file it was, or the report of why that failed,
-    which file it was, if there was one, and the status for the client. Which file: modification time
-    in microseconds, device and inode, as `Version` has them."""
+    which file it was, if there was one, and the status for the client."""
     version = None
     try:
         with _open(path) as file:
             import os
 
-            facts = os.fstat(file.fileno())
-            largest = (1 << 63) - 1
-            version = (facts.st_mtime_ns // 1000, facts.st_dev & largest, facts.st_ino & largest)
+            version = _version(os.fstat(file.fileno()))
             source = file.read()
         code = compile(source, path, "exec", 0, True)
     except NotTrusted as error:
-        return f"{log_id.SCRIPT_OWNER_REFUSED}: {path} is not run: {error}", version, 403
+        return f"{log_id.SCRIPT_OWNER_REFUSED}: {path} is not run: {error}", _version_at(path), 403
     except Exception as error:
         text, status = report.unreadable(error, path, where, in_request)
-        return text, version, status
+        return text, version or _version_at(path), status
     script = _new_module(path)
     sys.modules[script.__name__] = script
     try:

@@ -7,6 +7,7 @@
 //! by one as successors become ready. It uses the present state alone, so it may be called at any
 //! time, and the next call repairs what an earlier one missed.
 
+mod failed_loads;
 mod loaded_scripts;
 mod reconcile;
 mod reconfigure;
@@ -25,8 +26,8 @@ use wire::codec::Bytes;
 use wire::control::{GroupSetup, ReplacementReason};
 use wire::group::{ListenerOptions, ProcessGroup, ServerFacts};
 use wire::log_id::{
-    LogId, GROUP_AVAILABLE_AGAIN, GROUP_UNAVAILABLE, SOCKET_NOT_REMOVED, SUCCESSOR_CANNOT_LOAD,
-    WORKER_DIED, WORKER_DIED_WHILE_STARTING, WORKER_MESSAGE_MALFORMED, WORKER_NOT_STARTED,
+    LogId, GROUP_AVAILABLE_AGAIN, GROUP_UNAVAILABLE, SOCKET_NOT_REMOVED, WORKER_DIED,
+    WORKER_DIED_WHILE_STARTING, WORKER_MESSAGE_MALFORMED, WORKER_NOT_STARTED,
     WORKER_STARTUP_FAILED,
 };
 use wire::response::Level;
@@ -62,8 +63,6 @@ const STARTUP_LIMIT: Duration = Duration::from_secs(300);
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 /// Maximum number of characters of the fault in the log line of each request answered with 503.
 const MAX_FAULT: usize = 500;
-/// Maximum number of lines in the report of a script that can't be loaded.
-const MAX_REPORT_LINES: usize = 300;
 /// Maximum number of remembered reports that workers have logged themselves.
 const MAX_FAILED_LOADS: usize = 8;
 /// Logs of ended workers that stay open for the processes these workers left behind.
@@ -128,6 +127,8 @@ pub struct Group {
     loaded_scripts: LoadedScripts,
     /// Why successors can't be put into service, as last logged.
     unloadable: Option<Bytes>,
+    /// Scripts that are not loaded before a worker is ready, since a worker ended or hung then.
+    left_out: Vec<Bytes>,
     /// Reports of failed loads that workers have logged themselves, latest last.
     failed_loads: VecDeque<Bytes>,
     /// When to check memory next, if `max-rss=` is set.
@@ -170,6 +171,7 @@ impl Group {
             trouble: None,
             loaded_scripts: LoadedScripts::default(),
             unloadable: None,
+            left_out: Vec::new(),
             failed_loads: VecDeque::new(),
             next_weighing: Duration::ZERO,
             next_client_names: Duration::ZERO,
@@ -476,35 +478,6 @@ impl Group {
         self.python = Python::Unknown;
     }
 
-    /// A successor failed to load; the current workers keep serving. The same report is logged
-    /// once, by a worker or here.
-    fn cannot_load(&mut self, pid: u32, report: Bytes, now: Duration) {
-        self.loads.failed(now);
-        if self.unloadable.as_ref() == Some(&report) {
-            return;
-        }
-        let serves = |w: &Worker| w.is_ready() && w.has_loaded;
-        let meanwhile = match self.workers.iter().any(serves) {
-            true => "the workers of before go on with what they have loaded",
-            false => {
-                "no worker of the group has loaded a script, and requests for one that is broken get 500"
-            }
-        };
-        let text = format!(
-            "a successor cannot load its scripts and is not put into service: {meanwhile}. It is tried \
-             again until it works"
-        );
-        self.note(Level::Error, SUCCESSOR_CANNOT_LOAD, &text);
-        let failure = without_number(&report);
-        let is_logged = |logged: &Bytes| without_number(logged) == failure;
-        if !self.failed_loads.iter().any(is_logged) {
-            for line in report.split(|&byte| byte == b'\n').take(MAX_REPORT_LINES) {
-                self.log.write(Level::Error, pid, line);
-            }
-        }
-        self.unloadable = Some(report);
-    }
-
     /// How requests reach the group.
     pub fn address(&self) -> wire::control::GroupAddress {
         wire::control::GroupAddress {
@@ -558,6 +531,10 @@ impl Group {
         if worker.is_on_its_way_out() || is_replaced {
             self.history.replacements += 1;
             self.note(Level::Info, None, &format!("worker {pid} {exit}"));
+        } else if (!killed || self.short_lives > 0)
+            && self.leave_out(worker.early_load(), &exit.to_string())
+        {
+            self.history.deaths += 1;
         } else if worker.is_starting() && !killed {
             self.history.deaths += 1;
             if worker.generation == self.generation {
@@ -596,10 +573,4 @@ impl Group {
             }
         }
     }
-}
-
-/// A report without its number, which says only whether there was a request.
-fn without_number(report: &Bytes) -> &[u8] {
-    let number = report.iter().position(|&byte| byte == b':').unwrap_or(0);
-    &report[number..]
 }

@@ -38,8 +38,6 @@ pub struct PythonCheckRequest {
     pub default_python: Vec<u8>,
     pub runtime: Vec<u8>,
     pub working_directory: Option<Vec<u8>>,
-    /// Scripts to be loaded before the worker is ready.
-    pub scripts: Vec<Vec<u8>>,
 }
 
 impl PythonCheckRequest {
@@ -57,17 +55,12 @@ impl PythonCheckRequest {
             default_python: server.default_python.0.clone(),
             runtime: server.runtime.0.clone(),
             working_directory: group.environment.working_directory().map(<[u8]>::to_vec),
-            scripts: group
-                .preload
-                .iter()
-                .map(|(path, _)| path.0.clone())
-                .collect(),
         }
     }
 
     fn to_arguments(&self) -> Vec<Vec<u8>> {
         // An empty argument is what was not given: no path is empty.
-        let mut arguments = vec![
+        vec![
             crate::TITLE.to_vec(),
             ARGUMENT.to_vec(),
             self.user.clone().into_bytes(),
@@ -75,14 +68,12 @@ impl PythonCheckRequest {
             self.default_python.clone(),
             self.runtime.clone(),
             self.working_directory.clone().unwrap_or_default(),
-        ];
-        arguments.extend(self.scripts.iter().cloned());
-        arguments
+        ]
     }
 
     /// Of the arguments behind [`ARGUMENT`].
     pub fn from_arguments(arguments: &[Vec<u8>]) -> Option<Self> {
-        let [user, home, default, runtime, directory, scripts @ ..] = arguments else {
+        let [user, home, default, runtime, directory] = arguments else {
             return None;
         };
         let given = |path: &Vec<u8>| (!path.is_empty()).then(|| path.clone());
@@ -92,7 +83,6 @@ impl PythonCheckRequest {
             default_python: default.clone(),
             runtime: runtime.clone(),
             working_directory: given(directory),
-            scripts: scripts.to_vec(),
         })
     }
 }
@@ -247,7 +237,6 @@ mod tests {
             default_python: b"/usr/bin/python3".to_vec(),
             runtime: b"/lib/runtime.so".to_vec(),
             working_directory: None,
-            scripts: vec![b"/srv/a.wsgi".to_vec()],
         };
         let arguments = question.to_arguments();
         assert_eq!(arguments[1], ARGUMENT);

@@ -76,24 +76,6 @@ pub fn examine(question: &PythonCheckRequest) -> Result<PythonInterpreter, Strin
             let text = obstacle.sentence_for(who);
             format!("the runtime {} cannot be loaded: {text}", runtime.display())
         })?;
-    for script in &question.scripts {
-        let script = path(script);
-        match reach(script).and_then(|real| allowed(Access::Read, &real)) {
-            Ok(()) => {}
-            // The target of an alias may be missing, or name what is below a script (path info): a
-            // request for it says so, and other scripts of the group are not concerned.
-            Err(
-                Obstacle::Missing { .. }
-                | Obstacle::NotADirectory { .. }
-                | Obstacle::Relative { .. }
-                | Obstacle::Other { .. },
-            ) => {}
-            Err(obstacle) => {
-                let text = obstacle.sentence_for(who);
-                return Err(format!("cannot read {}: {text}", script.display()));
-            }
-        }
-    }
     Ok(interpreter)
 }
 

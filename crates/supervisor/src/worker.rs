@@ -64,6 +64,14 @@ pub enum Event {
     Ended(Exit),
 }
 
+/// A script that a worker loads before it is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EarlyLoad {
+    pub pid: u32,
+    pub generation: u32,
+    pub script: Bytes,
+}
+
 /// Identifies a descriptor of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerSource {
@@ -86,6 +94,8 @@ pub struct Worker {
     pub leaving: Option<ReplacementReason>,
     /// It has loaded a script, or will have done so when it is ready.
     pub has_loaded: bool,
+    /// The script that it loads before it is ready.
+    loading: Option<Bytes>,
     /// It has reached its age or memory limit.
     pub worn: bool,
     /// It refuses application groups with further names of clients.
@@ -150,6 +160,7 @@ impl Worker {
             phase: Phase::Starting { since: now },
             leaving: None,
             has_loaded: false,
+            loading: None,
             worn: false,
             has_client_names_used_up: false,
             leaving_count: 0,
@@ -185,6 +196,16 @@ impl Worker {
     /// Whether it accepts no more requests but has not ended yet.
     pub fn is_on_its_way_out(&self) -> bool {
         !self.is_starting() && !self.is_ready()
+    }
+
+    /// The load it is at before it is ready.
+    pub fn early_load(&self) -> Option<EarlyLoad> {
+        let script = self.loading.clone().filter(|_| self.is_starting())?;
+        Some(EarlyLoad {
+            pid: self.pid(),
+            generation: self.generation,
+            script,
+        })
     }
 
     /// Since when it has been ready.
@@ -346,6 +367,10 @@ impl Worker {
                 self.is_starting().then_some(Event::CannotLoad(report))
             }
             FromWorker::FailedToLoad(report) => Some(Event::FailedToLoad(report)),
+            FromWorker::Loading(script) => {
+                self.loading = self.is_starting().then_some(script);
+                None
+            }
             FromWorker::Unusable(sentence) => Some(Event::Unusable(
                 sentence.text().chars().take(2048).collect(),
             )),

@@ -260,6 +260,9 @@ conversation! {
         /// The worker has as many sub-interpreters with names of clients as it may have, and refuses
         /// further names: it goes on, and is to be replaced when the supervisor thinks fit.
         8 => ClientNamesUsedUp(()),
+        /// This script is about to be loaded, before the worker is ready: a worker that ends or hangs
+        /// then does so because of it.
+        9 => Loading(Bytes),
     }
 }
 
@@ -340,6 +343,7 @@ mod tests {
             FromWorker::FailedToLoad("Traceback".into()),
             FromWorker::LoadedForClientName(("/srv/shop.wsgi".into(), "a".into())),
             FromWorker::ClientNamesUsedUp(()),
+            FromWorker::Loading("/srv/shop.wsgi".into()),
         ] {
             assert_eq!(FromWorker::decode(&message.encode().unwrap()), Ok(message));
         }

@@ -6,6 +6,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use wire::control::FromWorker;
+
 use crate::python::gil::Gil;
 use crate::python::interpreter::ThreadState;
 use crate::wsgi::state::Interpreter;
@@ -31,6 +33,8 @@ pub fn run(worker: &Worker, thread_state: &mut ThreadState) -> Result<(), String
     let listed = listed.filter(|(script, _)| !is_below_a_file(script));
     for (script, group) in listed.chain(remembered) {
         let main = worker.interpreters.main();
+        let told = FromWorker::Loading(script.clone());
+        worker.control.send(&told);
         worker.preloading.begin(script);
         let done = match worker.interpreters.find(group, NamedBy::Configuration) {
             Placement::Main => thread_state.attach(|gil| load(gil, worker, main, None, script)),

@@ -164,8 +164,7 @@ impl Group {
 
     /// Returns whether a process could be created.
     fn start_worker(&mut self, interpreter: &PythonInterpreter, context: &mut Context<'_>) -> bool {
-        let serves = |w: &Worker| w.is_ready() && w.leaving != Some(ReplacementReason::Stale);
-        let has_peers = self.workers.iter().any(serves);
+        let has_peers = self.serves();
         // A worker without requests is replaced to free memory.
         let is_idle = self
             .workers
@@ -185,13 +184,17 @@ impl Group {
             },
             has_peers,
         };
+        setup
+            .group
+            .preload
+            .retain(|(script, _)| !self.left_out.contains(script));
         let mut message = ToWorker::Setup(Box::new(setup.clone())).encode();
         if message.is_err() {
             // The largest groups leave space in the message for only one of the two.
             setup.loaded_scripts.clear();
             message = ToWorker::Setup(Box::new(setup.clone())).encode();
         }
-        let preloads = !(self.config.preload.is_empty() && setup.loaded_scripts.is_empty());
+        let preloads = !(setup.group.preload.is_empty() && setup.loaded_scripts.is_empty());
         let started = message.map_err(std::io::Error::other).and_then(|setup| {
             Worker::start(
                 self.next_worker,
@@ -219,9 +222,10 @@ impl Group {
                     self.generation,
                     String::from_utf8_lossy(&interpreter.program)
                 );
-                let preloaded = setup.loaded_scripts.iter().map(|(path, _)| path.text());
+                let preloaded = setup.group.preload.iter().chain(&setup.loaded_scripts);
+                let preloaded = preloaded.map(|(path, _)| path.text());
                 let preloaded: Vec<_> = preloaded.collect();
-                let preloads = match preloaded.is_empty() {
+                let early = match preloaded.is_empty() {
                     true => String::new(),
                     false => format!(
                         "worker {} loads before it is ready: {}",
@@ -231,8 +235,8 @@ impl Group {
                 };
                 self.workers.push(worker);
                 self.note(Level::Info, None, &text);
-                if !preloads.is_empty() {
-                    self.note(Level::Debug, None, &preloads);
+                if !early.is_empty() {
+                    self.note(Level::Debug, None, &early);
                 }
                 true
             }
@@ -260,12 +264,16 @@ impl Group {
                 if !worker.is_on_its_way_out() {
                     silent.push(worker.pid());
                 }
+                let load = worker.early_load();
+                self.leave_out(load, "closed the descriptors it was given");
                 self.stop_worker(index, shutdown, "it has closed its descriptors", now);
             }
             let worker = &mut self.workers[index];
             match worker.phase {
                 Phase::Starting { since } if now >= since + startup => {
-                    late += 1;
+                    let load = worker.early_load();
+                    let how = format!("was not ready within {} s", startup.as_secs());
+                    late += u32::from(!self.leave_out(load, &how));
                     self.stop_worker(index, shutdown, "it was not ready in time", now);
                 }
                 Phase::Draining { until } if now >= until => {

@@ -154,6 +154,7 @@ impl Group {
         self.hasty = 0;
         self.trouble = None;
         self.unloadable = None;
+        self.left_out.clear();
         self.ending = None;
     }
 

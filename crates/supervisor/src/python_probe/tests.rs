@@ -44,7 +44,6 @@ impl Place {
             default_python: b"/no/such/python3".to_vec(),
             runtime: self.at("runtime.so").into_os_string().into_encoded_bytes(),
             working_directory: None,
-            scripts: Vec::new(),
         }
     }
 

@@ -129,6 +129,13 @@ super::events! { SUPERVISOR:
         example: "WSGI0346: there is no status socket, so nobody can see how process groups are: /run/apache2/wsgi.4711.status.sock exists and is not a socket",
         mend: "See what lies at that path, and who may write to the directory of WSGISocketPrefix; then reload Apache.",
     }
+    SCRIPT_LEFT_OUT = 431 {
+        level: "error",
+        status: "",
+        when: "A worker ended, or was not ready within `startup-timeout=`, while it loaded a script before it was ready, and no other worker serves the group. The next worker leaves that script out, so that the group's other scripts are served.",
+        example: "WSGI0431: process group 'shop': worker 4711 exited with status 3 while it loaded /srv/shop/shop.wsgi before it was ready; what it wrote stands above. The next worker does not load that script before there is a request for it, so that the group's other scripts are served",
+        mend: "Mend the script: it must neither end its process nor hang. A script of WSGIImportScript that was left out is loaded again after a reload of Apache.",
+    }
     WORKERS_NOT_AS_CONFIGURED = 460 {
         level: "notice",
         status: "503 once a worker of the new configuration could not be started",

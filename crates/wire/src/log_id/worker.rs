@@ -230,7 +230,7 @@ super::events! { WORKER:
     }
     SCRIPT_FAILED_EARLIER = 319 {
         level: "error",
-        status: "500",
+        status: "500, or what the first report says",
         when: "A request needs a script that could not be loaded earlier. It is not run a second time in the same interpreter, where half of it may have had its effect: the first report says what is wrong.",
         example: "WSGI0319: /srv/shop/shop.wsgi could not be loaded before: see the first report, in the main interpreter of process group 'shop'",
         mend: "Look further up for 0105 to 0110 about the same script. Once the file changes it is loaded again, in a new worker.",
