@@ -11,8 +11,8 @@ import subprocess
 import pytest
 
 import waiting
+from outages import turned_away, well_again
 from processes import send_signal
-from test_bad_days import turned_away, well_again
 
 pytestmark = pytest.mark.differs("bad-days", run=False)
 
@@ -168,7 +168,7 @@ def test_a_chroot_that_fails_serves_nobody_from_outside_of_it(faults, users):
 def test_cve_2014_0240_a_setuid_that_fails_with_eagain_leaves_nobody_running_as_apache_s_user_or_root(faults, users):
     """In mod_wsgi before 3.5 the worker went on as root, because setuid() was not expected to fail for a
     user at the limit of its processes. The kernel may also refuse the exec that follows, which
-    test_bad_days has."""
+    test_unstartable_workers has."""
     faults.on("setresuid", EAGAIN)
     httpd = faults.serve(f"user={users[0].pw_name}")
     httpd.error_log.allow(r"WSGI0(333|341|345)")

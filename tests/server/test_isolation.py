@@ -135,3 +135,34 @@ def application(environ, start_response):
     assert int(status["SigBlk"], 16) == 0
     # Python itself ignores SIGPIPE and SIGXFSZ.
     assert int(status["SigIgn"], 16) & ~((1 << 12) | (1 << 24)) == 0
+
+
+@pytest.mark.differs("bad-days", run=False)
+def test_two_groups_reach_nothing_of_each_other_or_of_apache(httpd, users):
+    httpd.environ = {"ROOT_SECRET": "1"}
+    httpd.configure(
+        f"WSGIDaemonProcess app user={users[0].pw_name} threads=2 display-name=%{{GROUP}} clear-env=On no-new-privs=On",
+        f"WSGIDaemonProcess other user={users[1].pw_name} threads=2 display-name=%{{GROUP}}",
+        "WSGIScriptAlias /other {apps}/probe.wsgi process-group=other", "WSGIScriptAlias / {apps}/probe.wsgi process-group=app",
+    )
+    httpd.start()
+    httpd.ask("/")
+    httpd.ask("/other")
+    app, = httpd.workers("app", count=1)
+    other, = httpd.workers("other", count=1)
+    ours = {kind for kind in app.descriptors.values() if kind != "/dev/null"}
+    theirs = {kind for kind in other.descriptors.values() if kind != "/dev/null"}
+    assert not {kind for kind in ours & theirs if not kind.startswith("anon_inode:")}
+    apache = set(httpd.parent.descriptors.values()) | {k for c in httpd.children() for k in c.descriptors.values()}
+    assert not {kind for kind in (ours | theirs) & apache if kind != "/dev/null" and not kind.startswith("anon_inode:")}
+    # What it may write and others may read is its own board, which nobody maps but itself.
+    shared = [path for permissions, path in app.maps if permissions.startswith("rw") and permissions.endswith("s")]
+    assert shared in ([], ["/memfd:wsgi-board (deleted)"])
+    for process in [httpd.parent, httpd.supervisor, *httpd.children(), other]:
+        board = [row for row in process.maps if row[0].endswith("s") and "wsgi-board" in row[1]]
+        assert process.pid == other.pid or not board
+    assert "ROOT_SECRET" not in app.environ and "ROOT_SECRET" in other.environ
+    assert app.no_new_privs and int(app.status["CapBnd"], 16) == 0
+    # The identity is whole: real, effective, saved, file system.
+    assert app.uids == (users[0].pw_uid,) * 4 and other.uids == (users[1].pw_uid,) * 4
+    assert re.fullmatch("0+", app.status["CapEff"])
