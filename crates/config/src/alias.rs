@@ -3,7 +3,7 @@
 //! Runs in: Apache children, in `translate_name`, for every request.
 //!
 //! Regular expressions are httpd's (PCRE), so they are compiled and run by the layer over httpd;
-//! here are the comparison of literal prefixes and what is made of a match.
+//! this file compares literal prefixes and builds the target of a match.
 
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ pub enum Location {
     Regex(Text),
 }
 
-/// Options of an alias; they win over the directory's settings.
+/// Options of an alias; they take precedence over the directory's settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AliasOptions {
     /// `process-group=`
@@ -42,7 +42,7 @@ pub struct ScriptAlias {
     pub target: Text,
     /// Its options.
     pub options: AliasOptions,
-    /// Where it was said.
+    /// Where it stands in the configuration.
     pub place: Place,
 }
 
@@ -100,7 +100,7 @@ impl ScriptAlias {
     }
 }
 
-/// How many bytes of `uri` the prefix `alias` takes, or `None` when it does not match.
+/// How many bytes of `uri` the prefix `alias` matches, or `None` if it does not match.
 ///
 /// A slash of the alias stands for one or more in the URI. The last component must match whole,
 /// so `/app` is no prefix of `/apple`; an alias that ends in a slash has no such component.
@@ -184,7 +184,7 @@ mod tests {
             ("/dir/", "/srv/scripts/", "/dir/", Some("/srv/scripts/")),
             ("/dir/", "/srv/scripts/", "/dir", None),
             ("/dir/", "/srv/scripts/", "/directory", None),
-            // Slashes that do not agree lead where they lead in mod_alias.
+            // A trailing slash on one side only has the same result as in mod_alias.
             (
                 "/dir",
                 "/srv/scripts/",

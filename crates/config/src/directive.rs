@@ -46,14 +46,14 @@ impl Scope {
     }
 }
 
-/// What depends on a setting.
+/// How much depends on a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Concern {
-    /// Who gets an answer or is believed, or what code may do.
+    /// It restricts who is served or trusted, or what code may do.
     Restricts,
-    /// Which code answers, where it runs, and as whom.
+    /// It decides which code runs, where, and as which user.
     Decides,
-    /// How that is done: nobody is let in, and no other code runs, without it.
+    /// It decides how requests are served: without it, nobody gains access and the same code runs.
     Manner,
 }
 
@@ -62,15 +62,15 @@ pub enum Concern {
 pub enum Effect {
     /// It works.
     Now,
-    /// It is checked and carried; what it asks for is still to be built. Said once at start. Only
-    /// for what is of [`Concern::Manner`].
+    /// It is checked and stored, but not built yet. A warning at start says so. Only for settings
+    /// of [`Concern::Manner`].
     Later,
-    /// It is checked, and then the configuration is refused, or the `.htaccess`: what it asks for is
-    /// still to be built, and nobody may be served as if it had not been written. The text says what
-    /// to do meanwhile.
+    /// It is checked, and then the configuration or the `.htaccess` file is refused: the directive
+    /// is not built yet, and serving requests without it would be wrong. The text says what to do
+    /// meanwhile.
     Refused(&'static str),
-    /// It is accepted so that configurations of mod_wsgi load, and there is nothing for it to do.
-    /// The text says why.
+    /// It is accepted so that configurations of mod_wsgi load, but it has no effect here. The text
+    /// says why.
     Never(&'static str),
 }
 
@@ -83,11 +83,11 @@ pub struct Directive {
     pub scope: Scope,
     /// Its arguments.
     pub usage: &'static str,
-    /// What holds when it is not given, in words.
+    /// The default, in words.
     pub default: &'static str,
     /// What depends on it.
     pub concern: Concern,
-    /// Whether it does anything.
+    /// Whether it has an effect.
     pub effect: Effect,
     /// One line, shown by `httpd -L`.
     pub help: &'static str,
@@ -128,7 +128,7 @@ pub enum Target<'a> {
     Directory(&'a mut DirectoryConfig),
 }
 
-/// One directive as it stands in the file, with what a setter may ask.
+/// One directive as it stands in the file, and what its setter may use.
 pub struct Line<'a> {
     /// The row.
     pub directive: &'static Directive,
@@ -140,15 +140,15 @@ pub struct Line<'a> {
     pub system: &'a dyn System,
     /// Whether it stands in a `<WSGIInterpreterOptions>` section.
     pub in_section: bool,
-    /// What is gathered over the whole configuration.
+    /// The notes about the whole configuration.
     pub reading: &'a mut Reading,
 }
 
 /// Reads one directive: checks `raw_args`, the text after its name, and stores what it says in
 /// `target` and `reading`.
 ///
-/// On error nothing was stored that matters: httpd refuses the whole configuration (or, in
-/// `.htaccess`, answers 500).
+/// On error the records may be incomplete. That does no harm: httpd refuses the whole configuration
+/// or, for a `.htaccess` file, answers 500.
 pub fn apply(
     directive: &'static Directive,
     target: Target<'_>,

@@ -1,8 +1,8 @@
-//! A directive that was refused, as a value whose text is what the administrator reads.
+//! The refusal of a directive. Its text is the error message that the administrator reads.
 //!
 //! Runs in: the Apache parent, while the configuration is read. httpd puts file and line in front
-//! of the sentence ("Syntax error on line 14 of ..."), so it names the directive, the value and
-//! what would be right, and no place of its own.
+//! of the sentence ("Syntax error on line 14 of ..."), so the sentence names only the directive,
+//! the value and what is allowed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +16,7 @@ pub struct Invalid {
     pub problem: Problem,
 }
 
-/// The kinds of trouble a directive can have.
+/// What can be wrong with a directive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
     /// The (only) value is not one of those allowed. `expected` completes "expected ...".
@@ -37,7 +37,7 @@ pub enum Problem {
     },
     /// The wrong number of words; `usage` is the whole line as it should be.
     Usage { usage: &'static str },
-    /// The same thing was said twice in one line.
+    /// The same option stands twice in one line.
     Repeated { option: &'static str },
     /// This version cannot do it, and to go on without it would be wrong. The text says what to do.
     NotYet(&'static str),
@@ -45,7 +45,7 @@ pub enum Problem {
     Because(String),
 }
 
-/// `text` as a reader can take it: control characters and bytes that are no UTF-8 escaped.
+/// `text` for messages: control characters and bytes that are not UTF-8 are escaped.
 pub fn show(text: &[u8]) -> String {
     let mut shown = String::with_capacity(text.len());
     for chunk in text.utf8_chunks() {

@@ -26,7 +26,8 @@ pub enum Template {
     Env(Arc<[u8]>),
 }
 
-/// What an expansion may ask about a request. Asked only for what the template needs.
+/// What an expansion needs to know about a request. Only the methods that the template needs are
+/// called.
 pub trait RequestFacts {
     /// ServerName of the server that answers (httpd: `r->server->server_hostname`).
     fn server_hostname(&self) -> Cow<'_, [u8]>;
@@ -86,7 +87,7 @@ impl Template {
     }
 
     /// The name, if it is the same for every request; empty for `%{GLOBAL}`. This is what the
-    /// pre-load rule asks for, so a name that merely contains `%{` does not count.
+    /// rule for preloading needs, so a name that merely contains `%{` does not count.
     pub fn fixed(&self) -> Option<&[u8]> {
         match self {
             Template::Global => Some(b""),
@@ -109,8 +110,8 @@ impl Template {
         }
     }
 
-    /// Whether a client can choose the name that [`Template::expand`] gives for this request. Such a
-    /// client could have a worker create an interpreter for each name it makes up.
+    /// Whether a client can choose the name that [`Template::expand`] gives for this request. Such
+    /// a client could have a worker create an interpreter for each name it makes up.
     pub fn is_from_client(&self, facts: &dyn RequestFacts) -> bool {
         match self {
             Template::Name(_) | Template::Global => false,
@@ -121,8 +122,8 @@ impl Template {
         }
     }
 
-    /// The same as [`Template::expand`] for access, authentication and dispatch scripts, which run before there is a
-    /// resource: `%{RESOURCE}` and `%{ENV:...}` are plain names there.
+    /// The same as [`Template::expand`] for access, authentication and dispatch scripts. They run
+    /// before the request has a resource: `%{RESOURCE}` and `%{ENV:...}` are plain names there.
     pub fn expand_for_script<'a>(&'a self, facts: &dyn RequestFacts) -> Cow<'a, [u8]> {
         match self {
             Template::Name(name) => Cow::Borrowed(name),
@@ -153,7 +154,7 @@ impl Template {
     }
 }
 
-/// The callable looked up in a script when nothing else is said.
+/// The default name of the callable in a script.
 pub const DEFAULT_CALLABLE: &[u8] = b"application";
 
 /// The default application group: each mount point of each server has its own.

@@ -1,11 +1,11 @@
-//! All process groups of the server, once the whole configuration is read, and the check of every
-//! name that was used for one.
+//! Resolves all process groups when the whole configuration is read, and checks every name that the
+//! configuration uses for one.
 //!
 //! Runs in: the Apache parent, after each reading of the configuration, also for `apachectl -t`.
 //!
-//! A directive that is wrong by itself was refused when it was read. Here is what can be judged
-//! only with everything in sight: groups defined twice, scripts to be loaded in a group that does
-//! not exist, names of groups that nobody defines. That way the order of the file never matters.
+//! A directive that is wrong by itself is refused when it is read. This file finds the faults that
+//! need the whole configuration: groups defined twice, scripts to be loaded in a group that does
+//! not exist, names of undefined groups. So the order of the directives does not matter.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ use super::process_group::{ApacheIdentity, Reach, ResolvedGroup};
 use super::reading::{Hook, Reading};
 use super::system::System;
 
-/// A server as httpd settled it.
+/// A server, after httpd has read the whole configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Server<'a> {
     /// As in [`Place::server`]; `None` is the main server.
@@ -49,7 +49,7 @@ impl Groups {
         self.by_name.get(name).map(|&at| &self.list[at])
     }
 
-    /// One sentence for a request that resolved to a group nobody defines.
+    /// One sentence for a request whose process group is not defined.
     pub fn undefined_sentence(&self, name: &[u8]) -> String {
         let mut sentence = format!("process group \"{}\" is not defined.", show(name));
         sentence.push_str(&self.suggestion(name));
@@ -61,7 +61,7 @@ impl Groups {
         if self.list.is_empty() {
             return " No WSGIDaemonProcess defines any group.".into();
         }
-        // A server of many groups does not want all of them in each line of its log.
+        // A server with many groups should not list all of them in each line of its log.
         let mut known: Vec<String> = self.list.iter().take(10).map(described).collect();
         if self.list.len() > known.len() {
             known.push(format!("and {} more", self.list.len() - known.len()));
@@ -79,22 +79,22 @@ fn described(group: &ResolvedGroup) -> String {
     format!("\"{}\" ({})", show(&group.process_group.name), group.place)
 }
 
-/// What a configuration comes to.
+/// The result of [`resolve_groups`].
 #[derive(Clone, Debug, Default)]
 pub struct ResolvedGroups {
     /// Its process groups.
     pub groups: Groups,
-    /// Why it cannot be used: whole sentences, each with its place. Empty when it can.
+    /// Why the configuration cannot be used: sentences with file and line. Empty if it can.
     pub refusals: Vec<String>,
-    /// What is probably not meant: whole sentences, each with its place.
+    /// What is probably a mistake: sentences with file and line.
     pub warnings: Vec<String>,
-    /// Relative directories of `python-path=`, and where they lead: whole sentences.
+    /// Relative directories of `python-path=`, and which directory each means: sentences.
     pub relative_paths: Vec<String>,
 }
 
-/// Makes the process groups of a configuration that was read to its end.
+/// Resolves the process groups of a configuration that is read completely.
 ///
-/// `servers` are all of them with the main one, `global` is the main server's record.
+/// `servers` are all servers, including the main one; `global` is the main server's record.
 pub fn resolve_groups(
     reading: &Reading,
     servers: &[Server<'_>],
@@ -128,8 +128,8 @@ pub fn resolve_groups(
     resolved
 }
 
-/// What a group's relative directories are taken from: the directory its workers start in, as
-/// mod_wsgi does it.
+/// A warning about a group's relative directories. They are relative to the directory in which the
+/// workers start, as in mod_wsgi.
 fn relative_path(group: &ResolvedGroup) -> Option<String> {
     let given = group.process_group.python.path.iter().map(|path| &**path);
     let relative: Vec<&[u8]> = given.filter(|path| !path.starts_with(b"/")).collect();
@@ -193,8 +193,8 @@ fn hostname<'a>(place: &Place, servers: &[Server<'a>]) -> Option<&'a [u8]> {
         .hostname
 }
 
-/// A second definition of a name: the same group when it says the same for the same ServerName,
-/// as in the copy of a virtual host that certbot makes for port 443.
+/// A second definition of a name. It is allowed if it has the same options and ServerName: certbot,
+/// for example, copies a virtual host for port 443.
 fn redefine(
     group: &mut ResolvedGroup,
     first: &DaemonProcess,
@@ -281,7 +281,7 @@ fn add_once<T: PartialEq>(list: &mut Vec<T>, entry: T) {
     }
 }
 
-/// The place in the list of the group that a script is to be loaded in.
+/// The index of the group in which a script is to be loaded.
 fn usable(groups: &Groups, script: &Preload, servers: &[Server<'_>]) -> Result<usize, String> {
     let Preload {
         directive,
@@ -319,7 +319,8 @@ fn out_of_reach(group: &ResolvedGroup, from: &Place, servers: &[Server<'_>]) -> 
     )
 }
 
-/// Groups that hooks would ask in vain. Every request would be denied, so the server does not start.
+/// Groups that hooks would ask in vain. Every request would be denied, so the server does not
+/// start.
 fn check_hooks(resolved: &mut ResolvedGroups, reading: &Reading, servers: &[Server<'_>]) {
     for hook in &reading.hooks {
         let Hook {
@@ -351,7 +352,8 @@ fn check_hooks(resolved: &mut ResolvedGroups, reading: &Reading, servers: &[Serv
     }
 }
 
-/// Names that requests would not find: the server starts all the same, as with mod_wsgi.
+/// Warns about names of groups that requests would not find. The server starts nevertheless, as
+/// with mod_wsgi.
 fn check_names(resolved: &mut ResolvedGroups, reading: &Reading, servers: &[Server<'_>]) {
     // A script that is to be loaded in an unknown group has been refused already.
     let refused = |place: &Place| reading.preloads.iter().any(|script| script.place == *place);

@@ -1,14 +1,16 @@
 //! What the administrator wrote, and what it means.
 //!
 //! Runs in: the Apache parent while the configuration is read (setters, [`groups`]), and in Apache
-//! children for every request ([`resolved`], [`expand`], [`alias`]). Nothing here knows httpd,
-//! touches the system or keeps state: text goes in, plain values and sentences come out. The layer
-//! over httpd passes what has to be asked of the outside ([`System`], [`expand::RequestFacts`]).
+//! children for every request ([`resolved`], [`expand`], [`alias`]). This crate does not know
+//! httpd, calls no system function and has no state: it takes text and returns plain values and
+//! sentences. Two traits tell it about the machine and the request ([`System`],
+//! [`expand::RequestFacts`]).
 //!
-//! The way of a directive: a row of [`DIRECTIVES`] names it; its setter writes into a
-//! record *as given* ([`module_config`]: all `Option`s, so that merging is one line per field); after the
-//! whole configuration is read, [`groups::resolve_groups`] makes the process groups and checks every
-//! name. A request asks [`resolved`] for values without `Option`s.
+//! What happens to a directive: a row of [`DIRECTIVES`] names it. The row's setter writes into a
+//! record of the per-server or per-directory configuration ([`module_config`]), in which every
+//! field is an `Option`, so that a merge is one line per field. When the whole configuration is
+//! read, [`groups::resolve_groups`] resolves the process groups and checks every name. For a
+//! request, [`resolved`] gives values without `Option`s.
 
 #![forbid(unsafe_code)]
 

@@ -2,11 +2,11 @@
 //!
 //! Runs in: the Apache parent, once the configuration is read.
 //!
-//! A worker gives its main interpreter to the first application group it meets, since extension
-//! modules work best there; but not in a group that may also be asked for `%{GLOBAL}`, or two
-//! applications would share an interpreter by accident. Which directory sections apply to a
-//! request together is known only when it comes, so the answer is on the safe side: "yes" unless
-//! the configuration rules it out.
+//! A worker gives its main interpreter to the first application group that it needs, because
+//! extension modules work best there. It must not do so if requests for `%{GLOBAL}` can also reach
+//! the group: two applications would share an interpreter by accident. Which directory sections
+//! apply to a request is known only at the request, so the answer is "yes" unless the configuration
+//! excludes it.
 
 use super::expand::Template;
 use super::place::Place;
@@ -20,7 +20,7 @@ struct GroupChoice<'a> {
     server: Option<usize>,
 }
 
-/// Whether the group called `name` can be asked for `%{GLOBAL}`.
+/// Whether requests for `%{GLOBAL}` can reach the group called `name`.
 pub(super) fn can_get_requests_for_global(name: &[u8], reading: &Reading) -> bool {
     if reading.groups_chosen_by_script {
         return true;
@@ -29,7 +29,7 @@ pub(super) fn can_get_requests_for_global(name: &[u8], reading: &Reading) -> boo
     let leads_here = |process: &&Template| match process {
         Template::Name(other) => **other == *name,
         Template::Global => false,
-        // Whatever a request makes of the others may be the name of this group.
+        // The other templates may expand to the name of this group.
         Template::Server | Template::Host | Template::Resource | Template::Env(_) => true,
     };
     let asks = |application: &&Template| {
@@ -38,7 +38,8 @@ pub(super) fn can_get_requests_for_global(name: &[u8], reading: &Reading) -> boo
     };
     let here = |choice: &GroupChoice<'_>| choice.process.iter().any(leads_here);
     let global = |choice: &GroupChoice<'_>| choice.application.iter().any(asks);
-    // What a place does not say itself, it takes from any other that may apply with it.
+    // A place that does not choose a group inherits the choice of any other place that may apply to
+    // the same request.
     let together = |a: &GroupChoice<'_>, b: &GroupChoice<'_>| {
         a.server.is_none() || b.server.is_none() || a.server == b.server
     };
@@ -58,8 +59,8 @@ pub(super) fn can_get_requests_for_global(name: &[u8], reading: &Reading) -> boo
 fn choices(routes: &[Route]) -> Vec<GroupChoice<'_>> {
     let mut choices: Vec<(Option<&Place>, GroupChoice<'_>)> = Vec::new();
     for route in routes {
-        // Two sections of the same path hold for the same files. Of other sections (<If>, <Files>
-        // with a pattern) that cannot be said, so each of their directives stands alone.
+        // Two sections with the same path apply to the same files. For other sections (<If>,
+        // <Files> with a pattern) this is not known, so each of their directives counts by itself.
         let section = Some(&route.place).filter(|place| {
             let directory = place.directory.as_deref();
             let whole = directory.is_none_or(|path| path.trim_matches('"').starts_with('/'));

@@ -1,7 +1,7 @@
 //! The pages of `docs/directives`, made from the tables.
 //!
-//! Runs in: nothing that serves. `cargo run -p wsgi-config --example directive-docs` writes the pages, and a test
-//! fails when those in the repository are not these.
+//! Runs in: nothing that serves. `cargo run -p wsgi-config --example directive-docs` writes the
+//! pages, and a test fails when those in the repository are not these.
 
 use wire::log_id::wrap;
 

@@ -1,10 +1,10 @@
-//! Where in the configuration something was said.
+//! The position of a directive in the configuration.
 //!
 //! Runs in: the Apache parent (configuration), Apache children (messages that name a line).
 
 use std::fmt;
 
-/// The place of one directive. Kept beside every value that a later message may have to name.
+/// The position of one directive. It is stored with every value that a later message may name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// The file, as httpd names it.
@@ -22,10 +22,10 @@ pub struct Place {
 /// A `<VirtualHost>`, known before its ServerName has been read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualHost {
-    /// What the caller finds the server by afterwards (see [`crate::groups::Server`]);
-    /// unique within one reading of the configuration.
+    /// Identifies the server later (see [`crate::groups::Server`]); unique within one reading of
+    /// the configuration.
     pub id: usize,
-    /// Its argument, such as `*:443`, or whatever httpd knows it by. Only shown.
+    /// Its argument, such as `*:443`, for messages only.
     pub address: String,
 }
 

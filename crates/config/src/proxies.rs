@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-/// What a forwarding header tells about, and how.
+/// What a forwarding header describes, and in which format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Category {
     /// The addresses the request came from and through, the client's first.
@@ -27,8 +27,8 @@ pub enum Category {
     Encrypted,
 }
 
-/// Every header that is understood, under its name in environ. Others may be listed and do
-/// nothing, as in mod_wsgi.
+/// Every header that is supported, by its name in environ. Other headers may be listed and have no
+/// effect, as in mod_wsgi.
 pub const KNOWN_HEADERS: &[(&str, Category)] = &[
     ("HTTP_X_FORWARDED_FOR", Category::Chain),
     ("HTTP_X_CLIENT_IP", Category::Client),
@@ -81,7 +81,7 @@ impl ProxyHeader {
         KNOWN_HEADERS.iter().position(|(key, _)| *key == self.0)
     }
 
-    /// What it tells about; `None` when it is not one of those understood.
+    /// What it describes; `None` if it is not a supported header.
     pub fn category(&self) -> Option<Category> {
         self.known().map(|index| KNOWN_HEADERS[index].1)
     }

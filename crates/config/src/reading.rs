@@ -1,16 +1,16 @@
-//! What one reading of the configuration gathers over all servers and directories.
+//! What the module collects from all servers and directories while it reads the configuration.
 //!
-//! Runs in: the Apache parent. httpd offers no way to walk the directory sections afterwards, and
-//! lists virtual hosts backwards; so what needs the whole picture, or the order of the file, is
-//! noted here as it goes by. One value per reading: httpd reads its configuration twice at start
-//! and again at every restart, so the owner makes a new one in `pre_config`.
+//! Runs in: the Apache parent. httpd cannot list the directory sections afterwards, and lists
+//! virtual hosts in reverse order. So checks that need the whole configuration, or its order, use
+//! the notes that setters make here. One value per reading: httpd reads its configuration twice at
+//! start and again at every restart, so the owner makes a new one in `pre_config`.
 
 use super::daemon_process::DaemonProcess;
 use super::expand::Template;
 use super::module_config::Preload;
 use super::place::Place;
 
-/// See the module's text.
+/// The notes of one reading.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
     /// Every `WSGIDaemonProcess`, in the order of the file.
@@ -23,11 +23,11 @@ pub struct Reading {
     pub hooks: Vec<Hook>,
     /// Whether a `WSGIDispatchScript` may send any request anywhere.
     pub groups_chosen_by_script: bool,
-    /// Every setting given that has no effect yet, once, with the first place it was given.
+    /// Every setting in the configuration that has no effect yet, with its first position.
     pub without_effect: Vec<(String, Place)>,
-    /// Every directive given that mod_wsgi has had only before its version 5.
+    /// Every directive in the configuration that only mod_wsgi before version 5 has.
     pub dropped: Vec<DroppedDirective>,
-    /// What was accepted but can hardly be meant, as sentences for the log.
+    /// What is accepted but probably a mistake: sentences for the log.
     pub remarks: Vec<(Place, String)>,
 }
 
@@ -40,11 +40,11 @@ pub struct Hook {
     pub process_group: Vec<u8>,
     /// It may be asked for the main interpreter.
     pub asks_main: bool,
-    /// Where it was said.
+    /// Where it stands in the configuration.
     pub place: Place,
 }
 
-/// A directive that says where requests run; `None` leaves that choice to other directives.
+/// A directive that chooses where requests run; `None` leaves the choice to other directives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Which directive.
@@ -53,11 +53,11 @@ pub struct Route {
     pub process_group: Option<Template>,
     /// The application group.
     pub application_group: Option<Template>,
-    /// Where it was said.
+    /// Where it stands in the configuration.
     pub place: Place,
 }
 
-/// A directive that mod_wsgi has had only before its version 5.
+/// A directive that only mod_wsgi before version 5 has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DroppedDirective {
     pub name: &'static str,
@@ -67,14 +67,14 @@ pub struct DroppedDirective {
 }
 
 impl Reading {
-    /// Notes that `what` was given and has no effect yet.
+    /// Notes that the configuration has `what`, which has no effect yet.
     pub(super) fn note_without_effect(&mut self, what: &str, place: &Place) {
         if !self.without_effect.iter().any(|(known, _)| known == what) {
             self.without_effect.push((what.to_owned(), place.clone()));
         }
     }
 
-    /// A line for each directive that mod_wsgi has had only before its version 5.
+    /// A line for each directive that only mod_wsgi before version 5 has.
     pub fn dropped_sentences(&self) -> Vec<String> {
         let sentence = |DroppedDirective { name, why, place }: &DroppedDirective| {
             format!(

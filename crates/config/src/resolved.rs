@@ -1,11 +1,11 @@
-//! The configuration as resolved: what holds for a request, a server, an interpreter. No code
-//! below asks whether something was options.
+//! The resolved configuration: the settings of a request, a server or an interpreter, with defaults
+//! filled in.
 //!
 //! Runs in: Apache children, for every request ([`Settings`]); the Apache parent ([`Globals`],
 //! [`interpreter`]).
 //!
-//! For a request: what its alias (or handler script) says, else its directory, else its server,
-//! else the default.
+//! A setting of a request comes from its alias (or handler script), else from its directory, else
+//! from its server, else it is the default.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::module_config::{
 };
 use super::proxies::{ProxyHeader, Subnet};
 
-/// What the alias or the handler script that took a request says about it.
+/// The options of the alias or handler script that a request matched.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Overrides<'a> {
     process_group: Option<&'a Template>,
@@ -49,14 +49,14 @@ impl<'a> From<&'a HandlerScript> for Overrides<'a> {
     }
 }
 
-/// What holds for one request.
+/// The settings of one request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings<'a> {
     /// Process group; empty is embedded mode.
     pub process_group: Cow<'a, [u8]>,
     /// Application group; empty is the main interpreter.
     pub application_group: Cow<'a, [u8]>,
-    /// A client can choose that name: see [`Template::is_from_client`].
+    /// Whether a client can choose that name: see [`Template::is_from_client`].
     pub application_group_is_from_client: bool,
     /// Name of the callable in the script.
     pub callable_object: Cow<'a, [u8]>,
@@ -73,17 +73,17 @@ pub struct Settings<'a> {
     /// Process groups the request may go to, besides [`Settings::process_group_allowed`]; `None`
     /// allows all.
     pub restrict_process: Option<&'a [Vec<u8>]>,
-    /// Headers of proxies that are believed; empty leaves all headers as they are.
+    /// Headers that trusted proxies may set; empty leaves all headers as they are.
     pub trusted_proxy_headers: &'a [ProxyHeader],
-    /// Who is a proxy; `None` believes everybody.
+    /// Addresses of trusted proxies; `None` trusts every address.
     pub trusted_proxies: Option<&'a [Subnet]>,
-    /// Script that may choose the groups anew.
+    /// Script that may choose other groups.
     pub dispatch_script: Option<&'a ScriptConfig>,
 }
 
 impl<'a> Settings<'a> {
-    /// Resolves what holds for a request. `dir` is what httpd merged for its directory, `server`
-    /// its (merged) server's record.
+    /// Resolves the settings of a request. `dir` is the merged per-directory configuration,
+    /// `server` the merged per-server configuration.
     pub fn resolve(
         dir: &'a DirectoryConfig,
         server: &'a ServerConfig,
@@ -143,8 +143,8 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// Whether `WSGIRestrictProcess` lets the request go to its process group. To be asked last,
-    /// after a dispatch script has had its say.
+    /// Whether `WSGIRestrictProcess` lets the request go to its process group. Check it
+    /// last, after a dispatch script has chosen the group.
     pub fn process_group_allowed(&self) -> bool {
         self.restrict_process.is_none_or(|allowed| {
             allowed
@@ -172,7 +172,7 @@ pub fn handler_script<'a>(
     of(dir).or_else(|| of(&server.directory))
 }
 
-/// What holds for the whole server.
+/// The settings of the whole server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Globals {
     pub restrict_embedded: bool,
@@ -183,7 +183,7 @@ pub struct Globals {
     pub python_home: Option<Vec<u8>>,
     pub python_eggs: Option<Vec<u8>>,
     pub python_optimize: u32,
-    /// `None` is what Apache's environment says.
+    /// `None` takes it from Apache's environment.
     pub python_hash_seed: Option<HashSeed>,
     pub python_warnings: Vec<Vec<u8>>,
     pub dont_write_bytecode: bool,
@@ -195,7 +195,7 @@ pub struct Globals {
 }
 
 impl Globals {
-    /// Resolves what the main server options.
+    /// Resolves the settings of the main server.
     pub fn of(given: &GlobalConfig) -> Globals {
         Globals {
             restrict_embedded: given.restrict_embedded.unwrap_or(false),
@@ -215,7 +215,7 @@ impl Globals {
     }
 }
 
-/// What holds for one interpreter.
+/// The settings of one interpreter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Interpreter {
     /// Directories to put in front of `sys.path`, in order.
@@ -233,7 +233,7 @@ pub struct Interpreter {
 /// sections that select it, the more specific over the less specific, the later over the earlier.
 ///
 /// `process_group` is empty for embedded mode. `application_group` is empty for the main
-/// interpreter, and `None` asks for what holds in the process whatever the interpreter. `base` is
+/// interpreter, and `None` gives the settings that apply to the whole process. `base` is
 /// the search path that the process group has of its own; for embedded mode, whose base is the
 /// top-level `WSGIPythonPath`, it is not looked at.
 pub fn interpreter(

@@ -1,7 +1,7 @@
-//! What a setter has to ask of the machine, as a trait, so that setters stay pure.
+//! What setters need to know about the machine, as a trait, so that setters are pure functions.
 //!
 //! Runs in: the Apache parent, while the configuration is read. The layer over httpd implements
-//! it; the tests here have a machine of their own.
+//! it; the tests implement another one.
 
 /// A user of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub struct AccountGroup {
 
 /// The machine and the server process, as far as the configuration depends on them.
 ///
-/// A look-up answers `Ok(None)` when there is no such entry and `Err(reason)` when the database
-/// could not be asked; the reason ends up in the message.
+/// A look-up returns `Ok(None)` if there is no such entry and `Err(reason)` if the database could
+/// not be read; the error message shows the reason.
 pub trait System {
     /// The user called `name`.
     fn user_by_name(&self, name: &[u8]) -> Result<Option<Account>, String>;

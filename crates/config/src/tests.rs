@@ -31,7 +31,8 @@ fn every_row_is_complete_and_its_example_is_right() {
     }
 }
 
-/// Fail closed: what restricts who may enter, or decides what runs, has an effect, or nobody is served.
+/// Fail closed: what restricts who may enter, or decides what runs, has an effect, or nobody is
+/// served.
 #[test]
 fn no_directive_that_restricts_or_decides_is_without_effect() {
     let mut refused = Vec::new();

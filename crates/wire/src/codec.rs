@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Why a message was refused. The peer's connection is of no further use.
+/// Why a message was refused. The connection to the peer is then useless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
     /// The message ends before the value that was announced.
@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
         self.take(len)
     }
 
-    /// What has not been read yet.
+    /// The bytes that are not read yet.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -271,14 +271,14 @@ impl std::ops::Deref for Bytes {
 }
 
 impl Bytes {
-    /// For messages to people; what is not UTF-8 is replaced.
+    /// For messages to people; bytes that are not UTF-8 are replaced.
     pub fn text(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
     }
 }
 
 impl Field for Bytes {
-    /// Past [`MAX_BYTES`] the length still goes out as it is, and the receiver refuses the message.
+    /// Writes longer strings than [`MAX_BYTES`] too; the receiver refuses the message.
     fn put(&self, out: &mut Vec<u8>) {
         let len = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
         out.extend_from_slice(&len.to_le_bytes());
@@ -319,7 +319,7 @@ impl<T: Field> Field for Vec<T> {
         if count > MAX_ITEMS {
             return Err(Malformed::TooLong);
         }
-        // The count is the peer's word: the list grows only as items really arrive.
+        // Do not trust the count: the list grows only as items arrive.
         let mut items = Vec::new();
         for _ in 0..count {
             items.push(T::get(input)?);

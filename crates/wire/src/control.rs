@@ -1,7 +1,7 @@
 //! The two control conversations: parent with supervisor, supervisor with worker.
 //!
-//! Each message is one packet of a `SOCK_SEQPACKET` socket that the younger process inherited; a
-//! socket that closes means that the other side is gone, and its partner leaves too.
+//! Each message is one packet of a `SOCK_SEQPACKET` socket that the child process inherited. If one
+//! side is gone, its socket is closed, and the other process exits too.
 
 use crate::codec::{Bytes, Field, Malformed, Reader};
 use crate::frame::{self, Kind};
@@ -44,7 +44,7 @@ macro_rules! conversation {
     };
 }
 
-/// Nothing further to say.
+/// A message without fields.
 impl Field for () {
     fn put(&self, _: &mut Vec<u8>) {}
     fn get(_: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -53,7 +53,8 @@ impl Field for () {
 }
 
 conversation! {
-    /// From the Apache parent. A configuration is `Begin`, a `Group` each, `Commit`.
+    /// From the Apache parent. A configuration is `Begin`, one `Group` for each group, and
+    /// `Commit`.
     pub enum ToSupervisor as ToSupervisor {
         /// A configuration begins. The main server's error log travels with it as a descriptor
         /// where it is a file or a pipe.
@@ -64,14 +65,14 @@ conversation! {
         /// The configuration is complete: bind what is new, start successors, drain predecessors,
         /// end groups that are gone. Answered with `Accepted` or `Refused`.
         3 => Commit(()),
-        /// Apache stops: end everything and leave.
+        /// Apache stops: end all workers and exit.
         4 => Stop(()),
-        /// Between `Begin` and `Commit`: where to answer those who ask how things are.
+        /// Between `Begin` and `Commit`: the socket at which to answer status queries.
         5 => Status(StatusSocket),
-        /// Behind `Begin` or a `Group` that came without a descriptor: its error log is the system's.
+        /// After `Begin` or a `Group` that came without a descriptor: its error log is syslog.
         6 => Syslog(Syslog),
-        /// Apache throws its configuration away, to read another one. Most often a `Begin` follows
-        /// soon; none follows where the module is no longer part of it.
+        /// Apache discards its configuration and reads another one. A `Begin` follows soon, unless
+        /// the new configuration no longer loads the module.
         7 => Withdrawn(Withdrawn),
     }
 }
@@ -90,19 +91,19 @@ crate::message! {
 }
 
 crate::message! {
-    /// How records look in the system's log.
+    /// How records look in syslog.
     pub struct Syslog {
         /// 0 to 23, as RFC 5424 numbers them.
         pub facility: u32,
-        /// Who is said to speak.
+        /// The program name in front of each record.
         pub tag: Bytes,
     }
 }
 
 crate::message! {
-    /// What is evidence of whether the module is part of the configuration that is read next.
+    /// What the supervisor needs to find out whether the next configuration loads the module.
     pub struct Withdrawn {
-        /// When, in milliseconds since the machine was started.
+        /// When the configuration was discarded, in milliseconds since the machine was started.
         pub at: u64,
         /// The file the module was loaded from.
         pub module: Bytes,
@@ -123,17 +124,17 @@ conversation! {
     pub enum FromSupervisor as FromSupervisor {
         /// All sockets are bound; workers are being started.
         1 => Accepted(()),
-        /// The configuration can't be served; what ran before goes on.
+        /// The configuration can't be applied; the previous groups go on.
         2 => Refused(ConfigurationRefusal),
     }
 }
 
 crate::message! {
-    /// Why a configuration is not in force, and how to reach what ran before.
+    /// Why a configuration was not applied, and how requests reach the previous groups.
     pub struct ConfigurationRefusal {
         /// For the log.
         pub sentence: Bytes,
-        /// Groups of the refused configuration that run on as what they were.
+        /// Groups of the refused configuration that still run as the configured users.
         pub addresses: Vec<GroupAddress>,
     }
 }
@@ -151,7 +152,7 @@ crate::message! {
 }
 
 crate::message! {
-    /// What a worker is to be.
+    /// The configuration of a worker.
     pub struct WorkerSetup {
         pub group: ProcessGroup,
         /// Secret of this generation; a request must carry it, or one of `earlier_keys`.
@@ -159,32 +160,31 @@ crate::message! {
         pub server: ServerFacts,
         /// Counts the generations of the group, from 1.
         pub generation: u32,
-        /// Secrets of earlier generations that Apache children of before a restart still use.
+        /// Secrets of earlier generations: Apache children from before a restart still use them.
         pub earlier_keys: Vec<[u8; 16]>,
-        /// Scripts that predecessors were asked for, as these have told: (script, application
-        /// group). To be loaded before the worker is ready, after those of the group's own list; one
-        /// that is gone is left out.
+        /// Scripts that predecessors have loaded: (script, application group). The worker loads
+        /// them after the group's own list, before it is ready, and skips scripts that no longer
+        /// exist.
         pub loaded_scripts: Vec<(Bytes, Bytes)>,
-        /// Others serve the group: a worker that can't load a script does better to leave, with
-        /// [`FromWorker::CannotLoad`], than to be ready.
+        /// Whether other workers serve the group. Then a worker that can't load a script sends
+        /// [`FromWorker::CannotLoad`] and exits.
         pub has_peers: bool,
     }
 }
 
-/// Most scripts of a repertoire.
+/// Maximum number of [`WorkerSetup::loaded_scripts`].
 pub const MAX_LOADED_SCRIPTS: usize = 64;
 
 conversation! {
     /// From the supervisor to a worker.
     pub enum ToWorker as ToWorker {
-        /// First. Again when a new configuration has come: of that the worker, whose successors
-        /// are being started, takes over `key` and `earlier_keys` only, so that it can serve
-        /// requests that carry the new key until it is told to drain. Boxed: it is by far the
-        /// largest.
+        /// The first message; sent again for a new configuration. Then the worker adopts only `key`
+        /// and `earlier_keys`: it serves requests with the new key until its successors are ready
+        /// and it must drain. Boxed: it is by far the largest.
         1 => Setup(Box<WorkerSetup>),
-        /// Take no more requests, finish those that run within so many milliseconds, leave.
+        /// Take no more requests, finish running ones within so many milliseconds, and exit.
         2 => Drain(u64),
-        /// Leave at once; shutdown hooks may run for so many milliseconds.
+        /// Exit at once; shutdown hooks may run for so many milliseconds.
         3 => Stop(u64),
     }
 }
@@ -199,13 +199,13 @@ pub enum ReplacementReason {
     MaximumRequests = 2,
     /// The script could not be loaded, and a script is never run twice in one interpreter.
     LoadFailed = 3,
-    /// A signal asked for it.
+    /// The worker received SIGUSR1.
     Signal = 4,
     /// A time limit of the worker passed.
     TimeLimit = 5,
-    /// There was no request for `inactivity-timeout`: the successor is to load nothing.
+    /// There was no request for `inactivity-timeout`. The successor loads no scripts in advance.
     Inactive = 6,
-    /// It can accept no connections, most likely since the application holds all descriptors.
+    /// It cannot accept connections, probably because the application uses all descriptors.
     CannotAccept = 7,
 }
 
@@ -239,26 +239,28 @@ impl<T: Field> Field for Box<T> {
 conversation! {
     /// From a worker to the supervisor.
     pub enum FromWorker as FromWorker {
-        /// Python is up, preloaded scripts are in, the threads are about to accept.
+        /// Python has started, preloaded scripts are loaded, and the threads are about to accept.
         1 => Ready(()),
-        /// The worker wishes to be replaced. It still accepts unless the reason is `Stale`,
-        /// until it is told to drain.
+        /// The worker requests its replacement. Until it must drain it still accepts requests,
+        /// unless the reason is `Stale`.
         2 => AskReplacement(ReplacementReason),
-        /// The worker can't come up: a sentence for the log. It leaves by itself.
+        /// The worker can't start: a sentence for the log. It exits by itself.
         3 => Unusable(Bytes),
-        /// The first request for a script came, and it is loaded: (script, application group).
-        /// Handed to successors as part of their [`WorkerSetup::loaded_scripts`], and otherwise bytes
-        /// that nobody reads anything into.
+        /// The worker has loaded a script for its first request: (script, application group). The
+        /// supervisor passes the pair on to successors in [`WorkerSetup::loaded_scripts`] and does
+        /// not interpret it.
         4 => Loaded((Bytes, Bytes)),
-        /// A script can't be loaded, and others serve: the report. The worker leaves by itself.
+        /// The report of a script that can't be loaded while other workers serve. The worker exits
+        /// by itself.
         5 => CannotLoad(Bytes),
-        /// A script can't be loaded, and the worker goes on: the report, which is in a log by now.
+        /// The report of a script that can't be loaded; the worker has logged it and goes on.
         6 => FailedToLoad(Bytes),
         /// As `Loaded`, for a script in the main interpreter whose application group a client could
         /// name.
         7 => LoadedForClientName((Bytes, Bytes)),
-        /// The worker has as many sub-interpreters with names of clients as it may have, and refuses
-        /// further names: it goes on, and is to be replaced when the supervisor thinks fit.
+        /// The worker has the most sub-interpreters that it may have with names chosen by clients,
+        /// and refuses further names: it goes on, and is to be replaced when the supervisor thinks
+        /// fit.
         8 => ClientNamesUsedUp(()),
         /// This script is about to be loaded, before the worker is ready: a worker that ends or hangs
         /// then does so because of it.

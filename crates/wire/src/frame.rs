@@ -1,7 +1,7 @@
 //! The head that stands before every message: kind, version, length.
 //!
 //! Eight bytes, little-endian: `kind: u8, version: u8, reserved: u16 = 0, length: u32`, followed by
-//! `length` bytes of payload. Connections may be kept and reused: a frame says where it ends.
+//! `length` bytes of payload. Connections are reused, so a frame says where it ends.
 
 use crate::codec::{Malformed, Reader};
 
@@ -89,8 +89,8 @@ impl Kind {
 
     /// The longest payload a frame of this kind may announce, in bytes.
     ///
-    /// `Data` and `Body` are streamed by their receivers through a buffer of their own, so their
-    /// bound is no promise of memory.
+    /// The receivers of `Data` and `Body` stream them through a smaller buffer, so these bounds do
+    /// not say how much memory a frame takes.
     pub const fn max_len(self) -> usize {
         match self {
             Self::Request => 16 << 20,
@@ -151,7 +151,7 @@ pub fn head(kind: Kind, len: usize) -> Result<[u8; HEAD_LEN], Malformed> {
 /// Appends a frame whose payload `body` writes.
 ///
 /// # Errors
-/// Those of `body`, and [`Malformed::TooLong`]; `out` is as before then.
+/// Those of `body`, and [`Malformed::TooLong`]. In both cases `out` is unchanged.
 pub fn append<E: From<Malformed>>(
     out: &mut Vec<u8>,
     kind: Kind,
@@ -173,7 +173,7 @@ pub fn append<E: From<Malformed>>(
 /// A frame's head, its payload, and what follows it.
 pub type Split<'a> = (Frame, &'a [u8], &'a [u8]);
 
-/// Splits one whole frame off the front of `input`; `None` when it is not all there yet.
+/// Splits one whole frame off the front of `input`; `None` if it is not complete yet.
 pub fn split(input: &[u8]) -> Result<Option<Split<'_>>, Malformed> {
     let Some((head, rest)) = input.split_first_chunk::<HEAD_LEN>() else {
         return Ok(None);

@@ -1,8 +1,8 @@
 //! What a process group is: a `WSGIDaemonProcess` with every question answered.
 //!
-//! `crates/config` fills it in Apache's parent; the supervisor and the group's workers read it as it
-//! is. `None` never means "not given": it means what the field's comment says, most often that there
-//! is no limit. Users and groups are numbers: only the parent looks into the user database.
+//! `crates/config` fills it in Apache's parent; the supervisor and the group's workers read it as
+//! it is. `None` never means "not given": it means what the field's comment says, most often that
+//! there is no limit. Users and groups are numbers: only the parent looks into the user database.
 
 use std::time::Duration;
 
@@ -36,8 +36,8 @@ message! {
         /// Scripts to load before a worker is ready, in order: (path as the worker sees it,
         /// application group).
         pub preload: Vec<(Bytes, Bytes)>,
-        /// Whether the configuration can send requests for `%{GLOBAL}` to this group: then its named
-        /// application groups all get sub-interpreters.
+        /// Whether the configuration can send requests for `%{GLOBAL}` to this group: then its
+        /// named application groups all get sub-interpreters.
         pub global_reachable: bool,
     }
 }

@@ -1,8 +1,8 @@
 //! Questions of httpd's hooks to scripts, and the scripts' answers.
 //!
-//! A question is a [`crate::request::Request`] whose [`Role`] is not [`Role::Application`]: its body
-//! holds what the script's function is called with besides the environ. A worker answers with one
-//! [`Kind::Answer`] frame and the end, or with no answer at all: then nobody is let in.
+//! A question is a [`crate::request::Request`] whose [`Role`] is not [`Role::Application`]: its
+//! body holds what the script's function is called with besides the environ. A worker answers with
+//! one [`Kind::Answer`] frame and the end, or with no answer at all: then nobody is let in.
 
 use crate::codec::{Malformed, Reader, Writer};
 use crate::frame::{self, Kind};

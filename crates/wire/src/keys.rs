@@ -92,8 +92,8 @@ pub const KNOWN: &[&str] = &[
     "HTTP_X_REQUEST_ID",
 ];
 
-/// The code of a known key. A compile error where the name is not in [`KNOWN`] and the call is in
-/// a `const`.
+/// The code of a known key. Call it in a `const`: then a name that is not in [`KNOWN`] is a compile
+/// error.
 pub const fn code(name: &str) -> u8 {
     let mut i = 0;
     while i < KNOWN.len() {
@@ -124,7 +124,7 @@ pub fn name(code: u8) -> Option<&'static str> {
     KNOWN.get(usize::from(code).checked_sub(1)?).copied()
 }
 
-/// The code of a key that may be known, by its bytes.
+/// The code of a key, or `None` if the key is not in [`KNOWN`].
 pub fn find(name: &[u8]) -> Option<u8> {
     // Few candidates share a length and first byte; a scan of the table beats hashing here.
     KNOWN

@@ -1,22 +1,23 @@
 //! Every message that passes between the processes of mod_wsgi.
 //!
-//! Linked into all of them: the Apache module, the supervisor and the Python runtime. Holds plain
-//! values and pure functions on slices, no I/O and no unsafe code, so that each decoder can be
-//! tested on every prefix of every message and fuzzed as it is.
+//! The Apache module, the supervisor and the Python runtime all link this crate. It has plain
+//! values and pure functions on slices, no I/O and no unsafe code, so tests can run each decoder on
+//! every prefix of every message, and fuzzers can call it directly.
 //!
-//! Conversations, of one frame format but for the last ([`frame`]):
+//! The conversations. All but the last use the same frame format ([`frame`]):
 //!
 //! | between | messages | socket |
 //! |---|---|---|
 //! | Apache child and worker, one request each | [`request`], [`response`], [`hook`] | `SOCK_STREAM`, the group's |
 //! | Apache parent and supervisor | [`control`] | `SOCK_SEQPACKET`, inherited |
 //! | supervisor and worker | [`control`] | `SOCK_SEQPACKET`, inherited |
-//! | supervisor and whoever may ask | [`status`] | `SOCK_STREAM`, one report and the end |
+//! | supervisor and any client that may ask | [`status`] | `SOCK_STREAM`, one report until end of file |
 //!
-//! Beside them, a worker shows what it does in memory it shares with the supervisor: [`scoreboard`].
+//! Besides, a worker publishes what its threads do in memory that it shares with the supervisor:
+//! [`scoreboard`].
 //!
-//! A peer is never trusted to be well: a decoder returns [`Malformed`] for whatever it does not
-//! understand, keeps within the bounds stated beside each message, and never panics.
+//! No decoder trusts the peer: it returns [`Malformed`] for everything that it does not understand,
+//! keeps within the bounds stated beside each message, and never panics.
 
 #![forbid(unsafe_code)]
 

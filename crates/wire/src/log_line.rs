@@ -1,14 +1,14 @@
 //! The level of a line in a worker's log pipe.
 //!
-//! What an application prints there is an error, as in the C module, and stands as it is. A line of
-//! the runtime that is none begins with a mark, which no text holds that people write.
+//! Text that an application prints there has level error, as in the C module, and no mark. Lines of
+//! the runtime at other levels begin with a mark: a byte that does not occur in printed text.
 
 use crate::response::Level;
 
 /// ASCII's record separator.
 const MARK: u8 = 0x1e;
 
-/// What stands before a line of that level; nothing before an error.
+/// The mark of a level; errors have none.
 pub fn mark(level: Level) -> Option<[u8; 2]> {
     (level != Level::Error).then_some([MARK, b'0' + level as u8])
 }

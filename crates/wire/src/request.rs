@@ -1,4 +1,4 @@
-//! The request as an Apache child sends it to a worker: one message, no handshake before it.
+//! The request that an Apache child sends to a worker: one message, without a handshake.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use crate::frame::{self, Kind};
 use crate::hook::Role;
 use crate::keys;
 
-/// How long a request may stay unread on a kept connection before the child withdraws it and sends
-/// it to another worker. It closes its side of the connection first.
+/// How long a request may stay unread on a pooled connection before the child withdraws it: the
+/// child shuts down its side of the connection and sends the request to another worker.
 pub const WITHDRAWN_AFTER: Duration = Duration::from_secs(1);
 
 /// Most entries of an environ.
 pub const MAX_ENTRIES: u32 = 4096;
 
-/// Facts a worker needs besides the environ, one bit each.
+/// What a worker needs to know besides the environ, one bit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags(pub u32);
 
@@ -29,11 +29,11 @@ impl Flags {
     pub const HTTP_1_0: u32 = 1 << 3;
     /// `WSGIIgnoreActivity On`.
     pub const IGNORE_ACTIVITY: u32 = 1 << 4;
-    /// The method was HEAD and the application sees it as such: no body need be sent.
+    /// The method is HEAD, and the application sees it as HEAD: the worker need not send a body.
     pub const HEAD: u32 = 1 << 5;
     /// `WSGIEventletCompat On`.
     pub const EVENTLET: u32 = 1 << 6;
-    /// The child would send another request over the connection.
+    /// The child is ready to reuse the connection for another request.
     pub const KEEP: u32 = 1 << 7;
     /// A client can choose the name of the application group: such interpreters have a bound of
     /// their own.
@@ -45,7 +45,7 @@ impl Flags {
     }
 }
 
-/// What comes before the environ.
+/// The fields in front of the environ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prologue<'a> {
     pub flags: Flags,
@@ -57,10 +57,10 @@ pub struct Prologue<'a> {
     pub request_start: u64,
     /// When the child sent this message, microseconds since the epoch.
     pub queue_start: u64,
-    /// The same moment by the monotonic clock, which nobody sets and which is one for all processes
-    /// of the machine. Microseconds.
+    /// The same moment in microseconds of the monotonic clock, which all processes of the machine
+    /// share and nobody sets.
     pub sent: u64,
-    /// Length of the body as the client declared it; `None` when it did not.
+    /// Content-Length of the request; `None` if the client declared none.
     pub content_length: Option<u64>,
     /// Absolute path of the `.wsgi` file.
     pub script: &'a [u8],
@@ -163,7 +163,7 @@ pub struct Request<'a> {
     pub body: &'a [u8],
 }
 
-/// The environ of a request: a list of keys and values already found to be well formed.
+/// The environ of a request: a list of keys and values that [`decode`] has checked.
 #[derive(Debug, Clone)]
 pub struct Environ<'a> {
     count: u32,

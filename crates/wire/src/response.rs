@@ -1,4 +1,4 @@
-//! The frames by which a worker answers, and those that carry the request body to it.
+//! The frames of a worker's response, and the frames that carry the request body to the worker.
 
 use crate::codec::{Malformed, Reader, Writer};
 use crate::frame::{self, Kind};
@@ -14,11 +14,11 @@ pub const MAX_INTERIM: u32 = 1000;
 /// Most bytes of text in one log record; a longer one is sent in pieces.
 pub const MAX_LOG_TEXT: usize = 64 * 1024;
 
-/// Status and header fields: of the response, or of an interim one.
+/// Status and header fields of the response or of an interim response.
 ///
-/// Decoding checks sizes only. What may stand in a field is checked on both sides by
-/// [`valid_name`], [`valid_value`] and [`valid_reason`]: in the worker so that the application
-/// gets an exception, in the child because a worker may have been taken over.
+/// Decoding checks sizes only. Both sides check the contents with [`valid_name`], [`valid_value`]
+/// and [`valid_reason`]: the worker to raise an exception in the application, the child because an
+/// attacker may control the worker.
 #[derive(Debug, Clone)]
 pub struct Head<'a> {
     pub status: u16,
@@ -130,7 +130,7 @@ pub fn valid_reason(reason: &[u8]) -> bool {
     valid_value(reason)
 }
 
-/// A stretch of a file; its descriptor travels with the frame.
+/// A part of a file; the file's descriptor travels with the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct File {
     /// Bytes from the start of the file.
@@ -200,7 +200,7 @@ pub struct Log<'a> {
 }
 
 impl<'a> Log<'a> {
-    /// Appends the record; text past [`MAX_LOG_TEXT`] is left away.
+    /// Appends the record; text past [`MAX_LOG_TEXT`] is cut off.
     pub fn append(self, out: &mut Vec<u8>) {
         let text = &self.text[..self.text.len().min(MAX_LOG_TEXT)];
         let done: Result<(), Malformed> = frame::append(out, Kind::Log, |out| {
@@ -221,15 +221,15 @@ impl<'a> Log<'a> {
     }
 }
 
-/// Why a worker hands back a request that no application code has seen.
+/// Why a worker returns a request that no application code has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Retry {
     /// The script has changed; a successor with the new code is on its way.
     Stale = 1,
-    /// The worker is leaving.
+    /// The worker is shutting down.
     Draining = 2,
-    /// The child took the request back while the worker took it out of the socket.
+    /// The child withdrew the request while the worker read it from the socket.
     Withdrawn = 3,
 }
 
@@ -250,19 +250,19 @@ impl Retry {
     }
 }
 
-/// The application gave no response that could be used. Sent before a head only.
+/// The application gave no usable response. A worker sends it only instead of a head.
 ///
-/// The tracebacks and texts for the log went before it as [`Log`] records.
+/// Tracebacks and other text for the log precede it as [`Log`] records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fail<'a> {
     /// 403 or 500 to 599; anything else is refused.
     pub status: u16,
-    /// A sentence for the log; empty when the records before it said it all.
+    /// A sentence for the log; empty if the preceding records say everything.
     pub text: &'a [u8],
 }
 
 impl<'a> Fail<'a> {
-    /// Appends the frame; text past 8 KiB is left away.
+    /// Appends the frame; text past 8 KiB is cut off.
     pub fn append(self, out: &mut Vec<u8>) {
         let text = &self.text[..self.text.len().min(8 << 10)];
         let done: Result<(), Malformed> = frame::append(out, Kind::Fail, |out| {
@@ -277,7 +277,7 @@ impl<'a> Fail<'a> {
     pub fn decode(payload: &'a [u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(payload);
         let status = r.u16()?;
-        // A script that is not to be run is nobody's fault at this end.
+        // 403: the script may not be run. That is no error of the application.
         if status != 403 && !(500..=599).contains(&status) {
             return Err(Malformed::Invalid);
         }
@@ -288,13 +288,13 @@ impl<'a> Fail<'a> {
     }
 }
 
-/// How the response went, from the child to a worker that asked for it with [`End::awaited`], or
-/// that is not done when the client leaves.
+/// How the response ended. The child sends it to a worker that requested it with [`End::awaited`],
+/// or that is not finished when the client disconnects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
-    /// The client left before it had the whole response.
+    /// The client disconnected before it had the whole response.
     pub aborted: bool,
-    /// Bytes of the response body that were given to the network.
+    /// Bytes of the response body that were sent to the network.
     pub bytes: u64,
 }
 
@@ -334,7 +334,7 @@ pub struct End {
     pub awaited: bool,
     /// The worker waits for another request on the connection, or closes it without reading one.
     pub keep_alive: bool,
-    /// From the child's sending to the worker's taking up.
+    /// From the moment the child sent the request to the moment a thread began with it.
     pub queue_time: u64,
     /// From the call of the application to the end of its iteration.
     pub application_time: u64,

@@ -1,7 +1,7 @@
 //! What a worker shows of itself while it works: memory it shares with the supervisor.
 //!
-//! Written by the worker's request threads, each in cells of its own, with plain stores; read by the
-//! supervisor from a copy it has made. Nothing here is a message: cells of one copy may be of
+//! Written by the worker's request threads, each in cells of its own, with plain stores; read by
+//! the supervisor from a copy it has made. Nothing here is a message: cells of one copy may be of
 //! different moments, and the application, which lives in the same process, can write whatever it
 //! likes. So [`read`] is total on any numbers, and what it returns is for showing to people, never
 //! for deciding something that would hurt another group.
@@ -10,22 +10,22 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Most threads of a worker that show what they do; further ones work unseen.
+/// Maximum number of threads on a scoreboard; further threads are not shown.
 pub const MAX_THREADS: u32 = 1024;
 /// Most bytes shown of method and path.
 pub const MAX_LINE: usize = 128;
 /// Most bytes shown of an application group's name.
 pub const MAX_GROUP: usize = 64;
 
-/// First cell of a board: the layout's own number.
+/// First cell of a scoreboard: the number of its layout.
 const LAYOUT: u64 = 0x7773_6769_0000_0001;
 
-/// Cells at the front, of the process. A cache line.
+/// Cells of the process, at the front. One cache line.
 mod process {
     pub const LAYOUT: usize = 0;
     pub const GENERATION: usize = 1;
     pub const STARTED: usize = 2;
-    /// When a thread last had the GIL; for the watch on deadlocks.
+    /// When a thread last had the GIL; for deadlock detection.
     pub const HEARTBEAT: usize = 3;
     /// Number of the last error's log id, `WSGI0nnn`.
     pub const ERROR: usize = 4;
@@ -36,7 +36,7 @@ mod process {
 /// Cells of one thread. Four cache lines, its counters and the beginning of the line in the first.
 mod thread {
     use super::{MAX_GROUP, MAX_LINE};
-    /// When the current request was taken up; 0 is idle.
+    /// When the thread began the current request; 0 if it is idle.
     pub const SINCE: usize = 0;
     pub const REQUESTS: usize = 1;
     pub const BUSY: usize = 2;
@@ -63,14 +63,14 @@ pub fn cells(threads: u32) -> usize {
 #[derive(Debug, Clone, Copy)]
 pub struct Scoreboard<'a>(pub &'a [AtomicU64]);
 
-/// What a thread has taken up.
+/// The request that a thread begins.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestStart<'a> {
     pub now: u64,
-    /// How long it has waited for a thread.
+    /// How long the request waited for a thread.
     pub queue_time: u64,
     pub method: &'a [u8],
-    /// Of the URL; a query string is left out.
+    /// Path of the URL, without the query string.
     pub path: &'a [u8],
     pub application_group: &'a [u8],
 }
@@ -78,7 +78,7 @@ pub struct RequestStart<'a> {
 /// What a thread has done, as the worker itself reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
-    /// When the current request was taken up; 0 is idle.
+    /// When the thread began the current request; 0 if it is idle.
     pub since: u64,
     /// Requests that have ended.
     pub requests: u64,
@@ -101,7 +101,7 @@ impl Scoreboard<'_> {
         }
     }
 
-    /// Describes the process. First.
+    /// Describes the process. To be called first.
     pub fn describe(self, generation: u32, now: u64) {
         self.put(process::GENERATION, generation.into());
         self.put(process::STARTED, now);
@@ -119,7 +119,7 @@ impl Scoreboard<'_> {
         self.put(process::ERROR_AT, now);
     }
 
-    /// Thread `number`, counted from 1, takes up a request.
+    /// Thread `number`, counted from 1, begins a request.
     pub fn begin(self, number: u32, begun: &RequestStart<'_>) {
         let Some(own) = thread_cells(self.0, number) else {
             return;
@@ -155,7 +155,7 @@ impl Scoreboard<'_> {
         }
     }
 
-    /// What thread `number` has counted; zeros where it has no cells.
+    /// The counters of thread `number`; zeros if it has no cells.
     pub fn counters(self, number: u32) -> Counters {
         let cell = |at: usize| {
             let own = thread_cells(self.0, number);
@@ -168,7 +168,7 @@ impl Scoreboard<'_> {
         }
     }
 
-    /// Writes words one behind the other, eight bytes a cell, and their whole length.
+    /// Writes the words without a gap, eight bytes in each cell, and their total length.
     fn text(self, at: usize, length_at: usize, max: usize, words: [&[u8]; 3]) {
         let mut bytes = [0; MAX_LINE];
         let (mut filled, mut length) = (0, 0);
@@ -196,11 +196,11 @@ fn thread_cells<T>(cells: &[T], number: u32) -> Option<&[T]> {
     cells.get(at..at.checked_add(thread::CELLS)?)
 }
 
-/// What a copy of a board says. Counters are sums over all threads.
+/// The contents of a copied scoreboard. Counters are sums over all threads.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ScoreboardCopy {
     pub generation: u32,
-    /// When the process had come up; 0 before that.
+    /// When the process became ready; 0 before that.
     pub started: u64,
     pub heartbeat: u64,
     /// The last error's number, 0 to 9999, and when it was; 0 for none.
@@ -208,13 +208,13 @@ pub struct ScoreboardCopy {
     pub requests: u64,
     /// Time spent on them.
     pub busy: u64,
-    /// Time they had waited.
+    /// Time that requests waited for a thread.
     pub queued: u64,
-    /// What runs now, in order of threads.
+    /// The running requests, in order of threads.
     pub running: Vec<RunningRequest>,
 }
 
-/// One request that runs.
+/// A running request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningRequest {
     /// From 1.
@@ -227,7 +227,7 @@ pub struct RunningRequest {
     pub application_group: Vec<u8>,
 }
 
-/// Reads a copy, whatever it holds. `now` is when it was made.
+/// Reads a copy, whatever it contains. `now` is the time of the copy.
 pub fn read(cells: &[u64], now: u64) -> ScoreboardCopy {
     let at = |index: usize| cells.get(index).copied().unwrap_or(0);
     if at(process::LAYOUT) != LAYOUT {

@@ -1,7 +1,7 @@
-//! What the supervisor tells of itself and its groups to whoever may ask.
+//! The status report: what the supervisor reports about itself and its process groups.
 //!
-//! An Apache child connects to the status socket and reads one [`StatusReport`] until the end; it says
-//! nothing. Ages are milliseconds, so that no clock has to agree with another.
+//! An Apache child connects to the status socket and reads one [`StatusReport`] until end of file.
+//! It sends nothing. Times are ages in milliseconds, so the two processes need no common clock.
 
 use crate::codec::{Bytes, Field, Malformed, Reader};
 use crate::message;
@@ -19,7 +19,7 @@ message! {
         pub age: u64,
         /// Bytes of its memory that are not swapped out.
         pub resident: u64,
-        /// Something is left out, for there is too much.
+        /// Whether something was left out because the report would be too long.
         pub is_cut: bool,
         pub groups: Vec<GroupStatus>,
     }
@@ -39,31 +39,31 @@ message! {
         /// As configured, of each process.
         pub threads: u32,
         pub uid: u32,
-        /// Connections that wait for a thread. `None` where the kernel does not tell.
+        /// Connections in the accept queue. `None` if the kernel does not report the number.
         pub waiting: Option<u32>,
-        /// Processes started since the supervisor was.
+        /// Processes started since the start of the supervisor.
         pub starts: u64,
-        /// Of them, those that took the place of one that left in order.
+        /// Of these, processes that replaced one which exited in order.
         pub replacements: u64,
-        /// Those that ended and were not to.
+        /// Processes that ended unexpectedly.
         pub deaths: u64,
-        /// Of all processes of the group, also those that have ended.
+        /// Sums over all processes of the group, including those that have ended.
         pub totals: RequestTotals,
-        /// Age and text of the last line of the supervisor about the group that was a warning or
-        /// worse.
+        /// Age and text of the supervisor's last line about the group at level warning or above.
         pub last_error: Option<(u64, Bytes)>,
         pub workers: Vec<WorkerStatus>,
     }
 }
 
 message! {
-    /// What processes have done so far. They count themselves: an application can forge these.
+    /// What processes have done so far. The processes count themselves, so an application can forge
+    /// these numbers.
     #[derive(Default, Copy)]
     pub struct RequestTotals {
         pub requests: u64,
-        /// Microseconds that threads were at work on them.
+        /// Microseconds in which threads worked on requests.
         pub busy: u64,
-        /// Microseconds that they had waited for a thread.
+        /// Microseconds in which requests waited for a thread.
         pub queued: u64,
     }
 }
@@ -75,7 +75,7 @@ message! {
         pub state: State,
         /// Why it is to be replaced; a few words, or nothing.
         pub reason: Bytes,
-        /// Since it was started.
+        /// Milliseconds since its start.
         pub age: u64,
         pub resident: u64,
         pub totals: RequestTotals,
@@ -83,7 +83,7 @@ message! {
         pub last_error: Option<(u32, u64)>,
         /// Threads at work.
         pub busy: u32,
-        /// What they do, as far as shown.
+        /// The requests that they run, as far as the scoreboard has room for them.
         pub running: Vec<RunningRequest>,
     }
 }
@@ -95,7 +95,7 @@ message! {
         pub age: u64,
         /// Microseconds.
         pub queue_time: u64,
-        /// Method and path, as the client wrote them: anything.
+        /// Method and path, as the client wrote them: any bytes.
         pub line: Bytes,
         pub application_group: Bytes,
     }
@@ -107,9 +107,9 @@ message! {
 pub enum State {
     Starting = 1,
     Ready = 2,
-    /// Finishes what it has and takes no more.
+    /// Finishes its requests and takes no more.
     Draining = 3,
-    /// Told to leave at once.
+    /// Must exit at once.
     Stopping = 4,
     /// Cannot be started; it is tried again after a while.
     BackingOff = 5,
@@ -125,7 +125,7 @@ impl State {
         State::BackingOff,
     ];
 
-    /// For people and for programs: one word.
+    /// One word, for people and programs.
     pub fn word(self) -> &'static str {
         match self {
             State::Starting => "starting",
@@ -156,7 +156,7 @@ impl StatusReport {
         out
     }
 
-    /// Reads all that came.
+    /// Decodes a whole report.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         if bytes.len() > MAX_REPORT {
             return Err(Malformed::TooLong);

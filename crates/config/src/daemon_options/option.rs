@@ -1,5 +1,5 @@
-//! One option of `WSGIDaemonProcess`: what a row of the table is made of, and how a setter reads its
-//! value.
+//! One option of `WSGIDaemonProcess`: what a row of the table is made of, and how a setter reads
+//! its value.
 //!
 //! Runs in: the Apache parent while the configuration is read.
 
@@ -21,9 +21,9 @@ pub struct DaemonOption {
     pub name: &'static str,
     /// What stands right of it, in words for the documentation.
     pub value: &'static str,
-    /// What holds when it is not given, in words.
+    /// The default, in words.
     pub default: &'static str,
-    /// Whether it does anything.
+    /// Whether it has an effect.
     pub effect: Effect,
     /// Its paragraph in the documentation.
     pub doc: &'static str,
@@ -35,7 +35,7 @@ pub struct DaemonOption {
 pub struct OptionValue<'a> {
     /// The row.
     pub option: &'static DaemonOption,
-    /// The value, quotes taken off.
+    /// The value, without quotes.
     pub text: &'a [u8],
     /// The line it stands in.
     pub line: &'a Line<'a>,

@@ -1,5 +1,6 @@
-//! Directives of mod_wsgi 4 that later versions do not have, and that a configuration which has come
-//! along since then may hold. They are accepted, change nothing, and are named when Apache starts.
+//! Directives of mod_wsgi 4 that later versions do not have, and that a configuration which has
+//! come along since then may hold. They are accepted, change nothing, and are named when Apache
+//! starts.
 //!
 //! Runs in: the Apache parent while the configuration is read.
 

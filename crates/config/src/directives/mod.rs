@@ -1,6 +1,6 @@
 //! Every directive of the module: the one table that httpd's command records, the pages in
-//! `docs/directives` and the checks share. Each row is written beside its setter, in the file of its
-//! subject.
+//! `docs/directives` and the checks share. Each row is written beside its setter, in the file of
+//! its subject.
 //!
 //! Runs in: the Apache parent while the configuration is read; a child for `.htaccess`.
 

@@ -1,7 +1,7 @@
 //! The text of `docs/errors.md`.
 //!
-//! Runs in: nothing that serves. `cargo run -p wsgi-wire --example errors-page` writes the page, and
-//! a test fails when the one in the repository is not this.
+//! Runs in: nothing that serves. `cargo run -p wsgi-wire --example errors-page` writes the page,
+//! and a test fails when the one in the repository is not this.
 
 use super::{all, Event};
 
