@@ -142,10 +142,14 @@ class ErrorLog:
         found = self.expect(re.escape(last_line) + r"(\\n)*$", within=within)
         assert len(found) == 1, f"{len(found)} x {last_line!r}, not once:\n{self.text()}"
         records = self.records()
-        last = first = records.index(found[0])
-        while first > 0 and belongs_to_traceback(records[first - 1], found[0]):
-            first -= 1
-        whole = records[first : last + 1]
+        whole = [found[0]]
+        # What other processes, or this one at another level, wrote meanwhile stands between its lines.
+        for record in reversed(records[: records.index(found[0])]):
+            if (record.pid, record.level) != (found[0].pid, found[0].level):
+                continue
+            if not belongs_to_traceback(record, found[0]):
+                break
+            whole.insert(0, record)
         self.allow(*("^" + re.escape(record.line) + "$" for record in whole))
         return "\n".join(strip_prefix(record) for record in whole).replace("\\n", "\n")
 
