@@ -23,7 +23,7 @@ pub struct Group {
     pub gid: u32,
 }
 
-/// Entries larger than this are not believed.
+/// Maximum size of an entry, in bytes.
 const MAX_ENTRY: usize = 1 << 20;
 
 /// Runs one of the `get..._r` functions with a buffer that grows until the entry fits.
@@ -166,13 +166,13 @@ pub fn max_groups() -> usize {
     usize::try_from(unsafe { libc::sysconf(libc::_SC_NGROUPS_MAX) }).unwrap_or(32)
 }
 
-/// Whom this process acts as.
+/// The effective user of this process.
 pub fn effective_uid() -> u32 {
     // SAFETY: cannot fail and touches no memory.
     unsafe { libc::geteuid() }
 }
 
-/// The group this process acts as.
+/// The effective group of this process.
 pub fn effective_gid() -> u32 {
     // SAFETY: cannot fail and touches no memory.
     unsafe { libc::getegid() }

@@ -1,8 +1,7 @@
 //! How many connections wait at a listening unix socket.
 //!
-//! Asked by the supervisor, when somebody wants to know. The kernel tells it in answer to a question
-//! over netlink, as to `ss -xl`; where it does not (a module that is missing, a container's filter)
-//! the number is unknown, and nobody waits for it.
+//! The supervisor needs the number for status reports. The kernel reports it over netlink, as for
+//! `ss -xl`. If it does not (a missing kernel module, a container's filter), the number is unknown.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -70,7 +69,7 @@ fn inode(socket: BorrowedFd<'_>) -> io::Result<u32> {
     u32::try_from(inode).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
-/// The length of the queue out of an answer.
+/// Reads the length of the queue from an answer.
 fn queue(answer: &[u8]) -> Option<u32> {
     let word = |at: usize| Some(u16::from_ne_bytes(answer.get(at..at + 2)?.try_into().ok()?));
     if word(4)? != BY_FAMILY {

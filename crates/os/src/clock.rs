@@ -30,8 +30,8 @@ pub fn monotonic_us() -> u64 {
     monotonic().as_micros() as u64
 }
 
-/// Time since the machine was started, with the time it was suspended: the clock by which the kernel
-/// says when a process was started.
+/// Time since the machine was started, with the time it was suspended: the clock by which the
+/// kernel says when a process was started.
 pub fn since_boot() -> Duration {
     read(libc::CLOCK_BOOTTIME)
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::{c_string, checked, uninterrupted};
 
-/// The flag of open(2) by which neither opening nor using the file waits.
+/// The flag of open(2) for non-blocking opening, reading and writing.
 pub const NONBLOCK: i32 = libc::O_NONBLOCK;
 
 /// A pipe, reading end first; both ends close on exec.
@@ -38,8 +38,8 @@ pub fn null() -> io::Result<OwnedFd> {
     open(b"/dev/null", libc::O_RDWR)
 }
 
-/// Whether a file is on a file system that keeps it on this machine, in memory or on a disk, so that
-/// what the kernel holds of it is what it is. One that is not known to do so does not.
+/// Whether a file is on a file system that keeps it on this machine, in memory or on a disk, so
+/// that what the kernel holds of it is what it is. One that is not known to do so does not.
 pub fn is_on_own_disk(file: BorrowedFd<'_>) -> bool {
     const OWN: [u32; 8] = [
         0xEF53,      // ext2 to ext4
@@ -96,8 +96,7 @@ pub fn reopen_for_appending(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     )
 }
 
-/// Makes standard output and standard error what `fd` is. Whoever has them open through other
-/// descriptors keeps those.
+/// Redirects standard output and standard error to `fd`. Duplicates of the old ones stay open.
 pub fn redirect_output(fd: BorrowedFd<'_>) -> io::Result<()> {
     for standard in [libc::STDOUT_FILENO, libc::STDERR_FILENO] {
         // SAFETY: touches no memory. Both numbers are by convention nobody's own, so that what is
@@ -110,8 +109,8 @@ pub fn redirect_output(fd: BorrowedFd<'_>) -> io::Result<()> {
 /// Standard error, without the lock that std keeps around it: a process forked by another thread
 /// would find that lock taken for ever.
 pub fn standard_error() -> BorrowedFd<'static> {
-    // SAFETY: by convention descriptor 2 stays open; where the application has closed it, calls fail
-    // with EBADF.
+    // SAFETY: by convention descriptor 2 stays open; where the application has closed it, calls
+    // fail with EBADF.
     unsafe { BorrowedFd::borrow_raw(libc::STDERR_FILENO) }
 }
 
@@ -122,7 +121,7 @@ pub fn is_nonblocking(fd: BorrowedFd<'_>) -> bool {
     flags != -1 && flags & libc::O_NONBLOCK != 0
 }
 
-/// Has no call on `fd`, and on all that share its open file description, block any more.
+/// Makes `fd`, and every descriptor that shares its open file description, non-blocking.
 pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: F_GETFL reads flags and touches no memory.
     let flags = checked(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;

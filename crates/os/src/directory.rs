@@ -1,9 +1,9 @@
-//! A directory for sockets in which nobody else can put his own in the place of ours.
+//! Opens a directory for sockets, and checks that no other user can replace a socket in it.
 //!
-//! The parent judges it when a configuration is read, and the supervisor whenever it makes a socket.
-//! For root the whole way to the directory counts: who can replace a directory above it, or a link on
-//! the way, can lead Apache's children to a socket of his own. Hence the path is walked part by part,
-//! each opened relative to the one before, and what is judged is what is used.
+//! The parent checks it when it reads a configuration, the supervisor whenever it creates a socket.
+//! For root every directory of the path counts: a user who can replace a parent directory, or a
+//! link on the path, can lead Apache's children to a socket of his own. So each component is opened
+//! relative to the one before it, and the descriptor that was checked is the one that is used.
 
 use std::collections::VecDeque;
 use std::io;
@@ -34,7 +34,7 @@ pub(crate) fn stat_at(at: BorrowedFd<'_>, name: &std::ffi::CStr) -> io::Result<l
     Ok(unsafe { stat.assume_init() })
 }
 
-/// A descriptor that stands for what lies at `name`, be it a link, and neither reads nor writes it.
+/// An O_PATH descriptor of the file at `name`; a link is not followed.
 pub(crate) fn open_at(at: BorrowedFd<'_>, name: &std::ffi::CStr) -> io::Result<OwnedFd> {
     let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     uninterrupted(|| {

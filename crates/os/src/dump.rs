@@ -1,4 +1,5 @@
-//! Asking a thread of this process where it is, whatever it does and whatever locks it holds.
+//! Gets the stack of a thread of this process, whatever the thread does and whatever locks it
+//! holds.
 //!
 //! Each of two signals has two handlers: one that somebody else provides writes the stack into a
 //! pipe, and passes the signal on to the one here, which ends the record. Both run on the thread
@@ -14,7 +15,7 @@ use crate::poll::{poll_uninterrupted, Wanted};
 use crate::signal::{self, Thread};
 use crate::{clock, descriptor};
 
-/// What ends a record. No text holds it.
+/// The byte that ends a record. No text contains it.
 static END: u8 = 0;
 /// Most bytes of a record; a pipe holds as many, so that a handler never has to wait.
 const MOST: usize = 64 * 1024;

@@ -1,6 +1,6 @@
 //! Sets of descriptors that several threads wait on.
 //!
-//! Used by the threads of a worker. Of the threads that wait on one set, one is woken for each event.
+//! The threads of a worker use them. Each event wakes one of the threads that wait on a set.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::checked;
 use crate::poll::milliseconds;
 
-/// A set of descriptors. Closes on exec. Holds none of them open.
+/// A set of descriptors. It closes on exec, and does not keep the descriptors open.
 #[derive(Debug)]
 pub struct Epoll(OwnedFd);
 
@@ -22,31 +22,31 @@ impl Epoll {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Told for as long as something can be read of it.
+    /// Adds a descriptor that is reported as long as it is readable.
     pub fn add(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN, token)
     }
 
-    /// The same, of a descriptor that sets of other processes hold as well: where several of them
-    /// wait, not all are woken.
+    /// The same for a descriptor that is also in sets of other processes: if several processes
+    /// wait, not all of them are woken.
     pub fn add_shared(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         let events = libc::EPOLLIN | libc::EPOLLEXCLUSIVE;
         self.control(libc::EPOLL_CTL_ADD, fd, events, token)
     }
 
-    /// Told once, when something can be read of it or its other end is gone.
+    /// Adds a descriptor that is reported once, when it is readable or its peer is gone.
     pub fn add_once(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         let events = libc::EPOLLIN | libc::EPOLLONESHOT;
         self.control(libc::EPOLL_CTL_ADD, fd, events, token)
     }
 
-    /// Told once more.
+    /// Reports such a descriptor once more.
     pub fn once_more(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         let events = libc::EPOLLIN | libc::EPOLLONESHOT;
         self.control(libc::EPOLL_CTL_MOD, fd, events, token)
     }
 
-    /// Not told of any more.
+    /// Removes a descriptor.
     pub fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_DEL, fd, 0, 0)
     }
@@ -74,8 +74,8 @@ impl Epoll {
         .map(drop)
     }
 
-    /// Waits for an event, for `limit` at most; `None` is no limit. The token of the descriptor it
-    /// is about, or `None` at the limit.
+    /// Waits for an event, for at most `limit`; `None` is no limit. Returns the token of the
+    /// descriptor, or `None` if the limit passed.
     ///
     /// # Errors
     /// `Interrupted` when a signal came.

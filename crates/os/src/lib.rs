@@ -1,8 +1,8 @@
-//! The door to libc: descriptors, sockets, processes, identity, limits, signals, clocks.
+//! Safe functions over libc: descriptors, sockets, processes, identity, limits, signals, clocks.
 //!
-//! Linked into all processes. Everything here is safe to call and checks what the kernel returns;
-//! what has a state of its own (a child, a listener, a pipe of signals) is a value that owns it.
-//! Nothing here knows about WSGI, Apache or Python.
+//! All processes link this crate. Every function is safe to call and checks what the kernel
+//! returns. What has a state (a child process, a listener, a pipe of signals) is a value that owns
+//! it. Nothing here knows about WSGI, Apache or Python.
 
 pub mod accounts;
 pub mod backlog;
@@ -37,7 +37,7 @@ pub(crate) fn checked<N: Copy + PartialEq + From<i8>>(returned: N) -> io::Result
     }
 }
 
-/// Calls again for as long as a signal interrupts the call.
+/// Repeats the call while a signal interrupts it.
 pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {

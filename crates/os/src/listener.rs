@@ -2,8 +2,8 @@
 //!
 //! The supervisor makes one per group, as root, in a directory an administrator chose. Others may
 //! be able to write there: hence the directory is opened once and judged, all later steps are
-//! relative to that descriptor, links are not followed, the file is given away by a descriptor of its
-//! own, and the socket takes connections only when its owner and mode are final.
+//! relative to that descriptor, links are not followed, the file is given away by a descriptor of
+//! its own, and the socket takes connections only when its owner and mode are final.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

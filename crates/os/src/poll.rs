@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-/// One descriptor and what is awaited of it; afterwards, what happened.
+/// One descriptor and the events to wait for; afterwards, the events that happened.
 #[derive(Debug, Clone, Copy)]
 #[repr(transparent)]
 pub struct Wanted<'fd> {

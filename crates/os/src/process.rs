@@ -11,11 +11,11 @@ use crate::{checked, signal, uninterrupted};
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// It left by itself, with this status.
+    /// It exited with this status.
     Status(i32),
     /// A signal ended it.
     Signal { number: i32, core_dumped: bool },
-    /// Somebody else in this process has fetched its status.
+    /// Other code in this process has fetched its status.
     Unknown,
 }
 
@@ -62,7 +62,7 @@ pub struct Child {
     pid: libc::pid_t,
     /// Absent on kernels before 5.3.
     pidfd: Option<OwnedFd>,
-    /// Where the new process tells a step that failed; closes when the program runs.
+    /// On this pipe the new process reports a step that failed; it closes when the program runs.
     report: Option<std::fs::File>,
     /// Set once the status was fetched: from then on the number may belong to somebody else.
     exit: Option<Exit>,
@@ -99,8 +99,8 @@ impl Child {
         self.report.as_ref().map(AsFd::as_fd)
     }
 
-    /// Whether the program runs: `None` while that is open, and after it was told once. On
-    /// failure the process is about to exit, and is to be reaped as ever.
+    /// Whether the program runs. `None` while that is unknown, and after it was returned once. On
+    /// failure the process is about to exit, and must be reaped as usual.
     pub fn started(&mut self) -> Option<Result<(), Failure>> {
         let mut encoded = [0; Failure::LEN];
         let result = match self.report.as_mut()?.read(&mut encoded) {
@@ -110,7 +110,7 @@ impl Child {
             },
             Ok(Failure::LEN) => Err(Failure::decode(encoded)),
             Ok(0) => Ok(()),
-            // Pipes do not tear eight bytes; take it for the failure it must be.
+            // A pipe does not split eight bytes, so this cannot happen; report a failure.
             Ok(_) => Err(Failure {
                 step: Step::Exec,
                 errno: libc::EIO,
@@ -216,7 +216,7 @@ pub struct Ids {
     pub effective_gid: u32,
 }
 
-/// Whom this process runs as.
+/// The user that this process runs as.
 pub fn ids() -> Ids {
     // SAFETY: none of them can fail or touches memory.
     unsafe {

@@ -1,4 +1,4 @@
-//! Secrets: where they come from and how they are compared.
+//! Creates and compares secrets.
 
 use std::io;
 

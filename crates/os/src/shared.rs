@@ -124,15 +124,16 @@ impl Mapped {
     /// The cells.
     pub fn cells(&self) -> &[AtomicU64] {
         // SAFETY: a mapping of at least so many cells, page-aligned, which lives as long as `self`;
-        // all who reach it do so by atomic accesses, the kernel's copying excepted, and any bits are
-        // a number.
+        // all who reach it do so by atomic accesses, the kernel's copying excepted, and any bits
+        // are a number.
         unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.cells) }
     }
 }
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        // SAFETY: exactly the mapping of `open`, and no reference into it is left. Cannot fail then.
+        // SAFETY: exactly the mapping of `open`, and no reference into it is left. Cannot fail
+        // then.
         unsafe { libc::munmap(self.first.as_ptr().cast(), self.cells * CELL) };
     }
 }

@@ -144,8 +144,8 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// The calling thread. Asked of the kernel once a thread: in a forked process the number is that
-    /// of the thread that forked.
+    /// The calling thread. Asked of the kernel once a thread: in a forked process the number is
+    /// that of the thread that forked.
     pub fn current() -> Self {
         thread_local! {
             // SAFETY: cannot fail and touches no memory.

@@ -102,8 +102,8 @@ pub fn connect_unix(path: &[u8], blocking: bool) -> io::Result<OwnedFd> {
 /// Takes the next connection; blocks as the listener is set. The connection blocks.
 ///
 /// # Errors
-/// `Interrupted` when a signal came; `EMFILE` and its like when there is no room for one more: pause
-/// then, the connection stays queued.
+/// `Interrupted` when a signal came; `EMFILE` and its like when there is no room for one more:
+/// pause then, the connection stays queued.
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     // SAFETY: no address is asked for.
     let fd = checked(unsafe {

@@ -41,8 +41,8 @@ pub struct Command<'fd> {
     /// Become 0, 1, 2 and so on; everything else is closed.
     pub fds: Vec<BorrowedFd<'fd>>,
     /// A process group of its own, so that signals to the caller's don't reach it, and no terminal,
-    /// into which it could type. No session of its own: the scheduler would weigh it as a whole against
-    /// all processes of the caller's session (autogroup, sched(7)).
+    /// into which it could type. No session of its own: the scheduler would weigh it as a whole
+    /// against all processes of the caller's session (autogroup, sched(7)).
     pub detached: bool,
     pub chroot: Option<Vec<u8>>,
     pub limits: Vec<Limit>,

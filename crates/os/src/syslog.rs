@@ -10,8 +10,8 @@ use crate::{checked, uninterrupted};
 /// Where the system's log listens.
 pub const PATH: &[u8] = b"/dev/log";
 
-/// A way to the system's log. It is made when the first record is sent, and again when the log's own
-/// process was started anew.
+/// A way to the system's log. It is made when the first record is sent, and again when the log's
+/// own process was started anew.
 #[derive(Debug)]
 pub struct Syslog {
     path: Vec<u8>,

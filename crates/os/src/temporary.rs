@@ -1,6 +1,7 @@
 //! Files without a name, for what is too large for memory.
 //!
-//! Runs in: Apache children. Such a file is gone with its last descriptor, however the process ends.
+//! Runs in: Apache children. Such a file is gone with its last descriptor, however the process
+//! ends.
 
 use std::fs::{File, OpenOptions};
 use std::io;
