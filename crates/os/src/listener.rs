@@ -194,7 +194,11 @@ impl Listener {
     }
 
     /// Takes a connection that waits; `None` when there is none. The connection does not block.
+    ///
+    /// Whoever has inherited the socket shares its flags and may have cleared the one by which accept
+    /// does not wait, so it is set again each time.
     pub fn accept_now(&self) -> io::Result<Option<OwnedFd>> {
+        descriptor::set_nonblocking(self.socket.as_fd())?;
         match socket::accept(self.socket.as_fd()) {
             Ok(connection) => {
                 descriptor::set_nonblocking(connection.as_fd())?;

@@ -43,7 +43,11 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mod_wsgi-supervisor: {error}");
+            // Nobody may read it any more, and this process must end all the same.
+            let line = format!("mod_wsgi-supervisor: {error}\n");
+            let standard_error = os::descriptor::standard_error();
+            let kind = os::write_now::kind(standard_error);
+            let _ = os::write_now::write_now(standard_error, kind, line.as_bytes());
             ExitCode::FAILURE
         }
     }

@@ -6,6 +6,7 @@ mod harness;
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use harness::{eventually, is_alive, Supervisor};
@@ -386,4 +387,44 @@ fn a_worker_that_never_ran_is_told_of_once() {
     std::thread::sleep(Duration::from_millis(800));
     assert_eq!(supervisor.count_logged("WSGI0333: process group"), 1);
     assert_eq!(supervisor.count_logged("WSGI0338"), 0);
+}
+
+#[test]
+fn a_worker_that_has_its_listener_wait_does_not_have_the_supervisor_wait() {
+    let supervisor = Supervisor::start();
+    supervisor.prefix("shop");
+    supervisor
+        .configure(&[supervisor.group("shop", "")])
+        .unwrap();
+    // The flag belongs to the socket, which the supervisor shares with the worker.
+    assert_eq!(supervisor.ask("shop", "blocking"), "ok");
+    // The group ends, and its queue is answered by the supervisor until the last worker has left.
+    let worker = supervisor.pid("shop");
+    fs::remove_dir_all(supervisor.path("shop")).unwrap();
+    harness::kill(worker);
+    let (status, _) = supervisor.refusal("shop");
+    assert_eq!(status, 503);
+    let begun = Instant::now();
+    supervisor.status();
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn the_supervisor_ends_although_nobody_reads_why() {
+    let (_reader, writer) = os::descriptor::pipe().unwrap();
+    let again = os::descriptor::reopen_for_appending(writer.as_fd()).unwrap();
+    let mut again = fs::File::from(again);
+    while again.write(&[b'x'; 4096]).is_ok() {}
+    // It lacks its control socket.
+    let program = env!("CARGO_BIN_EXE_mod_wsgi-supervisor");
+    let null = os::descriptor::null().unwrap();
+    let mut command = os::spawn::Command::new(program.as_bytes(), &[b"mod_wsgi-supervisor"]);
+    command.fds = vec![null.as_fd(), null.as_fd(), writer.as_fd()];
+    let mut process = command.spawn().unwrap();
+    let ended = process.wait(Duration::from_secs(10)).unwrap();
+    if ended.is_none() {
+        process.signal(os::signal::SIGKILL).unwrap();
+        process.wait(Duration::from_secs(10)).unwrap();
+    }
+    assert!(ended.is_some());
 }

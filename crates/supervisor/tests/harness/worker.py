@@ -63,6 +63,9 @@ def serve(connection):
         elif command == "used-up":
             say(b"\x08")
             answer = "ok"
+        elif command == "blocking":
+            LISTENER.setblocking(True)
+            answer = "ok"
         elif command == "leave":
             say(bytes([2, int(rest[0])]))
             answer = "ok"
