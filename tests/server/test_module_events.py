@@ -212,6 +212,74 @@ def application(environ, start_response):
     assert httpd.ask("/a") == ["one"] * 2
 
 
+def test_what_an_event_tells_does_not_depend_on_what_the_application_left_of_environ(httpd):
+    serve(httpd, """
+@mod_wsgi.subscribe_events
+def record(name, **payload):
+    if name in ("request_started", "request_exception", "request_finished") and mod_wsgi.request_data().get("wanted", True):
+        seen.append([name, {key: payload.get(key) for key in ("request_id", "server_pid", "request_start", "queue_start", "daemon_start")}])
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/seen":
+        return answer(start_response, seen)
+    environ.clear()
+    raise ValueError("lost")
+""")
+    httpd.get("/")
+    httpd.error_log.expect_traceback("ValueError: lost")
+    (_, started), (_, raised), (_, finished), *_ = httpd.ask("/seen")
+    assert started == finished and None not in started.values() and 0 not in started.values()
+    assert raised["request_id"] == started["request_id"]
+
+
+def test_lists_of_callbacks_can_be_set(httpd):
+    serve(httpd, """
+@mod_wsgi.subscribe_events
+def first(name, **payload):
+    seen.append(["first", name])
+
+def second(name, **payload):
+    seen.append(["second", name])
+
+kept = mod_wsgi.event_callbacks
+mod_wsgi.event_callbacks = [second]
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/none":
+        mod_wsgi.event_callbacks = None
+        return answer(start_response, None)
+    if environ["PATH_INFO"] == "/back":
+        mod_wsgi.event_callbacks = kept
+    return answer(start_response, [list(seen), len(kept)])
+""")
+    assert httpd.ask("/") == [[["second", "request_started"]], 1]
+    httpd.ask("/none")
+    count = len(httpd.ask("/back")[0])
+    found, _ = httpd.ask("/")
+    assert found[count:] == [["first", "response_started"], ["first", "request_finished"], ["first", "request_started"]]
+
+
+def test_subscribers_to_one_kind_get_what_subscribers_to_events_returned(httpd):
+    serve(httpd, """
+@mod_wsgi.subscribe_shutdown
+def shutdown(name, **event):
+    print("second", event)
+
+@mod_wsgi.subscribe_events
+def event(name, **event):
+    if name == "process_stopping":
+        print("first", event)
+        return {"more": True}
+
+def application(environ, start_response):
+    return answer(start_response, "served")
+""")
+    httpd.ask("/")
+    httpd.stop()
+    httpd.error_log.expect(r"first {'shutdown_reason': 'shutdown_signal'}", count=1)
+    httpd.error_log.expect(r"second {'shutdown_reason': 'shutdown_signal', 'more': True}", count=1)
+
+
 @pytest.mark.differs("subscribers-are-bounded")
 def test_an_application_that_subscribes_in_each_request_does_not_fill_the_process(httpd):
     serve(httpd, """

@@ -89,9 +89,10 @@ def stretch(wrapper, wanted):
     return descriptor, offset, rest if wanted is None else min(wanted, rest), wanted is None
 
 
-_event_callbacks = []
-_shutdown_callbacks = []
-_signal_callbacks = []
+# Each a list whose one item is what the module's attribute is: applications may set that.
+_event_callbacks = [[]]
+_shutdown_callbacks = [[]]
+_signal_callbacks = [[]]
 _active_requests = {}
 
 
@@ -100,7 +101,8 @@ _MOST_CALLBACKS = 1000
 _full = set()
 
 
-def _subscribe(callbacks, callback, name):
+def _subscribe(holder, callback, name):
+    callbacks = holder[0]
     if len(callbacks) < _MOST_CALLBACKS:
         callbacks.append(callback)
     elif name not in _full:
@@ -150,9 +152,10 @@ def send_interim(status, headers):
 _INTERRUPTIBLE = ("request_started", "response_started")
 
 
-def publish(callbacks, event, payload):
+def publish(holder, event, payload):
     """Calls each callback; what they return is merged for those after them."""
-    for callback in list(callbacks):
+    callbacks = holder[0]
+    for callback in list(callbacks) if isinstance(callbacks, list) else ():
         try:
             more = callback(event, **payload)
         except SystemExit:
@@ -165,12 +168,16 @@ def publish(callbacks, event, payload):
         else:
             if isinstance(more, dict):
                 payload.update(more)
-    return payload
+
+
+def publish_event(event, payload):
+    publish(_event_callbacks, event, payload)
 
 
 def stopping(reason):
-    publish(_event_callbacks, "process_stopping", {"shutdown_reason": reason})
-    publish(_shutdown_callbacks, "process_stopping", {"shutdown_reason": reason})
+    payload = {"shutdown_reason": reason}
+    publish(_event_callbacks, "process_stopping", payload)
+    publish(_shutdown_callbacks, "process_stopping", payload)
 
 
 def signalled(name, number):
@@ -260,11 +267,28 @@ def server_metrics():
     return None
 
 
+class _Public(ModuleType):
+    """A module that notices when somebody puts another list in place of one of its own."""
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        holder = _holders.get(name)
+        if holder is not None:
+            holder[0] = value
+
+
+_holders = {
+    "event_callbacks": _event_callbacks,
+    "shutdown_callbacks": _shutdown_callbacks,
+    "signal_callbacks": _signal_callbacks,
+}
+
+
 def build(settings):
     """The public module."""
     global _threads
     _threads = settings["threads"]
-    public = ModuleType("mod_wsgi", "The server this application runs in.")
+    public = _Public("mod_wsgi", "The server this application runs in.")
     public.version = settings["module_version"]
     public.process_group = settings["process_group"]
     public.application_group = settings["application_group"]
@@ -275,9 +299,9 @@ def build(settings):
     public.subscribe_events = subscribe_events
     public.subscribe_shutdown = subscribe_shutdown
     public.subscribe_signals = subscribe_signals
-    public.event_callbacks = _event_callbacks
-    public.shutdown_callbacks = _shutdown_callbacks
-    public.signal_callbacks = _signal_callbacks
+    public.event_callbacks = _event_callbacks[0]
+    public.shutdown_callbacks = _shutdown_callbacks[0]
+    public.signal_callbacks = _signal_callbacks[0]
     public.request_data = request_data
     public.client_disconnected = client_disconnected
     public.send_interim = send_interim

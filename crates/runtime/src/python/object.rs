@@ -257,11 +257,19 @@ impl<'g> Object<'g> {
         Ok(String::from_utf8_lossy(utf8.as_bytes().unwrap_or_default()).into_owned())
     }
 
+    /// The object's type.
+    pub fn class(&self) -> Self {
+        // SAFETY: it is live, and so is its type.
+        unsafe { Self::share(ffi::Py_TYPE(self.as_ptr()).cast()) }
+    }
+
     /// Name of the object's type.
     pub fn type_name(&self) -> String {
-        // SAFETY: it is live, and so is its type.
-        let class = unsafe { Self::share(ffi::Py_TYPE(self.as_ptr()).cast()) };
-        match class.attr_named(c"__name__").and_then(|n| n.to_text()) {
+        match self
+            .class()
+            .attr_named(c"__name__")
+            .and_then(|n| n.to_text())
+        {
             Ok(name) => name,
             Err(_raised) => {
                 // SAFETY: the object proves that the GIL is held.

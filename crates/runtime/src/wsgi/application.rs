@@ -17,9 +17,9 @@ use wire::response::{End, File, Level};
 use super::current::Serving;
 use super::environ::{self, Additions};
 use super::errors::ErrorStream;
-use super::events::{self, Finished, Subject};
+use super::events::{self, Finished, Subject, Times};
 use super::input::Input;
-use super::metrics::{self, Times};
+use super::metrics;
 use super::progress::Progress;
 use super::send::{log, send_collected, send_data, with_response};
 use super::start_response::{early_hints_of, start_response_of, Call};
@@ -86,7 +86,7 @@ pub struct Prepared<'g> {
     application_start: u64,
 }
 
-/// Builds what the application is called with. Afterwards the request's bytes are not needed.
+/// Builds what the application is called with.
 ///
 /// # Errors
 /// For want of memory.
@@ -157,9 +157,17 @@ pub fn run<'g>(
             gil.clear(raised);
         }
     }
+    let prologue = &task.request.prologue;
     let subject = Subject {
+        request: task.request,
         environ: &environ,
         data: &data,
+        times: Times {
+            request_start: prologue.request_start,
+            queue_start: prologue.queue_start,
+            daemon_start: task.daemon_start,
+            application_start,
+        },
         thread: task.thread,
     };
     let used_before = metrics::usage_before(gil, &state.python);
@@ -172,14 +180,7 @@ pub fn run<'g>(
         let used = used_before.map(used_since);
         let finish = application_start + application_time;
         let facts = finished(gil, exchange, finish, application_time, used);
-        let prologue = &task.request.prologue;
-        let times = Times {
-            request_start: prologue.request_start,
-            queue_start: prologue.queue_start,
-            daemon_start: task.daemon_start,
-            application_start,
-        };
-        metrics::record(task.thread, &times, &facts);
+        metrics::record(task.thread, &subject.times, &facts);
         if let Err(raised) = events::finished(gil, &state.python, &subject, &facts) {
             let why = describe(gil, raised);
             gil.released(|| process_log::error(&why));
@@ -359,7 +360,7 @@ fn conclude<'g>(
     // One that was given up fails because of that, which has been told.
     let told = task.progress.is_given_up() || gone && is_os_error(gil, &error);
     if timeout && !told {
-        events::raised(gil, &task.state.python, subject, &error);
+        tell_raised(gil, task, subject, &error);
         report_overdue(gil, task);
     } else if !told {
         report(gil, task, subject, &error);
@@ -386,9 +387,16 @@ fn report_overdue(gil: Gil<'_>, task: &Task<'_>) {
     log(gil, task.exchange, Level::Info, &sentence);
 }
 
+/// Tells subscribers of an exception.
+fn tell_raised<'g>(gil: Gil<'g>, task: &Task<'_>, subject: &Subject<'_, 'g>, error: &Object<'g>) {
+    if let Err(raised) = events::raised(gil, &task.state.python, subject, error) {
+        gil.clear(raised);
+    }
+}
+
 /// Puts an exception and its traceback into the request's log, and tells subscribers.
 fn report<'g>(gil: Gil<'g>, task: &Task<'_>, subject: &Subject<'_, 'g>, error: &Object<'g>) {
-    events::raised(gil, &task.state.python, subject, error);
+    tell_raised(gil, task, subject, error);
     let text = gil
         .path(task.request.prologue.script)
         .and_then(|path| {

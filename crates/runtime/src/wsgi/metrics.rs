@@ -8,7 +8,7 @@ use os::clock;
 use os::process::{self, Usage};
 use wire::scoreboard::Counters;
 
-use super::events::{self, Finished};
+use super::events::{self, Finished, Times};
 use super::python_functions::PythonFunctions;
 use crate::process::request_metrics::{self, Interval, Sample, PHASES};
 use crate::process::scoreboard;
@@ -16,15 +16,6 @@ use crate::python::function::Arguments;
 use crate::python::gil::{Gil, PyResult, Raised};
 use crate::python::gil_wait;
 use crate::python::object::Object;
-
-/// When the phases of a request began and ended, in microseconds since the epoch.
-#[derive(Debug, Clone, Copy)]
-pub struct Times {
-    pub request_start: u64,
-    pub queue_start: u64,
-    pub daemon_start: u64,
-    pub application_start: u64,
-}
 
 /// What the calling thread has used, if anybody wants to know it of a request.
 pub fn usage_before(gil: Gil<'_>, python: &PythonFunctions) -> Option<Usage> {
