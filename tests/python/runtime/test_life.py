@@ -284,8 +284,8 @@ def test_a_service_process_runs_its_scripts_and_ends_as_python_does(worker, scri
         with open({str(diary)!r}, "a") as file:
             print(word, file=file)
     atexit.register(note, "atexit")
-    note(threading.current_thread() is threading.main_thread())
     try:
+        note(threading.current_thread() is threading.main_thread())
         time.sleep(60)
     except SystemExit:
         note("asked")
