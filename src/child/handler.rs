@@ -5,6 +5,7 @@
 //! the response is sent through httpd's filters.
 
 use wire::hook::Role;
+use wire::own_group;
 use wire::request::{Builder, Flags, Prologue};
 use wire::response::{End, Level};
 
@@ -87,7 +88,12 @@ fn prepare<'r>(
     };
     let settings = Settings::resolve(dir, server, overrides, &request_facts);
     let length = checks::check(&checked(request, &settings))?;
-    let group = dispatch::process_group(&settings, &active.groups, Host::of(request))?;
+    let group = dispatch::process_group(
+        &settings,
+        &active.groups,
+        Host::of(request),
+        active.globals.restrict_embedded,
+    )?;
     let Some(endpoint) = active.endpoints.get(&group.process_group.name[..]) else {
         let sentence = active.groups.undefined_sentence(&group.process_group.name);
         return Err(Rejection::GroupUnknown(sentence));
@@ -104,7 +110,13 @@ fn prepare<'r>(
     let message = message(request, &settings, endpoint, chroot, length, &body)?;
     if request.logs(log::Level::Debug) {
         let (message, body) = (message.len(), body.bytes.len());
-        request_trace::resolved(request, &settings, &group.process_group.name, message, body);
+        request_trace::resolved(
+            request,
+            &settings,
+            own_group::shown(&group.process_group.name),
+            message,
+            body,
+        );
     }
     if request.is_of_error() && request.left_body_unread() {
         // What the client may still send is no request.
@@ -286,7 +298,7 @@ fn relay_prepared(
         enable_sendfile,
     } = prepared;
     let relay_request = RelayRequest {
-        group: &group.process_group.name,
+        group: own_group::shown(&group.process_group.name),
         message: &message,
         upload: if body.whole {
             Upload::whole()
@@ -303,8 +315,10 @@ fn relay_prepared(
         path: &endpoint.path,
         pool: &endpoint.pool,
     };
-    let mut client = HttpdClient::new(request, body.rest, enable_sendfile)
-        .with_death_inquiry(active.status.as_deref(), &group.process_group.name);
+    let mut client = HttpdClient::new(request, body.rest, enable_sendfile).with_death_inquiry(
+        active.status.as_deref(),
+        own_group::shown(&group.process_group.name),
+    );
     let outcome = relay::relay_request(&mut dialer, &mut client, relay_request);
     client.trace_end(&outcome);
     match outcome {

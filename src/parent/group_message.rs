@@ -61,7 +61,7 @@ impl SocketNames {
             format!(
                 "{SOCKET_PATH_TOO_LONG}: the socket of process group \"{}\" would be {}, {part} has {length} \
                  bytes; the system allows {limit}. Choose a shorter path with WSGISocketPrefix.",
-                group.process_group.name.text(),
+                group.process_group.shown_name(),
                 String::from_utf8_lossy(&path),
             )
         })
@@ -76,6 +76,8 @@ const STATUS: &str = "status";
 fn file_name(group: &[u8]) -> String {
     let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
     match std::str::from_utf8(group) {
+        // Not longer than the name of any other, so that the path fits where theirs do.
+        Ok("") => "~".to_owned(),
         Ok(name)
             if name.len() <= 32
                 && !name.starts_with('.')
@@ -145,6 +147,7 @@ mod tests {
         assert!(odd.starts_with('~') && odd.len() == 17 && odd != other);
         assert_ne!(file_name(&[b'a'; 33]), "a".repeat(33));
         assert_ne!(file_name(b".."), "..");
+        assert_eq!(file_name(b""), "~");
         assert_ne!(file_name(STATUS.as_bytes()), STATUS);
     }
 

@@ -79,6 +79,7 @@ pub fn check(
         &servers,
         &main.global,
         &machine.apache_identity(),
+        configured.any_directive(config::own_group::gives_to_handler),
         &machine,
     );
     let refused = resolved.refusals.iter();

@@ -6,6 +6,7 @@ use std::ffi::CString;
 
 use os::accounts;
 
+use config::concurrency::Concurrency;
 use config::{Account, AccountGroup, ApacheIdentity, System};
 use httpd::pool::Pool;
 use httpd::process;
@@ -69,6 +70,12 @@ fn answer<T, U>(found: std::io::Result<Option<T>>, into: fn(T) -> U) -> Result<O
 }
 
 impl System for Machine<'_> {
+    fn own_group_concurrency(&self) -> Concurrency {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+        let mpm = process::mpm();
+        Concurrency::of(cores, mpm.max_threads, mpm.max_processes)
+    }
+
     fn user_by_name(&self, name: &[u8]) -> Result<Option<Account>, String> {
         answer(accounts::user_by_name(name), account)
     }

@@ -161,15 +161,6 @@ def test_two_virtual_hosts_keep_their_aliases_apart(httpd):
     assert httpd.get("/other", headers={"Host": "b.example"}).status == 404
 
 
-@pytest.mark.differs("no-embedded-mode-yet")
-def test_a_request_without_process_group_is_500_and_the_log_says_what_is_missing(httpd):
-    httpd.configure("WSGIScriptAlias / {apps}/hello.wsgi")
-    httpd.start()
-    assert httpd.get("/").status == 500
-    httpd.error_log.expect(r"WSGIProcessGroup", level="error")
-    httpd.error_log.allow(r"hello\.wsgi|WSGIProcessGroup")
-
-
 def test_a_request_for_an_unknown_process_group_is_500(httpd):
     httpd.configure(
         "WSGIDaemonProcess shop", "WSGIScriptAlias / {apps}/hello.wsgi", "WSGIProcessGroup shpo",

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use wire::own_group;
+
 use super::error::show;
 use super::place::Place;
 use super::system::{Account, AccountGroup};
@@ -70,7 +72,7 @@ pub struct DaemonOptions {
 /// One `WSGIDaemonProcess` line, as written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DaemonProcess {
-    /// The group's name; never empty.
+    /// The group's name; empty for the server's own group.
     pub name: Vec<u8>,
     /// Its options.
     pub options: DaemonOptions,
@@ -81,6 +83,21 @@ pub struct DaemonProcess {
 }
 
 impl DaemonProcess {
+    /// The server's own group, where nothing is said about it.
+    pub fn own() -> DaemonProcess {
+        DaemonProcess {
+            name: own_group::NAME.to_vec(),
+            options: DaemonOptions::default(),
+            as_written: BTreeMap::new(),
+            place: Place::default(),
+        }
+    }
+
+    /// Whether it is the server's own.
+    pub fn is_own(&self) -> bool {
+        self.name == own_group::NAME
+    }
+
     /// The options in which two definitions differ, as written here (`threads=15`). An option
     /// that only the other has reads `no threads=`.
     pub fn differences(&self, other: &DaemonProcess) -> String {

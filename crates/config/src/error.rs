@@ -45,6 +45,11 @@ pub enum Problem {
     Because(String),
 }
 
+/// The name of a process group for messages.
+pub fn show_group(name: &[u8]) -> String {
+    show(wire::own_group::shown(name))
+}
+
 /// `text` for messages: control characters and bytes that are not UTF-8 are escaped.
 pub fn show(text: &[u8]) -> String {
     let mut shown = String::with_capacity(text.len());

@@ -10,11 +10,12 @@
 use std::collections::BTreeMap;
 
 use super::daemon_process::DaemonProcess;
-use super::error::show;
+use super::error::{show, show_group};
 use super::jail;
 use super::main_interpreter;
 use super::module_config::{GlobalConfig, Preload};
 use super::nearest::nearest;
+use super::own_group;
 use super::place::Place;
 use super::process_group::{ApacheIdentity, Reach, ResolvedGroup};
 use super::reading::{Hook, Reading};
@@ -34,12 +35,10 @@ pub struct Server<'a> {
 pub struct Groups {
     list: Vec<ResolvedGroup>,
     by_name: BTreeMap<Vec<u8>, usize>,
-    /// Scripts to load in embedded mode, in order: (file, application group).
-    pub embedded_preload: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Groups {
-    /// All groups, in the order of their definition.
+    /// All groups, in the order of their definition; the server's own group last, unless defined.
     pub fn all(&self) -> &[ResolvedGroup] {
         &self.list
     }
@@ -58,16 +57,19 @@ impl Groups {
 
     /// " Defined groups: ... Did you mean ...?"
     fn suggestion(&self, name: &[u8]) -> String {
-        if self.list.is_empty() {
+        // Nobody takes another name for the own group's.
+        let groups = || self.list.iter().filter(|group| !group.is_own());
+        let count = groups().count();
+        if count == 0 {
             return " No WSGIDaemonProcess defines any group.".into();
         }
         // A server with many groups should not list all of them in each line of its log.
-        let mut known: Vec<String> = self.list.iter().take(10).map(described).collect();
-        if self.list.len() > known.len() {
-            known.push(format!("and {} more", self.list.len() - known.len()));
+        let mut known: Vec<String> = groups().take(10).map(described).collect();
+        if count > known.len() {
+            known.push(format!("and {} more", count - known.len()));
         }
         let mut sentence = format!(" Defined groups: {}.", known.join(", "));
-        let names = self.list.iter().map(|group| &group.process_group.name[..]);
+        let names = groups().map(|group| &group.process_group.name[..]);
         if let Some(meant) = nearest(name, names) {
             sentence.push_str(&format!(" Did you mean \"{}\"?", show(meant)));
         }
@@ -76,7 +78,11 @@ impl Groups {
 }
 
 fn described(group: &ResolvedGroup) -> String {
-    format!("\"{}\" ({})", show(&group.process_group.name), group.place)
+    let name = show_group(&group.process_group.name);
+    match group.place.is_known() {
+        true => format!("\"{name}\" ({})", group.place),
+        false => format!("\"{name}\""),
+    }
 }
 
 /// The result of [`resolve_groups`].
@@ -95,16 +101,24 @@ pub struct ResolvedGroups {
 /// Resolves the process groups of a configuration that is read completely.
 ///
 /// `servers` are all servers, including the main one; `global` is the main server's record.
+/// `handler_is_given` says whether some directive [`own_group::gives_to_handler`].
 pub fn resolve_groups(
     reading: &Reading,
     servers: &[Server<'_>],
     global: &GlobalConfig,
     apache: &ApacheIdentity,
+    handler_is_given: bool,
     system: &dyn System,
 ) -> ResolvedGroups {
     let mut resolved = ResolvedGroups::default();
-    define(&mut resolved, reading, servers, global, apache, system);
-    preload(&mut resolved, reading, servers);
+    let is_restricted = global.restrict_embedded.unwrap_or(false);
+    let resolve =
+        |given: &DaemonProcess, id| ResolvedGroup::resolve(given, id, global, apache, system);
+    define(&mut resolved, reading, servers, resolve);
+    let ids: Vec<_> = servers.iter().map(|server| server.id).collect();
+    let reached = own_group::can_be_reached(reading, &ids, handler_is_given, is_restricted);
+    settle_own_group(&mut resolved, reached, is_restricted, resolve);
+    preload(&mut resolved, reading, servers, is_restricted);
     check_names(&mut resolved, reading, servers);
     check_hooks(&mut resolved, reading, servers);
     for group in &mut resolved.groups.list {
@@ -151,9 +165,7 @@ fn define(
     resolved: &mut ResolvedGroups,
     reading: &Reading,
     servers: &[Server<'_>],
-    global: &GlobalConfig,
-    apache: &ApacheIdentity,
-    system: &dyn System,
+    resolve: impl Fn(&DaemonProcess, u32) -> Result<ResolvedGroup, String>,
 ) {
     let groups = &mut resolved.groups;
     let mut definitions: Vec<&DaemonProcess> = Vec::new();
@@ -164,7 +176,7 @@ fn define(
             continue;
         }
         let id = groups.list.len() as u32 + 1;
-        match ResolvedGroup::resolve(given, id, global, apache, system) {
+        match resolve(given, id) {
             Ok(mut group) => {
                 group.reach = reach(&given.place, servers);
                 groups.by_name.insert(given.name.clone(), groups.list.len());
@@ -173,6 +185,45 @@ fn define(
             }
             Err(sentence) => resolved.refusals.push(sentence),
         }
+    }
+}
+
+/// Adds the server's own group where something can reach it, or takes its definition back where
+/// nothing may.
+fn settle_own_group(
+    resolved: &mut ResolvedGroups,
+    reached: bool,
+    is_restricted: bool,
+    resolve: impl Fn(&DaemonProcess, u32) -> Result<ResolvedGroup, String>,
+) {
+    let groups = &mut resolved.groups;
+    match groups.by_name.get(wire::own_group::NAME).copied() {
+        Some(at) if is_restricted && !reached => {
+            // Others keep their numbers: these may have gaps.
+            let place = groups.list.remove(at).place;
+            groups.by_name.remove(wire::own_group::NAME);
+            for later in groups.by_name.values_mut().filter(|later| **later > at) {
+                *later -= 1;
+            }
+            resolved.warnings.push(format!(
+                "{place} sets options of the server's own process group, to which \
+                 WSGIRestrictEmbedded On lets no request go. The line has no effect."
+            ));
+        }
+        Some(_) => {}
+        None if !reached => {}
+        None => match resolve(&DaemonProcess::own(), groups.list.len() as u32 + 1) {
+            Ok(group) => {
+                groups
+                    .by_name
+                    .insert(wire::own_group::NAME.to_vec(), groups.list.len());
+                groups.list.push(group);
+            }
+            // A server that may never use it starts all the same.
+            Err(sentence) => resolved
+                .warnings
+                .push(format!("{sentence} Requests that go there get 500.")),
+        },
     }
 }
 
@@ -201,7 +252,7 @@ fn redefine(
     second: &DaemonProcess,
     servers: &[Server<'_>],
 ) -> Result<(), String> {
-    let name = show(&first.name);
+    let name = show_group(&first.name);
     let (here, there) = (&second.place, &first.place);
     if first.options != second.options {
         return Err(format!(
@@ -250,11 +301,16 @@ fn host(place: &Place, servers: &[Server<'_>]) -> String {
     }
 }
 
-fn preload(resolved: &mut ResolvedGroups, reading: &Reading, servers: &[Server<'_>]) {
+fn preload(
+    resolved: &mut ResolvedGroups,
+    reading: &Reading,
+    servers: &[Server<'_>],
+    is_restricted: bool,
+) {
     for script in &reading.preloads {
-        if script.process_group.is_empty() {
-            let entry = (script.path.clone(), script.application_group.clone());
-            add_once(&mut resolved.groups.embedded_preload, entry);
+        let is_own = script.process_group.is_empty();
+        // Where no request may go there, only what is imported for its own sake is loaded.
+        if is_own && is_restricted && script.directive != own_group::IMPORT {
             continue;
         }
         match usable(&resolved.groups, script, servers) {
@@ -270,6 +326,8 @@ fn preload(resolved: &mut ResolvedGroups, reading: &Reading, servers: &[Server<'
                     add_once(&mut group.preload, entry);
                 }
             }
+            // It was said already why there is none.
+            Err(_) if is_own => {}
             Err(sentence) => resolved.refusals.push(sentence),
         }
     }

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alias;
+pub mod concurrency;
 pub mod daemon_options;
 pub mod daemon_process;
 pub mod directive;
@@ -26,6 +27,7 @@ pub mod jail;
 mod main_interpreter;
 pub mod module_config;
 pub mod nearest;
+pub mod own_group;
 pub mod pages;
 pub mod place;
 pub mod process_group;

@@ -25,10 +25,11 @@ pub(super) fn can_get_requests_for_global(name: &[u8], reading: &Reading) -> boo
     if reading.groups_chosen_by_script {
         return true;
     }
+    let is_own = name == wire::own_group::NAME;
     let choices = choices(&reading.routes);
     let leads_here = |process: &&Template| match process {
         Template::Name(other) => **other == *name,
-        Template::Global => false,
+        Template::Global => is_own,
         // The other templates may expand to the name of this group.
         Template::Server | Template::Host | Template::Resource | Template::Env(_) => true,
     };
@@ -36,7 +37,10 @@ pub(super) fn can_get_requests_for_global(name: &[u8], reading: &Reading) -> boo
         matches!(application, Template::Global | Template::Env(_))
             || matches!(application, Template::Name(name) if name.is_empty())
     };
-    let here = |choice: &GroupChoice<'_>| choice.process.iter().any(leads_here);
+    let here = |choice: &GroupChoice<'_>| match choice.process.is_empty() {
+        true => is_own,
+        false => choice.process.iter().any(leads_here),
+    };
     let global = |choice: &GroupChoice<'_>| choice.application.iter().any(asks);
     // A place that does not choose a group inherits the choice of any other place that may apply to
     // the same request.

@@ -30,6 +30,11 @@ pub struct VirtualHost {
 }
 
 impl Place {
+    /// Whether something was said at a place, or is what holds without a word.
+    pub fn is_known(&self) -> bool {
+        !self.file.is_empty()
+    }
+
     /// The identity of the enclosing virtual host; `None` for the main server.
     pub fn server(&self) -> Option<usize> {
         self.virtual_host.as_ref().map(|host| host.id)

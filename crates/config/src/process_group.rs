@@ -10,12 +10,13 @@ use wire::group::{
     Identity, ListenerOptions, ProcessEnvironment, ProcessGroup, PythonOptions, ReplacementLimits,
     ResourceLimits, ScriptOwner, Timeouts,
 };
+use wire::own_group;
 
 use super::daemon_options::transport::{
     DEFAULT_HEADER_BUFFER, DEFAULT_REQUEST_BUFFER, DEFAULT_RESPONSE_BUFFER, DEFAULT_RESPONSE_SPOOL,
 };
 use super::daemon_process::DaemonProcess;
-use super::error::show;
+use super::error::{show, show_group};
 use super::module_config::{GlobalConfig, HashSeed};
 use super::place::Place;
 use super::resolved::{interpreter, Globals};
@@ -81,6 +82,11 @@ pub struct ApacheIdentity {
 }
 
 impl ResolvedGroup {
+    /// Whether it is the server's own.
+    pub fn is_own(&self) -> bool {
+        *self.process_group.name == *own_group::NAME
+    }
+
     /// Whether a server may use the group: `id` as in [`Place::server`] (`None` is the main
     /// server), and its ServerName.
     pub fn usable_from(&self, id: Option<usize>, hostname: Option<&[u8]>) -> bool {
@@ -105,10 +111,13 @@ impl ResolvedGroup {
         let options = &given.options;
         let globals = Globals::of(global);
         let base = options.python_path.clone().unwrap_or_default();
+        let own = given.is_own().then(|| system.own_group_concurrency());
         let interpreter = interpreter(global, &given.name, None, base);
         let user = options.user.as_ref().unwrap_or(&apache.user);
         let display_name = match options.display_name.as_deref() {
-            None | Some(b"%{GROUP}") => [b"(wsgi:", &given.name[..], b")"].concat(),
+            None | Some(b"%{GROUP}") => {
+                [b"(wsgi:", wire::own_group::shown(&given.name), b")"].concat()
+            }
             Some(other) => other.to_vec(),
         };
         let home_of_user = user.uid != apache.user.uid && !user.home.is_empty();
@@ -116,9 +125,12 @@ impl ResolvedGroup {
         let process_group = ProcessGroup {
             name: bytes(&given.name),
             id,
-            processes: options.processes.unwrap_or(1),
-            multiprocess: options.processes.is_some(),
-            threads: options.threads.unwrap_or(15),
+            processes: options
+                .processes
+                .or(own.map(|own| own.processes))
+                .unwrap_or(1),
+            multiprocess: options.processes.is_some() || own.is_some(),
+            threads: options.threads.or(own.map(|own| own.threads)).unwrap_or(15),
             display_name: display_name.into(),
             identity: identity(given, apache, system)?,
             environment: ProcessEnvironment {
@@ -142,8 +154,17 @@ impl ResolvedGroup {
                     .or(globals.python_home)
                     .map(Bytes),
                 path: interpreter.python_path.into_iter().map(Bytes).collect(),
-                eggs: options.python_eggs.as_deref().map(bytes),
-                switch_interval: interpreter.switch_interval.or(options.switch_interval),
+                eggs: options
+                    .python_eggs
+                    .clone()
+                    .or(globals.python_eggs.filter(|_| given.is_own()))
+                    .map(Bytes),
+                // For the own group alone there is a directive at top level, which says less.
+                switch_interval: options
+                    .switch_interval
+                    .filter(|_| given.is_own())
+                    .or(interpreter.switch_interval)
+                    .or(options.switch_interval),
                 optimize: globals.python_optimize,
                 dont_write_bytecode: globals.dont_write_bytecode,
                 hash_seed: globals.python_hash_seed.map(|seed| match seed {
@@ -243,12 +264,18 @@ fn identity(
         });
     }
     let user = options.user.as_ref().unwrap_or(&apache.user);
-    let name = show(&given.name);
+    let name = show_group(&given.name);
+    let place = match given.place.is_known() {
+        true => format!("{} process", given.place),
+        false => "Process".to_owned(),
+    };
     if user.uid == 0 {
+        let mend = match given.is_own() {
+            true => "Let Apache run as another User.".to_owned(),
+            false => format!("Give it a user of its own: WSGIDaemonProcess {name} user=..."),
+        };
         return Err(format!(
-            "{} process group \"{name}\" would run as root, because Apache's User is root. Give \
-             it a user of its own: WSGIDaemonProcess {name} user=...",
-            given.place,
+            "{place} group \"{name}\" would run as root, because Apache's User is root. {mend}"
         ));
     }
     let gid = options.group.as_ref().map_or(apache.gid, |group| group.gid);
@@ -260,9 +287,8 @@ fn identity(
         }
         None => system.groups_of(user, gid).map_err(|reason| {
             format!(
-                "{} the groups of user \"{}\", of process group \"{name}\", cannot be looked up: \
-                 {reason}. List them with supplementary-groups=, or mend the group database.",
-                given.place,
+                "{place} group \"{name}\": the groups of its user \"{}\" cannot be looked up: {reason}. \
+                 List them with supplementary-groups=, or mend the group database.",
                 show(&user.name),
             )
         })?,
@@ -440,7 +466,8 @@ mod tests {
             hostname: None,
         }];
         let (reading, global) = (&configuration.reading, &configuration.main.global);
-        let resolved = resolve_groups(reading, &servers, global, &apache, &configuration.machine);
+        let machine = &configuration.machine;
+        let resolved = resolve_groups(reading, &servers, global, &apache, false, machine);
         assert_eq!(
             resolved.refusals,
             [

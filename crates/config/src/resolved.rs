@@ -234,8 +234,8 @@ pub struct Interpreter {
 ///
 /// `process_group` is empty for embedded mode. `application_group` is empty for the main
 /// interpreter, and `None` gives the settings that apply to the whole process. `base` is
-/// the search path that the process group has of its own; for embedded mode, whose base is the
-/// top-level `WSGIPythonPath`, it is not looked at.
+/// the search path that the process group has of its own; the server's own group, whose name is
+/// empty, has the top-level `WSGIPythonPath` where it is empty.
 pub fn interpreter(
     given: &GlobalConfig,
     process_group: &[u8],
@@ -261,10 +261,9 @@ pub fn interpreter(
         switch_interval: given.interpreter.switch_interval.filter(|_| embedded),
         ..given.interpreter.clone()
     };
-    let mut python_path = match (&given.interpreter.python_path, embedded) {
-        (Some(path), true) => path.to_vec(),
-        (None, true) => Vec::new(),
-        (_, false) => base,
+    let mut python_path = match &given.interpreter.python_path {
+        Some(path) if embedded && base.is_empty() => path.to_vec(),
+        _ => base,
     };
     let mut options = top;
     let mut free_threading = options.free_threading;
@@ -465,8 +464,10 @@ mod tests {
         assert_eq!(all, ["/group", "/group2", "/base"]);
         assert!(!process.restrict_stdout);
 
-        let embedded = interpreter(global, b"", Some(b""), base());
+        let embedded = interpreter(global, b"", Some(b""), Vec::new());
         assert_eq!(embedded.python_path, [b"/top".to_vec()]);
+        let embedded = interpreter(global, b"", Some(b""), base());
+        assert_eq!(embedded.python_path, [b"/base".to_vec()]);
         assert!(embedded.restrict_stdin);
     }
 

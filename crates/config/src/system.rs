@@ -3,6 +3,8 @@
 //! Runs in: the Apache parent, while the configuration is read. The layer over httpd implements
 //! it; the tests implement another one.
 
+use super::concurrency::Concurrency;
+
 /// A user of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -30,6 +32,8 @@ pub struct AccountGroup {
 /// A look-up returns `Ok(None)` if there is no such entry and `Err(reason)` if the database could
 /// not be read; the error message shows the reason.
 pub trait System {
+    /// How much the server's own group does at once unless the configuration says.
+    fn own_group_concurrency(&self) -> Concurrency;
     /// The user called `name`.
     fn user_by_name(&self, name: &[u8]) -> Result<Option<Account>, String>;
     /// The user with id `uid`.

@@ -3,6 +3,7 @@
 //!
 //! Runs in: unit tests only.
 
+use super::concurrency::Concurrency;
 use super::directive::{apply, Scope, Target};
 use super::directives;
 use super::error::Problem;
@@ -28,6 +29,8 @@ pub struct TestConfiguration {
     pub directories: Vec<(String, DirectoryConfig)>,
     pub reading: Reading,
     pub machine: Machine,
+    /// Whether another module's directive gives requests to our handler.
+    pub handler_is_given: bool,
     /// As httpd is told; else it is read to see what it will come to.
     refuses_what_is_not_built: bool,
     line: u32,
@@ -50,6 +53,7 @@ impl TestConfiguration {
             directories: Vec::new(),
             reading: Reading::default(),
             machine: Machine { root: true },
+            handler_is_given: false,
             refuses_what_is_not_built: false,
             line: 0,
             host: None,
@@ -153,12 +157,8 @@ impl TestConfiguration {
         }
     }
 
-    /// Settles what was read, for an Apache that runs as www-data.
-    pub fn resolve_groups(&self) -> ResolvedGroups {
-        let apache = ApacheIdentity {
-            user: www_data(),
-            gid: 33,
-        };
+    /// The main server and the virtual hosts.
+    pub fn servers(&self) -> Vec<Server<'_>> {
         let mut servers = vec![Server {
             id: None,
             hostname: Some(b"main.example.com"),
@@ -167,11 +167,21 @@ impl TestConfiguration {
             id: Some(id),
             hostname: host.name.map(str::as_bytes),
         }));
+        servers
+    }
+
+    /// Settles what was read, for an Apache that runs as www-data.
+    pub fn resolve_groups(&self) -> ResolvedGroups {
+        let apache = ApacheIdentity {
+            user: www_data(),
+            gid: 33,
+        };
         resolve_groups(
             &self.reading,
-            &servers,
+            &self.servers(),
             &self.main.global,
             &apache,
+            self.handler_is_given,
             &self.machine,
         )
     }
@@ -223,6 +233,12 @@ const GROUPS: [(&[u8], u32); 4] = [
 ];
 
 impl System for Machine {
+    fn own_group_concurrency(&self) -> Concurrency {
+        Concurrency {
+            processes: 4,
+            threads: 15,
+        }
+    }
     fn user_by_name(&self, name: &[u8]) -> Result<Option<Account>, String> {
         if name == b"broken" {
             return Err("the user database is away".into());

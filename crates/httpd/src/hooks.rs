@@ -10,6 +10,7 @@ use std::any::Any;
 use std::ffi::{c_char, c_int, CStr};
 use std::ptr;
 
+use super::directive_tree;
 use super::directives::{self, Commands, Position, Spec, Target};
 use super::keep_alive_wait;
 use super::panic_wall;
@@ -145,6 +146,12 @@ impl Configured<'_> {
     /// Stores the resolved configuration, for [`Server::active_configuration`].
     pub fn activate<M: Module>(&self, active_configuration: M::ActiveConfiguration) {
         directives::activate::<M>(self.main, active_configuration);
+    }
+
+    /// Whether `test` holds for some directive of any module, outside of `.htaccess`: it is asked
+    /// for its name, with `<` if it is a section, and its arguments.
+    pub fn any_directive(&self, test: impl FnMut(&[u8], &[u8]) -> bool) -> bool {
+        directive_tree::any(test)
     }
 }
 

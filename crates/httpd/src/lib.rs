@@ -8,6 +8,7 @@
 //! ([`sys`]) are private to this folder.
 
 pub mod connection;
+mod directive_tree;
 pub mod directives;
 pub mod hooks;
 pub mod keep_alive_wait;

@@ -7,6 +7,7 @@
 //! by one as successors become ready. It uses the present state alone, so it may be called at any
 //! time, and the next call repairs what an earlier one missed.
 
+mod demand;
 mod failed_loads;
 mod loaded_scripts;
 mod reconcile;
@@ -41,6 +42,7 @@ use crate::unavailable::UnavailableResponder;
 use crate::worker::{self, Event, Phase, Worker};
 use crate::worker_output::{Pipe, WorkerOutput};
 
+use demand::Demand;
 use loaded_scripts::LoadedScripts;
 pub use reporting::Budget;
 use reporting::{History, Memory};
@@ -111,6 +113,7 @@ pub struct Group {
     next_worker: u64,
     orphans: Vec<(u64, WorkerOutput)>,
     unavailable: UnavailableResponder,
+    demand: Demand,
     /// Back-off for starts that failed.
     starts: Backoff,
     /// Back-off for workers that died soon after they became ready.
@@ -149,7 +152,7 @@ impl Group {
         listener: Listener,
         log: ErrorLog,
     ) -> Self {
-        Self {
+        let mut group = Self {
             config: setup.group,
             socket_path: setup.socket_path,
             key: setup.key,
@@ -163,6 +166,7 @@ impl Group {
             next_worker: 0,
             orphans: Vec::new(),
             unavailable: UnavailableResponder::default(),
+            demand: Demand::default(),
             starts: Backoff::default(),
             lives: Backoff::default(),
             loads: Backoff::default(),
@@ -178,7 +182,9 @@ impl Group {
             history: History::default(),
             memory: Memory::default(),
             ending: None,
-        }
+        };
+        group.bound_demand();
+        group
     }
 
     pub fn name(&self) -> &[u8] {
@@ -202,7 +208,7 @@ impl Group {
 
     /// Logs `id: process group 'name': text`; lines without an id only report progress.
     fn note(&self, level: Level, id: impl Into<Option<LogId>>, text: &str) {
-        let name = self.config.name.text();
+        let name = self.config.shown_name();
         let id = id.into().map_or_else(String::new, |id| format!("{id}: "));
         self.history.remember(level, &id, text);
         self.log
@@ -312,7 +318,8 @@ impl Group {
         if let Some(log) = self.log.waits_for() {
             add(GroupSource::Log, log);
         }
-        if self.has_nobody() && self.unavailable.is_open(now) {
+        let answers = self.has_nobody() && self.unavailable.is_open(now);
+        if answers || (!self.has_nobody() && self.watches_listener()) {
             add(GroupSource::Listener, self.listener.as_fd());
         }
         for (id, fd) in self.unavailable.connections() {
@@ -339,6 +346,8 @@ impl Group {
                 if self.has_nobody() {
                     let text = self.regret();
                     self.unavailable.answer(&self.listener, &text, context.now);
+                } else if self.watches_listener() {
+                    self.notice_connection(context.now);
                 }
             }
             GroupSource::Unavailable(id) => self.unavailable.progress(id),
@@ -382,7 +391,7 @@ impl Group {
     /// The log text for a request answered with 503: the fault itself, and the number under which
     /// the log has details.
     fn regret(&self) -> String {
-        let name = self.config.name.text();
+        let name = self.config.shown_name();
         let what = match (self.ending, &self.trouble) {
             (Some(why), _) => why.to_owned(),
             (None, Some((id, fault))) => {
@@ -516,8 +525,8 @@ impl Group {
             ReplacementReason::MaximumRequests
             | ReplacementReason::Signal
             | ReplacementReason::TimeLimit
-            | ReplacementReason::Inactive
             | ReplacementReason::CannotAccept => {}
+            ReplacementReason::Inactive => self.drop_idle_worker(),
         }
     }
 

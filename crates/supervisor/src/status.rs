@@ -212,6 +212,7 @@ fn describe(now: Duration, started: Duration, groups: &[Group]) -> StatusReport 
     let inquiry = os::backlog::Inquiry::begin().ok();
     let groups = groups
         .iter()
+        .filter(|group| group.is_shown())
         .map(|group| group.status(now, inquiry.as_ref(), &mut budget))
         .collect();
     let pid = os::process::id();

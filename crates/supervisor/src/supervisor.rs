@@ -395,7 +395,7 @@ type Described = (GroupSetup, Option<LogTarget>);
 /// Refuses a configuration that could not be applied later.
 fn check(groups: &[Described], server: &wire::group::ServerFacts) -> Result<(), String> {
     for (index, (setup, _)) in groups.iter().enumerate() {
-        let name = setup.group.name.text();
+        let name = setup.group.shown_name();
         if groups[..index]
             .iter()
             .any(|(other, _)| other.group.name == setup.group.name)
@@ -452,7 +452,7 @@ fn cannot_listen(setup: &GroupSetup, error: &io::Error) -> String {
     format!(
         "process group '{}' cannot listen at {}: {error}. WSGISocketPrefix names a place where root \
          alone may write, such as /run/apache2/wsgi",
-        setup.group.name.text(),
+        setup.group.shown_name(),
         setup.socket_path.text()
     )
 }

@@ -4,19 +4,21 @@
 //! it is. `None` never means "not given": it means what the field's comment says, most often that
 //! there is no limit. Users and groups are numbers: only the parent looks into the user database.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::codec::Bytes;
 use crate::message;
+use crate::own_group;
 
 message! {
     /// One process group.
     pub struct ProcessGroup {
-        /// Name as in the configuration; unique in the server.
+        /// Name as in the configuration; unique in the server. Empty for the server's own group.
         pub name: Bytes,
         /// Order of definition, from 1.
         pub id: u32,
-        /// Number of workers.
+        /// Number of workers; of the server's own group their maximum.
         pub processes: u32,
         /// `wsgi.multiprocess`: whether `processes=` is given, even as 1.
         pub multiprocess: bool,
@@ -77,6 +79,13 @@ message! {
         pub variables: Vec<(Bytes, Bytes)>,
         /// Whether Apache's environment is withheld.
         pub clear_env: bool,
+    }
+}
+
+impl ProcessGroup {
+    /// The name for people.
+    pub fn shown_name(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(own_group::shown(&self.name))
     }
 }
 

@@ -29,6 +29,7 @@ pub mod hook;
 pub mod keys;
 pub mod log_id;
 pub mod log_line;
+pub mod own_group;
 pub mod request;
 pub mod response;
 pub mod scoreboard;

@@ -2,8 +2,9 @@
 //!
 //! Runs in: an Apache child, in the handler, after the checks.
 
-use config::ResolvedGroup;
-use config::{Groups, Settings};
+use wire::own_group;
+
+use config::{Groups, ResolvedGroup, Settings};
 use httpd::request::Request;
 
 use super::rejection::Rejection;
@@ -28,15 +29,20 @@ impl<'r> Host<'r> {
     }
 }
 
-/// Finds the process group that `settings` name and that `host` may use.
+/// Finds the process group that `settings` name and that `host` may use. `restrict_embedded` keeps
+/// requests out of the server's own group.
 pub fn process_group<'a>(
     settings: &Settings<'_>,
     groups: &'a Groups,
     host: Host<'_>,
+    restrict_embedded: bool,
 ) -> Result<&'a ResolvedGroup, Rejection> {
     let name = &settings.process_group[..];
     if !settings.process_group_allowed() {
         return Err(Rejection::GroupRestricted(name.to_vec()));
+    }
+    if name == own_group::NAME && restrict_embedded {
+        return Err(Rejection::OwnGroupRestricted);
     }
     usable_group(name, groups, host)
 }
@@ -47,10 +53,10 @@ pub fn usable_group<'a>(
     groups: &'a Groups,
     host: Host<'_>,
 ) -> Result<&'a ResolvedGroup, Rejection> {
-    if name.is_empty() {
-        return Err(Rejection::NoGroup);
-    }
     let Some(group) = groups.find(name) else {
+        if name == own_group::NAME {
+            return Err(Rejection::NoOwnGroup);
+        }
         return Err(Rejection::GroupUnknown(groups.undefined_sentence(name)));
     };
     if !group.usable_from(host.id, host.name) {
@@ -73,7 +79,7 @@ mod tests {
     use std::borrow::Cow;
     use wire::log_id::{
         LogId, GROUP_OF_OTHER_HOST, GROUP_RESTRICTED, GROUP_UNKNOWN, GROUP_WITHOUT_THREADS,
-        PROCESS_GROUP_NOT_SET,
+        OWN_GROUP_NOT_STARTED, OWN_GROUP_RESTRICTED,
     };
 
     /// A request about which nothing is known: the groups of these tests are fixed names.
@@ -122,7 +128,8 @@ mod tests {
             id: at,
             name: at.and_then(|at| read.hosts[at].name).map(str::as_bytes),
         };
-        match process_group(&settings, &resolved.groups, host) {
+        let restricted = read.main.global.restrict_embedded == Some(true);
+        match process_group(&settings, &resolved.groups, host, restricted) {
             Ok(group) => Ok(String::from_utf8_lossy(&group.process_group.name).into_owned()),
             Err(rejection) => Err((rejection.status(), rejection.id())),
         }
@@ -132,6 +139,13 @@ mod tests {
     fn a_request_goes_to_the_group_that_is_named() {
         let lines = "WSGIDaemonProcess shop\nWSGIProcessGroup shop";
         assert_eq!(group(lines, None), Ok("shop".into()));
+        for lines in [
+            "WSGIScriptAlias / /a.wsgi",
+            "WSGIProcessGroup %{GLOBAL}\nWSGIRestrictProcess %{GLOBAL}",
+            "WSGIDaemonProcess %{GLOBAL} threads=2",
+        ] {
+            assert_eq!(group(lines, None), Ok(String::new()), "{lines}");
+        }
         let lines = "WSGIDaemonProcess shop\n<Directory /srv>\nWSGIProcessGroup shop\n</Directory>";
         assert_eq!(group(lines, None), Ok("shop".into()));
     }
@@ -139,10 +153,20 @@ mod tests {
     #[test]
     fn a_group_that_is_missing_unknown_or_forbidden_is_an_error_of_its_own() {
         for (lines, id) in [
-            ("WSGIDaemonProcess shop", PROCESS_GROUP_NOT_SET),
+            // A handler that nobody could know of leads here.
+            ("WSGIDaemonProcess shop", OWN_GROUP_NOT_STARTED),
             (
-                "WSGIDaemonProcess shop\nWSGIProcessGroup %{GLOBAL}",
-                PROCESS_GROUP_NOT_SET,
+                "WSGIProcessGroup %{GLOBAL}\nWSGIRestrictEmbedded On",
+                OWN_GROUP_RESTRICTED,
+            ),
+            (
+                "WSGIImportScript /a.py process-group=%{GLOBAL} application-group=x
+                WSGIRestrictEmbedded On",
+                OWN_GROUP_RESTRICTED,
+            ),
+            (
+                "WSGIProcessGroup %{GLOBAL}\nWSGIRestrictProcess shop",
+                GROUP_RESTRICTED,
             ),
             (
                 "WSGIDaemonProcess shop\nWSGIProcessGroup shpo",

@@ -8,11 +8,11 @@ use std::fmt;
 use wire::log_id::{
     LogId, BODY_TOO_LARGE, CHUNKED_REFUSED, CONTENT_LENGTH_INVALID, ENVIRON_TOO_LARGE,
     EXECCGI_NOT_ALLOWED, GROUP_OF_OTHER_HOST, GROUP_RESTRICTED, GROUP_UNKNOWN,
-    GROUP_WITHOUT_THREADS, OUTSIDE_CHROOT, PATH_INFO_REFUSED, PROCESS_GROUP_NOT_SET,
-    SCRIPT_IS_DIRECTORY, SCRIPT_MISSING, TRANSFER_CODING_UNSUPPORTED,
+    GROUP_WITHOUT_THREADS, OUTSIDE_CHROOT, OWN_GROUP_NOT_STARTED, OWN_GROUP_RESTRICTED,
+    PATH_INFO_REFUSED, SCRIPT_IS_DIRECTORY, SCRIPT_MISSING, TRANSFER_CODING_UNSUPPORTED,
 };
 
-use config::error::show;
+use config::error::{show, show_group};
 
 /// Why a request is refused: it knows its status, its number and its sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +35,10 @@ pub enum Rejection {
     BodyTooLarge { length: u64, limit: u64 },
     /// `WSGIRestrictProcess` leaves the group out.
     GroupRestricted(Vec<u8>),
-    /// No process group is configured for the request.
-    NoGroup,
+    /// Nothing in the configuration showed that a request can come to the server's own group.
+    NoOwnGroup,
+    /// `WSGIRestrictEmbedded On` keeps requests out of the server's own group.
+    OwnGroupRestricted,
     /// The group does not exist; the sentence says which do.
     GroupUnknown(String),
     /// The group belongs to another virtual host, defined at this place.
@@ -60,7 +62,8 @@ impl Rejection {
             Rejection::ContentLength(_) => 400,
             Rejection::BodyTooLarge { .. } => 413,
             Rejection::GroupRestricted(_)
-            | Rejection::NoGroup
+            | Rejection::NoOwnGroup
+            | Rejection::OwnGroupRestricted
             | Rejection::GroupUnknown(_)
             | Rejection::GroupOfOtherHost(..)
             | Rejection::OutsideChroot(..)
@@ -81,7 +84,8 @@ impl Rejection {
             Rejection::ContentLength(_) => CONTENT_LENGTH_INVALID,
             Rejection::BodyTooLarge { .. } => BODY_TOO_LARGE,
             Rejection::GroupRestricted(_) => GROUP_RESTRICTED,
-            Rejection::NoGroup => PROCESS_GROUP_NOT_SET,
+            Rejection::NoOwnGroup => OWN_GROUP_NOT_STARTED,
+            Rejection::OwnGroupRestricted => OWN_GROUP_RESTRICTED,
             Rejection::GroupUnknown(_) => GROUP_UNKNOWN,
             Rejection::GroupOfOtherHost(..) => GROUP_OF_OTHER_HOST,
             Rejection::GroupServesNothing(_) => GROUP_WITHOUT_THREADS,
@@ -144,14 +148,20 @@ impl fmt::Display for Rejection {
             Rejection::GroupRestricted(group) => format!(
                 "Daemon process called '{}' cannot be accessed by this WSGI application: \
                  WSGIRestrictProcess does not list it.",
-                show(group)
+                show_group(group)
             )
             .into(),
-            Rejection::NoGroup => "No process group is set for this request, so it would run inside \
-                                 of Apache, which this version does not do yet. Define a group with \
-                                 WSGIDaemonProcess and name it with WSGIProcessGroup in the \
-                                 <Directory> of the script, or with process-group= of its \
-                                 WSGIScriptAlias."
+            Rejection::NoOwnGroup => "No process group is named for this request, and the server's own \
+                                    group has not been started, because nothing in the \
+                                    configuration showed that a request comes to it. Say \
+                                    WSGIDaemonProcess %{GLOBAL}, or name a group of yours with \
+                                    WSGIProcessGroup."
+                .into(),
+            Rejection::OwnGroupRestricted => "Embedded mode of mod_wsgi disabled by runtime \
+                                            configuration (WSGIRestrictEmbedded On), and no process \
+                                            group is named for this request. Name one with \
+                                            WSGIProcessGroup, in a <Directory> that holds the script, \
+                                            or with process-group= of its WSGIScriptAlias."
                 .into(),
             Rejection::GroupUnknown(sentence) => sentence.clone().into(),
             Rejection::GroupOfOtherHost(group, place) => format!(

@@ -27,6 +27,11 @@ pub const DAEMON_PROCESS: Directive = Directive {
           A name can be defined once in the whole server. A second definition that says exactly \
           the same (certbot copies virtual hosts like that) is taken for the same group when the \
           ServerName is the same too; any other is refused, and the message names both places.\n\n\
+          The name `%{GLOBAL}` sets options of the server's own group, which serves what no other \
+          group is named for and needs no definition. It runs as Apache's User and Group, so \
+          `user=`, `group=`, `supplementary-groups=` and `chroot=` are refused for it. It starts \
+          with its first request and has as many processes as its requests need, `processes=` at \
+          most.\n\n\
           A value with spaces is quoted: `home=\"/srv/my shop\"`. The options have \
           [a page of their own](WSGIDaemonProcess-options.md).",
     example: "WSGIDaemonProcess shop user=www-data group=www-data processes=2 threads=5 \
@@ -50,7 +55,8 @@ pub const PROCESS_GROUP: Directive = Directive {
           request: `%{SERVER}` is its ServerName, with the port unless that is 80 or 443; \
           `%{HOST}` the same with the host the client asked for; `%{RESOURCE}` is `%{SERVER}`, a \
           bar and SCRIPT_NAME; `%{ENV:name}` is a variable that SetEnvIf or mod_rewrite set. \
-          `%{GLOBAL}` is embedded mode: the Apache children themselves.\n\n\
+          `%{GLOBAL}` is the server's own group, which takes the place of embedded mode: processes \
+          that run as Apache's User and Group, and need no definition.\n\n\
           A name that no WSGIDaemonProcess defines is answered with 500, and said when the \
           configuration is tested and when Apache starts.",
     example: "<Directory /srv/shop>\n    WSGIProcessGroup shop\n</Directory>",
@@ -97,7 +103,7 @@ pub const RESTRICT_PROCESS: Directive = Directive {
     effect: Effect::Now,
     help: "Process groups that requests may be sent to.",
     doc: "When given, a request that resolves to a process group not listed is answered with 500. \
-          `%{GLOBAL}` is embedded mode. The case of letters does not matter. A further occurrence \
+          `%{GLOBAL}` is the server's own group. The case of letters does not matter. A further occurrence \
           replaces the list.",
     example: "WSGIRestrictProcess shop shop-admin",
     setter: Setter::Directory(|dir, line| {
@@ -120,10 +126,11 @@ pub const RESTRICT_EMBEDDED: Directive = Directive {
     default: "Off",
     concern: Concern::Restricts,
     effect: Effect::Now,
-    help: "Forbid applications in Apache's own processes.",
+    help: "Forbid applications in the server's own process group.",
     doc:
-        "`On` answers requests that resolve to no process group with 500, and keeps Python out of \
-          the Apache children unless a script for access control needs it there.",
+        "`On` answers requests for which no process group is named with 500. The server's own group \
+          (`%{GLOBAL}`) is then not there at all, unless a script for access control or a \
+          WSGIImportScript needs it.",
     example: "WSGIRestrictEmbedded On",
     setter: Setter::Global(|global, line| {
         global.restrict_embedded = Some(line.on_off()?);

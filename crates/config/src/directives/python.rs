@@ -39,16 +39,12 @@ pub const PYTHON_PATH: Directive = Directive {
     default: "none",
     concern: Concern::Decides,
     effect: Effect::Now,
-    help: "Directories in front of sys.path (embedded mode).",
+    help: "Directories in front of sys.path (server's own group).",
     doc: "Directories put in front of `sys.path`; `.pth` files in them are honoured. At top level \
-          it is for embedded mode, and has no effect yet: a process group has `python-path=` instead. In a \
+          it is for the server's own group (`%{GLOBAL}`): any other has `python-path=` instead. In a \
           `<WSGIInterpreterOptions>` section it is for the interpreters the section selects.",
     example: "WSGIPythonPath /srv/lib:/srv/plugins",
     setter: Setter::Interpreter(|options, line| {
-        if !line.in_section {
-            let what = "WSGIPythonPath outside of <WSGIInterpreterOptions>";
-            line.reading.note_without_effect(what, line.place);
-        }
         options.python_path = Some(Arc::new(directories(&line.word()?)));
         Ok(())
     }),
@@ -60,9 +56,11 @@ pub const PYTHON_EGGS: Directive = Directive {
     usage: "WSGIPythonEggs directory",
     default: "none",
     concern: Concern::Manner,
-    effect: Effect::Later,
-    help: "Where zipped eggs are unpacked (embedded mode).",
-    doc: "Environment variable PYTHON_EGG_CACHE in embedded mode.",
+    effect: Effect::Now,
+    help: "Where zipped eggs are unpacked (server's own group).",
+    doc:
+        "Environment variable PYTHON_EGG_CACHE of the server's own group (`%{GLOBAL}`); any other \
+          has `python-eggs=`.",
     example: "WSGIPythonEggs /var/cache/eggs",
     setter: Setter::Global(|global, line| {
         global.python_eggs = Some(line.word()?.into());
@@ -178,7 +176,7 @@ pub const INTERPRETER_OPTIONS: Directive = Directive {
     effect: Effect::Now,
     help: "Settings for selected interpreters.",
     doc: "Encloses settings for the interpreters of a process group, of an application group, or \
-          of both; `%{GLOBAL}` is embedded mode, and the main interpreter. For each setting the \
+          of both; `%{GLOBAL}` is the server's own group, and the main interpreter. For each setting the \
           section with more selectors wins, and of equal ones the later; what no section says is \
           taken from the top level. Paths of WSGIPythonPath add up, the most specific in front.\n\n\
           Meant for WSGIPythonPath, WSGISwitchInterval, WSGIPerInterpreterGIL, WSGIFreeThreading, \
@@ -198,7 +196,7 @@ pub const SWITCH_INTERVAL: Directive = Directive {
     concern: Concern::Manner,
     effect: Effect::Later,
     help: "How long a thread may keep others from running.",
-    doc: "As `sys.setswitchinterval()`. At top level it is for embedded mode.",
+    doc: "As `sys.setswitchinterval()`. At top level it is for the server's own group.",
     example: "WSGISwitchInterval 0.005",
     setter: Setter::Interpreter(|options, line| {
         let word = line.word()?;

@@ -136,7 +136,8 @@ fn a_script_is_loaded_early_only_when_no_request_can_change_file_or_groups() {
     }
     let text = "WSGIScriptAlias / /a process-group=%{GLOBAL} application-group=x";
     let groups = TestConfiguration::of(text).resolve_groups().groups;
-    assert_eq!(groups.embedded_preload, [(b"/a".to_vec(), b"x".to_vec())]);
+    let own = groups.find(b"").unwrap();
+    assert_eq!(own.process_group.preload, [("/a".into(), "x".into())]);
 }
 
 #[test]

@@ -243,7 +243,7 @@ impl Worker {
 
 /// [`Worker::place`], of any process of the group.
 fn place(setup: &WorkerSetup, sub: Option<&[u8]>) -> String {
-    let group = setup.group.name.text();
+    let group = setup.group.shown_name();
     match sub {
         None => format!("in the main interpreter of process group '{group}'"),
         Some(name) => format!(

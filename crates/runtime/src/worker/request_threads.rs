@@ -397,7 +397,7 @@ fn has_failed(worker: &Worker, error: &io::Error) {
         process_log::error(&format!(
             "{ACCEPT_KEEPS_FAILING}: the process could not take the requests that wait for process group '{}' \
              for {}: {error}{limit}. {}. The process is replaced",
-            worker.setup.group.name.text(),
+            worker.setup.group.shown_name(),
             seconds(refused_for),
             worker.circumstances(),
         ));

@@ -366,7 +366,7 @@ impl<'a> TimeLimits<'a> {
         process_log::error(&format!(
             "{DEADLOCK_TIMED_OUT}: Python's global lock was held for longer than deadlock-timeout={limit} in \
              process group '{}'. {circumstances}. The process is replaced. Its threads were at\n{stacks}",
-            self.worker.setup.group.name.text(),
+            self.worker.setup.group.shown_name(),
         ));
     }
 
@@ -494,7 +494,7 @@ impl Worker {
              queue-timeout={}, and was not run. {}",
             running_requests::line(request),
             seconds(queue_time),
-            self.setup.group.name.text(),
+            self.setup.group.shown_name(),
             option_value(self.setup.group.timeouts.queue),
             self.circumstances(),
         )

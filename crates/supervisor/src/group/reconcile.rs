@@ -9,6 +9,7 @@ use wire::control::{ReplacementReason, ToWorker, WorkerSetup};
 use wire::log_id::{
     DESCRIPTORS_CLOSED, PROCESS_NOT_CREATED, PYTHON_UNUSABLE, STARTUP_TIMED_OUT, WORKER_KILLED,
 };
+use wire::own_group;
 use wire::response::Level;
 
 use super::{Context, Group, Python, PROVEN, STARTUP_LIMIT};
@@ -38,6 +39,7 @@ impl Group {
             self.short_lives = 0;
             self.hasty = 0;
         }
+        self.measure_demand(now);
         self.retire_worn(now);
         let serving = self.count(|w| w.is_ready() && !w.is_to_go(generation));
         self.let_predecessors_go(serving, now);
@@ -46,10 +48,6 @@ impl Group {
 
     fn count(&self, which: impl Fn(&Worker) -> bool) -> usize {
         self.workers.iter().filter(|worker| which(worker)).count()
-    }
-
-    pub(super) fn processes(&self) -> usize {
-        usize::try_from(self.config.processes.max(1)).unwrap_or(usize::MAX)
     }
 
     /// Drains as many predecessors as there are ready successors.
@@ -211,7 +209,7 @@ impl Group {
         });
         match started {
             Ok(worker) => {
-                let mut worker = worker.of_group(&self.config.name);
+                let mut worker = worker.of_group(own_group::shown(&self.config.name));
                 worker.has_loaded = preloads;
                 self.next_worker += 1;
                 self.history.starts += 1;
@@ -333,6 +331,7 @@ impl Group {
         moments.extend(self.unavailable.next_moment(now));
         if self.ending.is_none() {
             moments.extend(self.next_wear());
+            moments.extend(self.next_look());
             let waits = [&self.starts, &self.lives, &self.loads];
             moments.extend(waits.iter().filter_map(|wait| wait.next(now)));
         }

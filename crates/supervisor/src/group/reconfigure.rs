@@ -143,6 +143,7 @@ impl Group {
         self.config = setup.group;
         self.socket_path = setup.socket_path;
         self.key = setup.key;
+        self.bound_demand();
         self.server = server;
         self.log = log;
         self.generation += 1;

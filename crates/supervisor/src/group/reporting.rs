@@ -7,6 +7,7 @@ use std::time::Duration;
 use os::backlog::Inquiry;
 use wire::codec::Bytes;
 use wire::control::ReplacementReason;
+use wire::own_group;
 use wire::response::Level;
 use wire::scoreboard::ScoreboardCopy;
 use wire::status::{self, RequestTotals, State};
@@ -134,6 +135,12 @@ fn millis(time: Duration) -> u64 {
 }
 
 impl Group {
+    /// Whether it belongs into a report. The server's own group does once a request has come to it:
+    /// most configurations that could use it never do.
+    pub fn is_shown(&self) -> bool {
+        !self.is_on_demand() || self.processes() > 0 || self.history.starts > 0
+    }
+
     /// How things are. Reads memory sizes and boards now; `inquiry` asks for the queue.
     pub fn status(
         &self,
@@ -158,7 +165,7 @@ impl Group {
         let next = waits.iter().filter_map(|wait| wait.next(now)).max();
         let last_error = self.history.last_error.borrow();
         status::GroupStatus {
-            name: short(&self.config.name),
+            name: short(own_group::shown(&self.config.name)),
             generation: self.generation,
             state,
             reason: short(reason.as_bytes()),
@@ -186,7 +193,7 @@ impl Group {
         if let Some(why) = self.ending {
             return (State::Draining, format!("it {why}"));
         }
-        if self.workers.iter().any(Worker::is_ready) {
+        if self.workers.iter().any(Worker::is_ready) || self.processes() == 0 {
             return (State::Ready, trouble);
         }
         let waits = [&self.starts, &self.lives, &self.loads];

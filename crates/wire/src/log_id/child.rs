@@ -94,6 +94,13 @@ super::events! { CHILD:
         example: "WSGI0141: Invalid Content-Length header value of 'many' was supplied.",
         mend: "Nothing on the server: the client is at fault.",
     }
+    OWN_GROUP_RESTRICTED = 143 {
+        level: "error",
+        status: "500",
+        when: "No process group is named for the request, and `WSGIRestrictEmbedded On` keeps requests out of the server's own group.",
+        example: "WSGI0143: Embedded mode of mod_wsgi disabled by runtime configuration (WSGIRestrictEmbedded On), and no process group is named for this request. Name one with WSGIProcessGroup, in a <Directory> that holds the script, or with process-group= of its WSGIScriptAlias.",
+        mend: "Define a group with WSGIDaemonProcess and name it as the line says. A WSGIProcessGroup in a `<Directory>` holds for scripts in that directory only.",
+    }
     HEADER_FIELD_TOO_LONG = 144 {
         level: "error",
         status: "500",
@@ -185,12 +192,12 @@ super::events! { CHILD:
         example: "WSGI0364: The request body of 2000000 bytes is larger than LimitRequestBody allows (1000000 bytes).",
         mend: "Raise LimitRequestBody for this place if such bodies are meant to be accepted.",
     }
-    PROCESS_GROUP_NOT_SET = 365 {
+    OWN_GROUP_NOT_STARTED = 365 {
         level: "error",
         status: "500",
-        when: "No process group is set for the request.",
-        example: "WSGI0365: No process group is set for this request, so it would run inside of Apache, which this version does not do yet. Define a group with WSGIDaemonProcess and name it with WSGIProcessGroup in the <Directory> of the script, or with process-group= of its WSGIScriptAlias.",
-        mend: "Add the two lines it names. A WSGIProcessGroup in a `<Directory>` holds for scripts in that directory only.",
+        when: "No process group is named for the request, and nothing in the configuration showed Apache that a request can come to the server's own group: another module gave it to the handler `wsgi-script`.",
+        example: "WSGI0365: No process group is named for this request, and the server's own group has not been started, because nothing in the configuration showed that a request comes to it. Say WSGIDaemonProcess %{GLOBAL}, or name a group of yours with WSGIProcessGroup.",
+        mend: "Add the line it names. A WSGIProcessGroup in a `<Directory>` holds for scripts in that directory only.",
     }
     GROUP_WITHOUT_THREADS = 366 {
         level: "error",
