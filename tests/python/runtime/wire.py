@@ -50,7 +50,8 @@ def raw(value):
 def request(environ, *, key, script, group="", callable="application", body=b"", flags=0,
             request_start=1_000_000, queue_start=2_000_000, sent=3_000_000, content_length=None):
     """A whole Request frame."""
-    out = struct.pack("<I", flags) + key + struct.pack("<QQQ", request_start, queue_start, sent)
+    # The role: 0 runs the application.
+    out = struct.pack("<I", flags) + b"\0" + key + struct.pack("<QQQ", request_start, queue_start, sent)
     out += struct.pack("<Q", 2**64 - 1 if content_length is None else content_length)
     out += short(raw(script)) + short(raw(group)) + short(raw(callable))
     out += struct.pack("<I", len(environ))
