@@ -6,7 +6,7 @@
 //! | floor | holds |
 //! |---|---|
 //! | [`process`] | what belongs to the whole process: descriptor 2, the scoreboard, forks |
-//! | [`python`] | the CPython door, the only unsafe code |
+//! | [`python`] | safe types over CPython's C API, the only unsafe code |
 //! | [`exchange`] | one request and its response, without Python |
 //! | [`wsgi`] | the WSGI adapter: environ, streams, the application's call, its scripts |
 //! | [`worker`] | threads, the connections they take, limits, start and end of the process |

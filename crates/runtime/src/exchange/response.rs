@@ -1,4 +1,4 @@
-//! The response to one request, as far as the application has made it.
+//! The response to one request, as far as the application has produced it.
 //!
 //! Runs in: request threads, and all threads of the application that print, write or send interim
 //! responses, each with the lock of the [`Exchange`] that the response belongs to. What waits says
@@ -59,7 +59,7 @@ pub enum Conclusion {
     Fail(u16, Option<(LogId, &'static str)>),
 }
 
-/// Why a part of the response was not taken.
+/// Why a part of the response was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendError {
     /// The request is over.

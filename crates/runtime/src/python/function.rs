@@ -1,4 +1,4 @@
-//! Functions of this crate that Python calls, made of plain safe functions.
+//! Wraps safe Rust functions so that Python can call them.
 //!
 //! Runs in: any thread that is attached to an interpreter.
 

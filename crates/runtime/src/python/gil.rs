@@ -1,4 +1,4 @@
-//! The proof of holding the GIL, what is made with it, and the exception that is set.
+//! The proof of holding the GIL, the objects that need it, and the exception that is set.
 //!
 //! Runs in: any thread that is attached to an interpreter. A [`Gil`] lives no longer than the
 //! attachment, and every [`Object`] made with it carries its lifetime: so safe code can neither keep

@@ -14,7 +14,7 @@ use pyo3::ffi;
 use super::gil::{Gil, Raised};
 use super::gil_wait;
 
-/// One interpreter, and the `S` that is kept of it once it is set up.
+/// One interpreter, and its state `S` once it is set up.
 pub struct Interpreter<S> {
     raw: NonNull<ffi::PyInterpreterState>,
     state: OnceLock<S>,
@@ -74,7 +74,7 @@ impl<S> Interpreter<S> {
         let _ = self.state.set(state);
     }
 
-    /// What is kept of it; `None` before it is set up.
+    /// Its state; `None` before it is set up.
     pub fn state(&self) -> Option<&S> {
         self.state.get()
     }

@@ -1,4 +1,4 @@
-//! The CPython door: the only unsafe code of this crate.
+//! Safe types over CPython's C API: the only unsafe code of this crate.
 //!
 //! Runs in: worker processes, on every thread that is attached to an interpreter.
 //!

@@ -29,7 +29,8 @@ const SETUP_LIMIT: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(5);
 /// How often to try to log that lines were left out.
 const LOST_TICK: Duration = Duration::from_secs(1);
-/// Time for hooks if supervisor or Apache are gone: everything is to be gone within a second.
+/// Time limit for shutdown hooks if the supervisor or Apache has died: all workers exit within a
+/// second then.
 const ORPHAN_LIMIT: Duration = Duration::from_millis(800);
 /// `shutdown-timeout` and `graceful-timeout` where they are 0.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
@@ -42,10 +43,10 @@ pub struct Control {
     ring: File,
 }
 
-/// How the worker is to leave.
+/// How the worker is to exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShutdownPlan {
-    /// As events give it.
+    /// The `shutdown_reason` of events.
     pub reason: &'static str,
     /// For shutdown hooks, and for requests that still run if they are waited for.
     pub limit: Duration,
@@ -65,7 +66,8 @@ impl Control {
         })
     }
 
-    /// Sends a message to the supervisor. If that fails it is gone, and the main thread finds out.
+    /// Sends a message to the supervisor, without waiting. If the supervisor has died, the main thread
+    /// notices that by itself.
     pub fn send(&self, message: &FromWorker) {
         if let Ok(packet) = message.encode() {
             let packet = [IoSlice::new(&packet)];
@@ -112,7 +114,8 @@ impl Control {
     }
 }
 
-/// Waits until the worker is to leave, and for its threads as far as that is asked for.
+/// Waits until the worker is to exit, and for its running requests as far as the supervisor grants
+/// them time.
 pub fn watch(
     worker: &Arc<Worker>,
     signals: &mut signal::Arrivals,
@@ -120,7 +123,7 @@ pub fn watch(
 ) -> ShutdownPlan {
     let timeouts = &worker.setup.group.timeouts;
     let shutdown = timeouts.shutdown.unwrap_or(SHUTDOWN_LIMIT);
-    // When to go although requests still run, once draining.
+    // When to exit although requests still run, once draining.
     let mut deadline: Option<Duration> = None;
     let mut subscribers = SignalSubscribers::default();
     let mut stalls = StallWatch::default();
@@ -139,7 +142,7 @@ pub fn watch(
             let graceful = timeouts.graceful.unwrap_or(GRACEFUL_LIMIT);
             let end = *deadline.get_or_insert_with(|| clock::monotonic() + graceful);
             worker.request_source.close();
-            // Threads that hang are not waited for, nor threads that have taken no request.
+            // Threads that hang are not waited for, nor threads without a request.
             let working = worker.unfinished.load(Ordering::SeqCst);
             if working <= limits.given_up() || clock::monotonic() >= end {
                 return ShutdownPlan {
@@ -154,8 +157,8 @@ pub fn watch(
             Wanted::readable(signals.as_fd()),
             Wanted::readable(worker.control.bell.as_fd()),
         ];
-        // A signal interrupts the wait and is in the pipe by then; other errors can't be had here,
-        // and the pause keeps them from becoming a busy loop.
+        // A signal that interrupts the wait is in the pipe by then. Other errors are not expected; the
+        // pause keeps them from becoming a busy loop.
         let now = clock::monotonic_us();
         worker.request_source.look(&mut stalls, now);
         if worker.request_source.is_attending(&mut stalls) {

@@ -41,9 +41,9 @@ pub struct Interpreters {
     reserved: bool,
     /// The named group that has the main interpreter.
     main_name: OnceLock<Vec<u8>>,
-    /// The main interpreter was told that name.
-    told: AtomicBool,
-    /// There are sub-interpreters, or one is about to be made.
+    /// The main interpreter has that name.
+    main_is_named: AtomicBool,
+    /// There are sub-interpreters, or one is about to be created.
     has_subs: AtomicBool,
     subs: Mutex<SubInterpreters>,
 }
@@ -56,7 +56,7 @@ struct SubInterpreters {
     named_by_clients: usize,
 }
 
-/// A sub-interpreter, made by the first thread that needs it.
+/// A sub-interpreter, created by the first thread that needs it.
 pub struct SubInterpreter {
     pub name: Vec<u8>,
     interpreter: OnceLock<Result<&'static Interpreter, String>>,
@@ -65,7 +65,7 @@ pub struct SubInterpreter {
 /// Where a group's requests run.
 pub enum Placement {
     Main,
-    /// In the main interpreter, which must be told the group's name first; telling it twice does no
+    /// In the main interpreter, after it has been given the group's name. Giving it twice does no
     /// harm.
     MainFrom(Vec<u8>),
     Sub(Arc<SubInterpreter>),
@@ -79,7 +79,7 @@ impl Interpreters {
             main,
             reserved,
             main_name: OnceLock::new(),
-            told: AtomicBool::new(false),
+            main_is_named: AtomicBool::new(false),
             has_subs: AtomicBool::new(false),
             subs: Mutex::default(),
         }
@@ -97,7 +97,7 @@ impl Interpreters {
         if !self.reserved {
             let owner = self.main_name.get_or_init(|| name.to_vec());
             if owner == name {
-                return match self.told.load(Ordering::Acquire) {
+                return match self.main_is_named.load(Ordering::Acquire) {
                     true => Placement::Main,
                     false => Placement::MainFrom(name.to_vec()),
                 };
@@ -113,9 +113,9 @@ impl Interpreters {
         }
     }
 
-    /// The main interpreter has been told its name.
-    pub fn told(&self) {
-        self.told.store(true, Ordering::Release);
+    /// Notes that the main interpreter has been given its name.
+    pub fn note_main_is_named(&self) {
+        self.main_is_named.store(true, Ordering::Release);
     }
 
     /// Requests may belong to other interpreters than the main one.
@@ -123,7 +123,7 @@ impl Interpreters {
         self.has_subs.load(Ordering::Relaxed)
     }
 
-    /// The sub-interpreters that were made.
+    /// The sub-interpreters that exist.
     pub fn subs(&self) -> Vec<&'static Interpreter> {
         let subs = self.subs.lock().unwrap_or_else(PoisonError::into_inner);
         subs.all
@@ -157,8 +157,8 @@ impl SubInterpreters {
 }
 
 impl SubInterpreter {
-    /// The interpreter; it is made and set up if need be. To be called on a thread without a thread
-    /// state.
+    /// The interpreter, which is created and set up if there is none yet. To be called on a thread
+    /// without a thread state.
     ///
     /// # Errors
     /// A sentence for the log, the same each time.

@@ -70,9 +70,9 @@ pub struct Worker {
     pub interpreters: interpreters::Interpreters,
     pub client_names: ClientNames,
     pub group_keys: group_keys::GroupKeys,
-    /// No more requests are taken.
+    /// The worker accepts no more requests.
     pub draining: AtomicBool,
-    /// Requests that threads have taken and not finished.
+    /// Number of requests that threads have accepted and not finished.
     pub unfinished: AtomicUsize,
     pub finished: AtomicU64,
     /// Requests after which the worker asks to be replaced; 0 is never.
@@ -142,7 +142,7 @@ impl Worker {
         first.is_ok()
     }
 
-    /// Whether a connection is kept when its request is over.
+    /// Whether a connection stays open for another request when its request is over.
     pub fn keeps_connections(&self) -> bool {
         !self.draining.load(Ordering::SeqCst) && self.request_source.has_room()
     }
@@ -391,8 +391,9 @@ fn come_up(
 /// Tells the supervisor why the worker cannot start.
 fn unusable_of(worker: &Worker) -> impl Fn(String) -> Unusable + '_ {
     |why| {
-        let told = FromWorker::Unusable(why.as_str().into());
-        worker.control.send(&told);
+        worker
+            .control
+            .send(&FromWorker::Unusable(why.as_str().into()));
         why
     }
 }

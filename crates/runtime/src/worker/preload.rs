@@ -15,10 +15,11 @@ use crate::wsgi::state::Interpreter;
 use super::interpreters::{NamedBy, Placement};
 use super::{request, Worker};
 
-/// Longest report that is sent to the supervisor, in bytes.
+/// Maximum length of a report to the supervisor, in bytes.
 const MAX_REPORT: usize = 32 * 1024;
 
-/// Loads what the group's `preload` lists, and what predecessors were asked for, in that order.
+/// Loads the scripts of the group's `preload` list, then those that predecessors received requests
+/// for.
 ///
 /// # Errors
 /// The reports of what could not be loaded. Requests for those scripts would get 500.
@@ -33,8 +34,7 @@ pub fn run(worker: &Worker, thread_state: &mut ThreadState) -> Result<(), String
     let listed = listed.filter(|(script, _)| !is_below_a_file(script));
     for (script, group) in listed.chain(remembered) {
         let main = worker.interpreters.main();
-        let told = FromWorker::Loading(script.clone());
-        worker.control.send(&told);
+        worker.control.send(&FromWorker::Loading(script.clone()));
         worker.preloading.begin(script);
         let done = match worker.interpreters.find(group, NamedBy::Configuration) {
             Placement::Main => thread_state.attach(|gil| load(gil, worker, main, None, script)),

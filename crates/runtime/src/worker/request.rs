@@ -128,19 +128,19 @@ enum Served {
     Withdrawn,
 }
 
-/// Tells the main interpreter which group it serves.
+/// Gives the main interpreter the name of the application group that it serves.
 pub fn assign(gil: Gil<'_>, interpreters: &Interpreters, name: &[u8]) {
     let Some(state) = interpreters.main().state() else {
         return;
     };
-    let told = gil
+    let named = gil
         .latin1(name)
         .and_then(|name| state.python.assign.bind(gil).call(&[&name]));
-    if let Err(raised) = told {
+    if let Err(raised) = named {
         let why = describe(gil, raised);
         gil.released(|| process_log::error(&why));
     }
-    interpreters.told();
+    interpreters.note_main_is_named();
 }
 
 /// Serves one request.

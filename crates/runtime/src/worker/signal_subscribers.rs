@@ -13,7 +13,7 @@ use crate::process::process_log;
 use crate::python::interpreter::{describe, ThreadState};
 use crate::wsgi::state::Interpreter;
 
-/// Most signals that wait to be passed on; further ones are dropped.
+/// Maximum number of signals that wait to be passed on; further ones are dropped.
 const MOST: usize = 64;
 
 /// Sends signals to the thread.
@@ -54,11 +54,11 @@ fn publish(interpreter: &'static Interpreter, number: i32) {
         return;
     };
     thread_state.attach(|gil| {
-        let told = gil.text(signal::name(number)).and_then(|name| {
+        let published = gil.text(signal::name(number)).and_then(|name| {
             let signalled = state.python.signalled.bind(gil);
             signalled.call(&[&name, &gil.int(number.into())?])
         });
-        if let Err(raised) = told {
+        if let Err(raised) = published {
             let why = describe(gil, raised);
             gil.released(|| process_log::error(&why));
         }

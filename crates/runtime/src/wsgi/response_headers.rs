@@ -1,4 +1,4 @@
-//! Response headers that Python hands over, and the interim responses made of them.
+//! Response headers that Python hands over, and the interim responses that carry them.
 //!
 //! Runs in: threads of the application.
 

@@ -1,4 +1,4 @@
-//! What is kept of one interpreter: types, names, the environ's template, functions in Python.
+//! The state of one interpreter: types, names, the environ's template, functions in Python.
 //!
 //! Runs in: the worker. Built once by the thread that made the interpreter; from then on read by
 //! all its threads, under its GIL. Lives until the process ends.
@@ -31,7 +31,7 @@ pub struct Settings<'a> {
     pub application_group: &'a [u8],
 }
 
-/// What is kept of one interpreter.
+/// The state of one interpreter.
 pub struct State {
     pub names: Names,
     /// Entries that are the same in every environ.
