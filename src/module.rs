@@ -1,7 +1,7 @@
 //! The module as httpd sees it: its directives, its hooks, and which role answers each of them.
 //!
-//! Runs in: the Apache parent (configuration, start) and its children (requests), on whatever thread
-//! httpd calls. Nothing is decided here: this joins [`config`] and the roles to the hooks.
+//! Runs in: the Apache parent (configuration, start) and its children (requests), on whatever
+//! thread httpd calls. This only connects [`config`] and the roles to the hooks.
 
 #![forbid(unsafe_code)]
 
@@ -27,12 +27,12 @@ use wire::log_id::DIRECTIVE_REFUSED;
 /// The module.
 pub struct Wsgi;
 
-/// What one reading of the configuration gathers.
+/// The result of one reading of the configuration.
 #[derive(Default)]
 pub struct Reading {
-    /// By its directives.
+    /// Collected by the directives.
     directives: config::Reading,
-    /// By its check: what it comes to.
+    /// Computed by the check.
     resolved: config::ResolvedGroups,
 }
 

@@ -1,7 +1,7 @@
-//! What a child needs of the configuration, computed once.
+//! The configuration in the form that requests need, computed once.
 //!
-//! Runs in: the Apache parent, which makes it when a configuration comes into force. Read in: the children,
-//! by all threads at once; only the connection pool in it changes.
+//! Runs in: the Apache parent, which makes it when a configuration comes into force. Read in: the
+//! children, by all threads at once; only the connection pool in it changes.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -18,8 +18,8 @@ use super::connect::connection_pool::GroupPool;
 use super::relay::spool::{Place, Usage};
 use super::relay::RelayLimits;
 
-/// How long a response may hold its worker up, in all, before it goes to a temporary file: one of a
-/// client that reads quickly never does.
+/// How long a client may hold the worker up, in all, before the response goes to a temporary file.
+/// A client that reads quickly never causes one.
 const SPOOL_AFTER: Duration = Duration::from_millis(100);
 
 /// How a child reaches the workers of one group.
@@ -41,26 +41,27 @@ pub struct ActiveConfiguration {
     pub endpoints: HashMap<Vec<u8>, GroupEndpoint>,
     /// The expressions of `WSGIScriptAliasMatch`, by their text.
     pub regexes: HashMap<Text, Regex>,
-    /// What holds for the whole server.
+    /// Settings of the whole server.
     pub globals: Globals,
     /// Path of the supervisor's status socket; `None` where there is no supervisor.
     pub status: Option<Vec<u8>>,
-    /// Where temporary files are made of groups that name no directory.
+    /// Directory for temporary files of groups that name none.
     pub spool_directory: PathBuf,
     /// How many descriptors may wait for clients in a child (temporary files and those that workers
     /// passed), and how many idle connections.
     pub share_of_descriptors: usize,
 }
 
-/// How many descriptors each of the things in a child that keep some may have: a quarter of what the
-/// process may have open. Most of the rest are clients' connections and those of running requests.
+/// Maximum number of descriptors for each use in a child that keeps some: a quarter of the
+/// process's limit. Most of the rest are for clients' connections and running requests.
 pub fn share_of_descriptors() -> usize {
-    // Where the kernel does not say, what most systems allow at least.
+    // If the kernel does not tell, the smallest limit that is usual.
     let most = Resource::OpenFiles.limit().map_or(1024, |limit| limit.soft);
     usize::try_from(most / 4).unwrap_or(usize::MAX).min(4096)
 }
 
-/// The directory for temporary files of groups that name none. Not `/tmp` first: it often is memory.
+/// The directory for temporary files of groups that name none. Not `/tmp` first: it often is
+/// memory.
 pub fn default_spool_directory() -> PathBuf {
     let named = std::env::var_os("TMPDIR").map(PathBuf::from);
     let usual = ["/var/tmp", "/tmp"].map(PathBuf::from);
@@ -73,7 +74,8 @@ pub fn default_spool_directory() -> PathBuf {
 }
 
 impl ActiveConfiguration {
-    /// Where what does not fit into memory waits, of requests for `group`: `most` bytes of each.
+    /// Where response data of `group` waits that does not fit into memory: `most` bytes per
+    /// request.
     pub fn spool<'a>(&'a self, group: &'a ResolvedGroup, most: u64) -> Place<'a> {
         static USAGE: Usage = Usage::new();
         let own = group.transport.spool_directory.as_deref();

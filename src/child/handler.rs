@@ -1,8 +1,8 @@
 //! The handler: one request from the checks to the end of its response.
 //!
 //! Runs in: an Apache child, on the thread that serves the request. Stack pages stay resident once
-//! touched, and a child has many threads. So [`prepare`] has a frame of its own, which is gone before
-//! the response is sent through httpd's filters.
+//! touched, and a child has many threads. So [`prepare`] has a frame of its own, which is gone
+//! before the response is sent through httpd's filters.
 
 use wire::hook::Role;
 use wire::own_group;
@@ -36,10 +36,11 @@ use super::route::dispatch::{self, Host};
 use super::route::mapping::{alias_of, is_aliased, HANDLER, OLD_HANDLER};
 use super::route::rejection::Rejection;
 
-/// The note of a request whose answer was taken from another URL.
+/// Note on a request whose response httpd took from a local URL: one such hop is allowed.
 const REDIRECTED: &std::ffi::CStr = c"mod_wsgi.redirected";
 
-/// The handler hook. `dir` and `server` are what was given for the request's place.
+/// The handler hook. `dir` and `server` are the settings of the request's directory and virtual
+/// host.
 pub fn handle(
     request: Request<'_>,
     dir: &DirectoryConfig,
@@ -71,8 +72,8 @@ struct PreparedRequest<'r> {
     enable_sendfile: Option<bool>,
 }
 
-/// Checks the request, finds its process group, and writes the message for a worker. The inner error
-/// is httpd's: reading the body failed.
+/// Checks the request, finds its process group, and writes the message for a worker. The inner
+/// error is what the handler returns to httpd when reading the body failed.
 #[inline(never)]
 fn prepare<'r>(
     request: Request<'r>,
@@ -87,7 +88,7 @@ fn prepare<'r>(
         None => Overrides::default(),
     };
     let settings = Settings::resolve(dir, server, overrides, &request_facts);
-    let length = checks::check(&checked(request, &settings))?;
+    let length = checks::check(&request_to_check(request, &settings))?;
     let group = dispatch::process_group(
         &settings,
         &active.groups,
@@ -119,7 +120,7 @@ fn prepare<'r>(
         );
     }
     if request.is_of_error() && request.left_body_unread() {
-        // What the client may still send is no request.
+        // What is left of the body must not be taken for the client's next request.
         request.connection().close_after_this();
     }
     Ok(Ok(PreparedRequest {
@@ -133,9 +134,9 @@ fn prepare<'r>(
     }))
 }
 
-fn checked<'r>(request: Request<'r>, settings: &Settings<'_>) -> RequestToCheck<'r> {
+fn request_to_check<'r>(request: Request<'r>, settings: &Settings<'_>) -> RequestToCheck<'r> {
     let headers = request.headers_in();
-    // A body there was belonged to the request that failed.
+    // For an error page httpd reuses the headers of the failed request, to which any body belongs.
     let has_body = !request.is_of_error();
     RequestToCheck {
         may_execute: request.may_execute(),
@@ -165,10 +166,10 @@ struct InitialBody<'r> {
 
 /// Reads the bytes of the body that are sent together with the request.
 ///
-/// Of a body of known length these are the first `most` bytes. They are waited for, so that a slow
-/// upload occupies no thread of a worker. Of a body of unknown length they are what is here already,
-/// because its client may wait for the response before it sends more. A client that waits for
-/// `100 Continue` sends nothing yet.
+/// If the length is known, this waits for the first `most` bytes, so that a slow upload occupies no
+/// thread of a worker. If it is unknown, this takes only what has arrived, because the client may
+/// wait for the response before it sends more. A client that waits for `100 Continue` has sent
+/// nothing yet.
 fn read_initial_body<'r>(
     request: Request<'r>,
     length: BodyLength,
@@ -323,7 +324,7 @@ fn relay_prepared(
     client.trace_end(&outcome);
     match outcome {
         relay::RelayOutcome::Complete(end) => {
-            note(request, &end);
+            note_times(request, &end);
             if request.main().is_none() {
                 keep_alive_wait::expect(request.connection());
             }
@@ -335,7 +336,7 @@ fn relay_prepared(
                 return outcome;
             }
             if status == 503 {
-                // A successor is started at least this often.
+                // The supervisor tries to start a worker at least this often.
                 let _ = request.err_headers_out().set(b"Retry-After", b"5");
             }
             HookStatus::status(status)
@@ -344,8 +345,8 @@ fn relay_prepared(
     }
 }
 
-/// What the access log may say: `%{mod_wsgi.queue_time}n` and so on, times in microseconds.
-fn note(request: Request<'_>, end: &End) {
+/// Sets notes for the access log: `%{mod_wsgi.queue_time}n` and so on, times in microseconds.
+fn note_times(request: Request<'_>, end: &End) {
     let notes = request.notes();
     for (name, value) in [
         (&b"mod_wsgi.queue_time"[..], end.queue_time),
@@ -353,7 +354,7 @@ fn note(request: Request<'_>, end: &End) {
         (b"mod_wsgi.pid", u64::from(end.pid)),
         (b"mod_wsgi.thread", u64::from(end.thread)),
     ] {
-        // Digits hold no NUL byte.
+        // Cannot fail: digits contain no NUL byte.
         let _ = notes.set(name, value.to_string().as_bytes());
     }
 }
@@ -363,13 +364,13 @@ fn was_redirected(request: Request<'_>) -> bool {
         .any(|before| before.notes().get(REDIRECTED).is_some())
 }
 
-/// Answers from a local URL, as a GET without a body. Access control of that URL applies.
+/// Has httpd answer from a local URL, as a GET without a body. Access control of that URL applies.
 fn redirect(request: Request<'_>, location: &[u8]) -> HookStatus {
     if request.expects_continue() {
-        // The body has not been sent and may yet come: nothing can follow it on the connection.
+        // The client may still send the body, so no other request can follow on the connection.
         request.connection().close_after_this();
     }
-    // What is left of the body would be taken for the next request once its length is forgotten.
+    // `become_get` removes the length: httpd would take the rest of the body for the next request.
     if let Err(status) = request.discard_body() {
         return HookStatus::status(status);
     }

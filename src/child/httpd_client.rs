@@ -23,7 +23,7 @@ use super::request_log::write_log;
 use super::request_trace::RequestTrace;
 use super::supervisor::worker_death;
 
-/// A client of httpd's.
+/// The client of a request, reached through httpd's filters.
 pub struct HttpdClient<'r> {
     request: Request<'r>,
     body: RequestBody<'r>,
@@ -34,17 +34,17 @@ pub struct HttpdClient<'r> {
     has_begun: bool,
     /// The end of the response has been given to the filters.
     has_ended: bool,
-    /// The client's conditions are answered by a status alone: the body stays here.
+    /// The response is a status without a body (such as 304), so the body is not sent.
     is_muted: bool,
-    /// What ended the body early.
+    /// Why the request body ended early.
     body_error: Option<BodyError>,
-    /// Where to ask how a worker died, and since when that matters.
+    /// How to ask the supervisor how a worker died.
     death_inquiry: Option<DeathInquiry<'r>>,
     /// At `LogLevel wsgi:debug`.
     trace: Option<Box<RequestTrace<'r>>>,
 }
 
-/// The supervisor, as the one who knows how workers of a group end.
+/// Where to ask how a worker of the group died, and since when a death can be the reason.
 struct DeathInquiry<'r> {
     path: &'r [u8],
     group: &'r [u8],
@@ -80,7 +80,8 @@ impl<'r> HttpdClient<'r> {
         }
     }
 
-    /// Has failures that come of a worker's death say how it died, as the supervisor at `path` knows.
+    /// Asks the supervisor at `path` how the worker died, for the log line of a request that failed
+    /// because of that.
     pub fn with_death_inquiry(
         mut self,
         path: Option<&'r [u8]>,
@@ -91,14 +92,14 @@ impl<'r> HttpdClient<'r> {
         self
     }
 
-    /// What the handler returns where reading the body has failed.
+    /// What the handler returns if reading the request body failed.
     pub fn body_status(&self) -> Option<HookStatus> {
         self.body_error
             .map(|body_error| HookStatus::from_httpd(body_error.status))
     }
 
-    /// Treats the file that is to be the response as httpd treats one of its own: the client may
-    /// have it already, or ask for a part. Whether parts are to be had.
+    /// Treats a file as httpd treats its own static files: the client may have a copy already, or
+    /// ask for a range. Returns whether ranges are offered.
     fn consider_conditions(&mut self) -> bool {
         let request = self.request;
         if self.has_begun || request.status() != 200 || request.method() != b"GET" {
@@ -156,8 +157,8 @@ pub fn body_failure(request: Request<'_>, body_error: &BodyError) -> BodyFailure
 impl Client for HttpdClient<'_> {
     fn read_body(&mut self, at_most: usize, into: &mut Vec<u8>) -> BodyRead {
         if self.request.expects_continue() {
-            // A read that does not wait does not say it. After the response has begun it would be
-            // taken for a part of that.
+            // httpd does not send `100 Continue` by itself for a read that does not wait. Once the
+            // response has begun, it would be taken for a part of it.
             if self.has_begun {
                 self.request.set_expects_continue(false);
             } else {
@@ -272,7 +273,7 @@ impl Client for HttpdClient<'_> {
         let facts = file.file.metadata();
         let is_whole = facts.is_ok_and(|facts| facts.len() >= offset.saturating_add(len));
         if !is_whole {
-            // To httpd's filters it looks as if the client had left.
+            // httpd's filters fail on such a file as they do when the client has left.
             return Ok(FileSent::Shrunk);
         }
         sent.map_err(|_| Gone)?;
@@ -289,10 +290,10 @@ impl Client for HttpdClient<'_> {
 
     fn break_off(&mut self) {
         if self.has_ended {
-            // Too late to say it otherwise.
+            // The response has ended for the client, so closing is all that can still be done.
             self.request.connection().close_after_this();
         } else if self.begin(false).is_ok() {
-            // Whether or not the client is still there to see it.
+            // An error means only that the client has left.
             let _ = self.output.break_off();
         }
     }
@@ -325,14 +326,14 @@ impl Client for HttpdClient<'_> {
         };
         write_log(self.request, failure.level, text.as_bytes());
         if failure.is_of_queue() {
-            // A moment in which threads may have become free.
+            // By then a thread may be free.
             let _ = self.request.err_headers_out().set(b"Retry-After", b"5");
         }
     }
 }
 
-/// mod_http2 drops early hints unless told otherwise, and does not tell us which it does: said once
-/// by each child.
+/// mod_http2 drops early hints unless `H2EarlyHints On` is set, and a module cannot find out which.
+/// Each child logs this once.
 fn explain_early_hints(request: Request<'_>) {
     static SAID: AtomicBool = AtomicBool::new(false);
     if !SAID.swap(true, Ordering::Relaxed) {

@@ -39,7 +39,7 @@ fn write_behind(request: Request<'_>, script: &[u8], level: log::Level, text: &[
     line.extend_from_slice(b"] ");
     let prefix = line.len();
     let text = text.strip_suffix(b"\n").unwrap_or(text);
-    // The lines of a record stay together, whatever other threads of this process log meanwhile.
+    // Keeps the lines of one record together while other threads of this process log.
     static PIECE: Mutex<()> = Mutex::new(());
     let _together = text
         .contains(&b'\n')
@@ -59,7 +59,7 @@ fn write_behind(request: Request<'_>, script: &[u8], level: log::Level, text: &[
     }
 }
 
-/// A line in pieces the log can take, one at least.
+/// Splits a line into pieces that fit into one log line each; at least one, which may be empty.
 fn pieces(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let empty: &[u8] = &[];
     let first = line.is_empty().then_some(empty);

@@ -26,31 +26,32 @@ const SEND_LIMIT: Duration = Duration::from_secs(5);
 /// Longest time it takes to bind its sockets and answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// Everything the supervisor is told, kept to be told again to its successor.
+/// The whole configuration that the supervisor gets, kept in case it dies and another one is
+/// started.
 #[derive(Debug)]
 pub struct SupervisorConfiguration {
-    /// What holds for all groups.
+    /// Settings of all groups.
     pub facts: ServerFacts,
     /// The main error log.
     pub log: ErrorLog,
     /// The groups, each with the error log it writes to where that is not the main one.
     pub groups: Vec<(GroupSetup, Option<ErrorLog>)>,
-    /// Where the supervisor answers those who ask how things are.
+    /// Path of the status socket.
     pub status: Option<StatusSocket>,
 }
 
 /// Why a configuration did not come into force.
 #[derive(Debug)]
 pub enum TellError {
-    /// The supervisor is not there, or left.
+    /// The supervisor does not exist, or has exited.
     Gone(io::Error),
     /// It did not answer in time.
     Silent(Duration),
-    /// It answered what no supervisor of this version would.
+    /// Its answer is none that a supervisor of this version gives.
     Malformed(Malformed),
     /// A message is larger than any may be.
     TooLong(Malformed),
-    /// It cannot serve the configuration; what ran before runs on.
+    /// It cannot serve the configuration and keeps the old one.
     Refused(ConfigurationRefusal),
 }
 
@@ -77,7 +78,8 @@ impl fmt::Display for TellError {
 }
 
 impl SupervisorConfiguration {
-    /// Tells the supervisor at the other end of `control` and waits for its answer.
+    /// Sends the configuration to the supervisor at the other end of `control` and waits for its
+    /// answer.
     pub fn tell(&self, control: BorrowedFd<'_>) -> Result<(), TellError> {
         socket::set_send_timeout(control, Some(SEND_LIMIT)).map_err(TellError::Gone)?;
         discard_old_answers(control);
@@ -98,11 +100,12 @@ impl SupervisorConfiguration {
     }
 }
 
-/// Says that another configuration is going to be read, by the module at `module` or without it. It
-/// is not waited for: the supervisor also serves on without having heard.
+/// Tells the supervisor that httpd is about to read a new configuration, which may or may not load
+/// the module at `module`. Does not wait: the supervisor keeps serving even if it never hears of
+/// it.
 pub fn withdraw(control: BorrowedFd<'_>, module: &Path) {
     let at = u64::try_from(clock::since_boot().as_millis()).unwrap_or(u64::MAX);
-    // As the kernel names it.
+    // The path under which the kernel lists the file in a process's maps.
     let module = module.canonicalize().unwrap_or_else(|_| module.to_owned());
     let module = module.as_os_str().as_bytes().into();
     let message = ToSupervisor::Withdrawn(Withdrawn { at, module });
@@ -112,8 +115,8 @@ pub fn withdraw(control: BorrowedFd<'_>, module: &Path) {
     }
 }
 
-/// Asks for the end of everything and waits until it is there: the supervisor's end of the socket
-/// closes when it has gone. Says whether it has.
+/// Tells the supervisor to end all workers and exit, and waits until its end of the socket closes.
+/// Returns whether it has exited.
 pub fn stop(control: BorrowedFd<'_>, limit: Duration) -> bool {
     let sent = socket::set_send_timeout(control, Some(SEND_LIMIT))
         .map_err(TellError::Gone)
@@ -134,7 +137,7 @@ fn has_hung_up(control: BorrowedFd<'_>, limit: Duration) -> bool {
         match poll_uninterrupted(&mut wanted, Some(left)) {
             Ok(1..) => match socket::recv(control, &mut buffer, socket::Wait::Never) {
                 Ok(0) => return true,
-                // An answer to an earlier message: not of interest any more.
+                // A late answer to an earlier message.
                 Ok(_) => {}
                 Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
             },
@@ -143,7 +146,7 @@ fn has_hung_up(control: BorrowedFd<'_>, limit: Duration) -> bool {
     }
 }
 
-/// Answers that came after their limit are not the answer to what is asked next.
+/// Discards answers that came too late, so that none is taken for the answer to the next message.
 fn discard_old_answers(control: BorrowedFd<'_>) {
     let mut buffer = vec![0; MAX_MESSAGE];
     while matches!(

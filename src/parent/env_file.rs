@@ -1,8 +1,8 @@
 //! Reads the file of `env-file=`: one `NAME=value` on each line.
 //!
-//! Runs in: the Apache parent, while a configuration is checked or brought into force. It may be
-//! root that reads, and the values go to somebody else's process: so the file must be root's or
-//! that user's own, and nobody else may be able to put another one in its place.
+//! Runs in: the Apache parent, while a configuration is checked or put into force. The parent may
+//! be root, and the values go to a process of another user. So the file must belong to root or that
+//! user, and nobody else may be able to replace it.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -51,7 +51,7 @@ pub fn is_readable(group: &ResolvedGroup) -> bool {
 fn variables(path: &Path, owners: [u32; 3]) -> Result<Variables, String> {
     let in_words = |error: io::Error| error.to_string();
     let path = path.canonicalize().map_err(in_words)?;
-    // No link is followed any more, and a pipe is not waited for.
+    // Follows no symbolic link, and does not wait for the writer of a pipe.
     let mut file = File::options()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
@@ -62,8 +62,7 @@ fn variables(path: &Path, owners: [u32; 3]) -> Result<Variables, String> {
         return Err("it is not a file".to_owned());
     }
     judge(&path, &facts, &owners)?;
-    // What belongs to the user himself he could read anyway. What does not must lie where he cannot
-    // have put it.
+    // The user can read his own file anyway. Any other file must lie where he cannot have put it.
     let allowed = match facts.uid() == owners[2] {
         true => &owners[..],
         false => &owners[..2],
@@ -104,8 +103,8 @@ fn judge(path: &Path, facts: &Metadata, owners: &[u32]) -> Result<(), String> {
     Ok(())
 }
 
-/// Blank lines and those that begin with `#` are passed over, `export ` in front of a name is too, and
-/// quotes around a whole value are taken away: files for shells and for service managers look so.
+/// Skips blank lines, lines that begin with `#`, and `export ` before a name, and removes quotes
+/// around a whole value, so that files for shells and service managers can be used.
 fn parse(text: &[u8]) -> Result<Variables, String> {
     let mut variables = Vec::new();
     for (line, number) in text.split(|&byte| byte == b'\n').zip(1..) {

@@ -1,4 +1,4 @@
-//! Where a server's error log is, for the supervisor to write to it as well.
+//! Finds a server's error log, so that the supervisor can write to it too.
 //!
 //! Runs in: the Apache parent.
 
@@ -9,7 +9,7 @@ use wire::control::Syslog;
 use httpd::process;
 use httpd::server::Server;
 
-/// httpd's own list, in its order: a beginning of a name is as good as the whole.
+/// httpd's list of facilities, in its order: httpd accepts a beginning of a name, too.
 const FACILITIES: [(&str, u32); 20] = [
     ("auth", 4),
     ("authpriv", 10),
@@ -38,12 +38,13 @@ const FACILITIES: [(&str, u32); 20] = [
 pub enum ErrorLog {
     /// A file, or a pipe to a program.
     Descriptor(OwnedFd),
-    /// The system's. Also in place of a log that a module keeps, which nobody but httpd can write to.
+    /// The system's log. It also stands in for a log that a module provides, which only httpd can
+    /// write to.
     System(Syslog),
 }
 
 impl ErrorLog {
-    /// The one of `server`.
+    /// The error log of `server`.
     pub fn of(server: Server<'_>) -> ErrorLog {
         let own = server
             .error_log_descriptor()

@@ -1,4 +1,4 @@
-//! What the supervisor is told: the settled configuration as messages.
+//! Turns the resolved configuration into messages for the supervisor.
 //!
 //! Runs in: the Apache parent. Plain values in, plain values out.
 
@@ -10,7 +10,7 @@ use wire::log_id::{SOCKET_DIRECTORY_UNUSABLE, SOCKET_PATH_TOO_LONG};
 
 use config::ResolvedGroup;
 
-/// Beginning of the names of all sockets of this Apache, and of nobody else's.
+/// The common beginning of the names of this Apache's sockets, which no other Apache uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketNames {
     /// `WSGISocketPrefix`, or `wsgi` in the runtime directory; absolute.
@@ -20,8 +20,8 @@ pub struct SocketNames {
 }
 
 impl SocketNames {
-    /// Where `group` listens. The name is the same in every generation: the socket lives as long
-    /// as the parent, so that a request of before a restart finds its way.
+    /// Path of the socket of `group`. It is the same in every generation, because the socket lives
+    /// as long as the parent: a request from before a restart still reaches the group.
     pub fn path(&self, group: &ResolvedGroup) -> Vec<u8> {
         let mut path = self.prefix.clone();
         let name = file_name(&group.process_group.name);
@@ -29,15 +29,15 @@ impl SocketNames {
         path
     }
 
-    /// Where the supervisor answers those who ask how things are.
+    /// Path of the supervisor's status socket.
     pub fn status_path(&self) -> Vec<u8> {
         let mut path = self.prefix.clone();
         path.extend_from_slice(format!(".{}.{STATUS}.sock", self.parent_pid).as_bytes());
         path
     }
 
-    /// Refuses a directory in which no socket can be made, or in which somebody else could put his in
-    /// its place; `pardoned` says which errors of the system mean nothing.
+    /// Refuses a directory in which no socket can be created, or in which another user could
+    /// replace one. `pardoned` tells which system errors to ignore.
     pub fn check_directory(&self, pardoned: impl Fn(i32) -> bool) -> Result<(), String> {
         os::listener::check_directory(&self.prefix).or_else(|error| match error.raw_os_error() {
             Some(number) if pardoned(number) => Ok(()),
@@ -49,8 +49,7 @@ impl SocketNames {
         })
     }
 
-    /// Refuses a socket whose path the kernel cannot take, whatever number the parent that serves
-    /// will have.
+    /// Refuses a socket whose path is too long for the kernel, with room for any pid of the parent.
     pub fn check(&self, group: &ResolvedGroup) -> Result<(), String> {
         let longest = SocketNames {
             prefix: self.prefix.clone(),
@@ -71,8 +70,8 @@ impl SocketNames {
 /// The supervisor's own socket, among those of groups.
 const STATUS: &str = "status";
 
-/// A group's name as part of a file's: itself when it is short, harmless and not taken, else a
-/// number made of it.
+/// A group's name as part of a file name: the name itself if it is short, harmless and not taken,
+/// otherwise a hash of it.
 fn file_name(group: &[u8]) -> String {
     let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
     match std::str::from_utf8(group) {
@@ -87,7 +86,7 @@ fn file_name(group: &[u8]) -> String {
             name.to_owned()
         }
         _ => {
-            // FNV-1a: names of one configuration are few, and nobody gains by a collision.
+            // FNV-1a: a configuration has few names, and nobody gains by a collision.
             let hash = group.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
             });

@@ -1,4 +1,4 @@
-//! Where the module's companions lie: the supervisor's program and the Python runtime.
+//! Finds the two files that belong to the module: the supervisor's program and the Python runtime.
 //!
 //! Runs in: the Apache parent.
 //!
@@ -12,7 +12,7 @@ use wire::log_id::INSTALLED_FILE_MISSING;
 
 /// Name of the supervisor's program.
 const SUPERVISOR: &str = "mod_wsgi-supervisor";
-/// Name of the Python side.
+/// Name of the Python runtime.
 const RUNTIME: &str = "libwsgi_runtime.so";
 
 /// The Python for groups that name none. Chosen when the module is built, for a distribution whose
@@ -22,16 +22,16 @@ pub const DEFAULT_PYTHON: &str = match option_env!("MOD_WSGI_DEFAULT_PYTHON") {
     None => "/usr/bin/python3",
 };
 
-/// The companions, as absolute paths.
+/// The two files, as absolute paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
     /// The supervisor's program.
     pub supervisor: PathBuf,
-    /// The Python side.
+    /// The Python runtime.
     pub runtime: PathBuf,
 }
 
-/// A companion that is not there.
+/// One of the two files is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     name: &'static str,
@@ -57,7 +57,7 @@ impl fmt::Display for Missing {
 }
 
 impl Files {
-    /// The companions of `module`, the file the module was loaded from.
+    /// The two files that belong to `module`, the file the module was loaded from.
     pub fn beside(module: &Path) -> Result<Files, Missing> {
         let mut directories: Vec<PathBuf> = Vec::new();
         let real = module.canonicalize().ok();

@@ -37,8 +37,8 @@ use httpd::server::{self, Server};
 use installed_files::Files;
 use system::Machine;
 
-/// The version of mod_wsgi whose behaviour this module has, as applications and the server's version
-/// string are told. Programs ask it to learn what they can rely on.
+/// The version of mod_wsgi whose behaviour this module has. Applications and the server's version
+/// string show it, and programs use it to learn what they can rely on.
 pub const VERSION: (u32, u32, u32) = (6, 1, 1);
 
 /// How requests reach one group.
@@ -46,11 +46,11 @@ pub const VERSION: (u32, u32, u32) = (6, 1, 1);
 pub struct GroupAddress {
     /// Path of its listening socket.
     pub socket_path: Vec<u8>,
-    /// What a request has to show.
+    /// The key that every request must carry.
     pub key: [u8; 16],
 }
 
-/// What was brought into force.
+/// The result of a configuration that is in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Started {
     /// By group.
@@ -59,7 +59,7 @@ pub struct Started {
     pub status: Option<Vec<u8>>,
 }
 
-/// Settles the configuration that was read and judges it; the reasons of a refusal are logged.
+/// Resolves the configuration that was read and checks it. Logs the reasons if it is refused.
 pub fn check(
     configured: &Configured<'_>,
     reading: &Reading,
@@ -95,16 +95,17 @@ pub fn check(
             .filter_map(|group| names.check(group).err());
         refusals.extend(too_long);
         let serves = process::purpose() == Purpose::Serve;
-        // Anybody may check a configuration. What he may not see says nothing of the one who serves.
+        // Any user may run `-t`. A file that this user cannot see may still be there for root.
         let sees_all = serves || os::accounts::effective_uid() == 0;
-        // Apache's own directory is made by what starts Apache.
+        // What starts Apache creates its runtime directory, so a check may not find it yet.
         let is_there = serves || Globals::of(&main.global).socket_prefix.is_some();
         let pardoned = |number| match number {
             libc::EACCES => !sees_all,
             libc::ENOENT => !is_there,
             _ => false,
         };
-        // At a restart the groups of before go on, and the supervisor says what it cannot do.
+        // At a restart the running groups keep their sockets, and the supervisor reports what
+        // fails.
         if !process::is_restart() {
             refusals.extend(names.check_directory(pardoned).err());
         }
@@ -119,7 +120,7 @@ pub fn check(
         warn(configured, reading, &resolved);
     }
     for refusal in &refusals {
-        // By the start-up log: that is the terminal while there is one.
+        // The start-up log is the terminal as long as there is one.
         configured.scratch.error(refusal);
     }
     if refusals.is_empty() {
@@ -129,8 +130,8 @@ pub fn check(
     }
 }
 
-/// Says what is probably not meant. Once: with `-t` when the configuration is checked, else when it is
-/// brought into force, because only then the error log is open.
+/// Warns of settings that are probably not meant. Once: with `-t` when the configuration is
+/// checked, otherwise when it is put into force, because the error log is not open before.
 pub fn warn(configured: &Configured<'_>, reading: &Reading, resolved: &ResolvedGroups) {
     let dropped = reading.dropped_sentences();
     for (number, sentences) in [
@@ -149,14 +150,14 @@ pub fn warn(configured: &Configured<'_>, reading: &Reading, resolved: &ResolvedG
     }
 }
 
-/// Whether a configuration that was read is going to be served: not when it is only checked or shown,
-/// nor in the first of the two readings of a start.
+/// Whether the configuration that was read will be served. Not if httpd only checks or shows it,
+/// and not in the first of the two readings of a start.
 pub fn is_to_serve() -> bool {
     process::purpose() == Purpose::Serve && process::state() == State::Configuring
 }
 
-/// Brings the groups into force. The error has been logged; a restart never gives one, for the
-/// groups of before run on.
+/// Puts the groups into force. An error has been logged already. A restart never returns one,
+/// because the old groups keep running.
 pub fn start(
     configured: &Configured<'_>,
     groups: &[ResolvedGroup],
@@ -212,8 +213,8 @@ pub fn start(
     let first = !process::is_restart();
     if process::companion().is_none() {
         let prefix = &names.prefix;
-        // Left behind by those who had no time to clean up. A directory that cannot be read is the
-        // supervisor's to complain of.
+        // Sockets of earlier Apaches that had no time to clean up. The supervisor reports a
+        // directory that cannot be read.
         let _ = os::listener::remove_leftovers(prefix, std::process::id());
     }
     let limit = group_message::time_to_stop(groups);

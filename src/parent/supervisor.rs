@@ -1,9 +1,10 @@
-//! The life of the supervisor, as the Apache parent arranges it.
+//! Starts, watches and ends the supervisor.
 //!
 //! Runs in: the Apache parent, on its only thread: at a start or restart, when httpd finds that the
-//! supervisor has died, and at the very end. One supervisor serves over graceful restarts, which
-//! tell it the new configuration, so that no group's socket is ever closed; a restart without
-//! grace, which costs the requests in flight anyway, starts another from what is installed by then.
+//! supervisor has died, and at the very end. The supervisor stays the same over graceful restarts,
+//! which send it the new configuration, so that no group's socket is ever closed. A restart without
+//! grace loses the requests in flight anyway, so it starts a new supervisor from the program that
+//! is installed by then.
 
 use std::fmt;
 use std::io;
@@ -29,20 +30,22 @@ use httpd::process::{self, Fate, State};
 
 /// Longest time from fork to exec.
 const EXEC_LIMIT: Duration = Duration::from_secs(10);
-/// Most successors started within [`RESTART_WINDOW`]; a supervisor that dies more often is given up.
+/// Maximum number of supervisors that replace one that died within [`RESTART_WINDOW`]. After more
+/// deaths none is started.
 const MOST_RESTARTS: usize = 5;
-/// httpd has told its children to end a moment before it says so here. They close the connections of
-/// their clients, which ask again; were their workers gone before, clients would be told of an error.
+/// How long the supervisor outlives httpd's order to its children to end. They close their clients'
+/// connections, and the clients ask again. If the workers were gone first, clients would get
+/// errors.
 const HEAD_START: Duration = Duration::from_millis(50);
 /// See [`MOST_RESTARTS`].
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 
-/// Why no supervisor serves the configuration.
+/// Why no supervisor serves a new configuration.
 #[derive(Debug)]
 pub enum ServeError {
     /// Its program was not started.
     NotStarted(String),
-    /// It was, but did not take the configuration.
+    /// It runs, but did not accept the configuration.
     NotServing(TellError),
 }
 
@@ -56,7 +59,7 @@ impl fmt::Display for ServeError {
 }
 
 impl ServeError {
-    /// How to reach the groups that run on as what they were.
+    /// How to reach the groups that keep running with their old configuration.
     pub fn addresses_still_served(&self) -> &[GroupAddress] {
         match self {
             ServeError::NotServing(TellError::Refused(refusal)) => &refusal.addresses,
@@ -65,8 +68,8 @@ impl ServeError {
     }
 }
 
-/// Starts a supervisor and tells it `configuration`; gives its number. It is kept as the companion
-/// of the process only when it has accepted.
+/// Starts a supervisor and sends it `configuration`. Returns its pid. It is stored as the companion
+/// of the process only once it has accepted the configuration.
 fn begin(program: &Path, configuration: &SupervisorConfiguration) -> Result<u32, ServeError> {
     let (mut child, control) = spawn(program, &configuration.log)
         .map_err(|reason| ServeError::NotStarted(format!("{}: {reason}", program.display())))?;
@@ -76,8 +79,8 @@ fn begin(program: &Path, configuration: &SupervisorConfiguration) -> Result<u32,
             Ok(child.pid())
         }
         Err(error) => {
-            // Its end of the socket closes with ours, which is its sign to leave; it has started
-            // nothing yet that would need longer.
+            // Closing our end of the socket tells it to exit. It has started no workers yet, so it
+            // exits at once.
             drop(control);
             if !matches!(child.wait(EXEC_LIMIT), Ok(Some(_))) {
                 let _ = child.signal(signal::SIGKILL);
@@ -88,8 +91,8 @@ fn begin(program: &Path, configuration: &SupervisorConfiguration) -> Result<u32,
     }
 }
 
-/// Runs the supervisor's program with: 0 the null device, 1 and 2 the main error log, 3 its end of
-/// the control socket.
+/// Runs the supervisor's program. Its descriptors: 0 is the null device, 1 and 2 are the main error
+/// log, 3 is its end of the control socket.
 fn spawn(program: &Path, log: &ErrorLog) -> Result<(Child, OwnedFd), String> {
     let in_words = |error: io::Error| error.to_string();
     let (ours, theirs) = socket::seqpacket_pair().map_err(in_words)?;
@@ -101,17 +104,17 @@ fn spawn(program: &Path, log: &ErrorLog) -> Result<(Child, OwnedFd), String> {
     };
     let path = program.as_os_str().as_bytes();
     let mut command = Command::new(path, &[path]);
-    // Its workers inherit Apache's environment, as those of mod_wsgi do.
+    // Workers inherit Apache's environment through it, as with mod_wsgi.
     command.env = std::env::vars_os()
         .map(|(name, value)| (name.into_vec(), value.into_vec()))
         .collect();
     command.fds = vec![null.as_fd(), log, log, theirs.as_fd()];
-    // Ctrl-C in a terminal is for Apache, which then ends the supervisor in good order.
+    // Ctrl-C in a terminal must reach Apache only, which then ends the supervisor.
     command.detached = true;
-    // It stays in Apache's directory, where workers start for which no other is named, as mod_wsgi's
-    // do: the one Apache was started in if it runs in the foreground, else `/`.
+    // It stays in the directory Apache runs in (`/`, or where it was started in the foreground), and
+    // so do workers for which no other directory is named, as with mod_wsgi.
     command.cwd = None;
-    // The control socket tells it of our end, too, unless another process holds a copy of it.
+    // The closed control socket tells it of our death too, unless another process holds a copy.
     command.parent_death_signal = Some(signal::SIGTERM);
     let mut child = command.spawn().map_err(in_words)?;
     match child.wait_started(EXEC_LIMIT) {
@@ -128,10 +131,11 @@ fn spawn(program: &Path, log: &ErrorLog) -> Result<(Child, OwnedFd), String> {
     }
 }
 
-/// Brings `configuration` into force: tells the supervisor there is, or starts one.
+/// Puts `configuration` into force: sends it to the running supervisor, or starts one.
 ///
-/// From then on, until `pool` is cleared, httpd watches it: a supervisor that dies has a successor
-/// with the same configuration. When the process ends, it is ended first, within `time_to_stop`.
+/// Until `pool` is cleared, httpd watches the supervisor, and one that dies is replaced by another
+/// with the same configuration. When the process exits, the supervisor is ended first, within
+/// `time_to_stop`.
 pub fn serve(
     pool: Pool<'_>,
     program: &Path,
@@ -153,7 +157,7 @@ pub fn serve(
     };
     let pid = match (&result, running) {
         (Ok(pid), _) => *pid,
-        // The one that was running runs on with what it had.
+        // The running supervisor keeps its old configuration.
         (Err(ServeError::NotServing(_)), Some(companion)) => companion.pid,
         (Err(_), _) => return result.map(drop),
     };
@@ -162,9 +166,9 @@ pub fn serve(
     result.map(drop)
 }
 
-/// Starts a supervisor of this version beside one that speaks another language: Apache was upgraded
-/// and reloaded. It takes over the paths of the sockets; then the one of before is told, by a signal
-/// which all versions understand, to finish its requests and end.
+/// Starts a supervisor of this version beside one of another version, whose messages differ: the
+/// module was upgraded and Apache reloaded. The new one takes over the paths of the sockets. Then a
+/// signal that all versions understand tells the old one to finish its requests and exit.
 fn replace(
     program: &Path,
     configuration: &SupervisorConfiguration,
@@ -180,9 +184,8 @@ fn replace(
     Ok(new)
 }
 
-/// Ends the supervisor when the process ends, and at a graceful restart tells it that another
-/// configuration is read. There is nothing to do when the process ends by a signal that leaves no
-/// time: the supervisor hears of that by itself.
+/// Ends the supervisor when the process exits. At a graceful restart, tells it that httpd reads a
+/// new configuration. If the process is killed, the supervisor notices that by itself.
 fn end_with(pool: Pool<'_>, time_to_stop: Duration) {
     let parent = std::process::id();
     pool.at_end(move || {
@@ -237,8 +240,8 @@ fn watch(
             Fate::Ended(status) => format!("ended with status or signal {status}"),
             Fate::Lost => "is lost".to_owned(),
             Fate::Reclaimed => {
-                // Children that wait for an answer hear nothing of httpd's wish; without their
-                // workers they end at once. After a restart there is a new supervisor.
+                // A child whose thread waits for a worker does not react to httpd's order; when its
+                // workers are gone, it exits at once. After a restart there is a new supervisor.
                 std::thread::sleep(HEAD_START);
                 end(time_to_stop);
                 return None;
@@ -282,8 +285,8 @@ fn watch(
     });
 }
 
-/// Called in a new Apache child: closes its copy of the conversation, which would hide the parent's
-/// death from the supervisor.
+/// Called in a new Apache child: closes its copy of the control socket, which would hide the
+/// parent's death from the supervisor.
 pub fn leave_to_parent() {
     if !process::is_single() {
         process::forget_companion();

@@ -1,4 +1,4 @@
-//! The machine, as the configuration asks about it.
+//! Answers the configuration's questions about this machine: users, groups, paths.
 //!
 //! Runs in: the Apache parent while the configuration is read; an Apache child for `.htaccess`.
 
@@ -24,7 +24,7 @@ impl<'p> Machine<'p> {
         Machine { pool }
     }
 
-    /// Whom Apache's children run as. Known when the configuration is read to its end.
+    /// The account of Apache's children. Known once the whole configuration is read.
     pub fn apache_identity(&self) -> ApacheIdentity {
         let (uid, gid) = if self.is_root() {
             let identity = process::children_identity();
@@ -62,7 +62,7 @@ fn account_group(group: accounts::Group) -> AccountGroup {
     }
 }
 
-/// The database's answer as the configuration wants it.
+/// Converts an answer of the user database.
 fn answer<T, U>(found: std::io::Result<Option<T>>, into: fn(T) -> U) -> Result<Option<U>, String> {
     found
         .map(|entry| entry.map(into))

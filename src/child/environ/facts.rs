@@ -1,7 +1,7 @@
-//! A request of httpd's, as the configuration and the environ ask about it.
+//! Reads from httpd's request what the configuration and the environ need.
 //!
-//! Runs in: an Apache child. Reads only; what httpd says is put into the words of
-//! [`config::expand`] and [`super`] here, and nowhere else.
+//! Runs in: an Apache child. Only reads. This is the one place that translates httpd's request into
+//! the types of [`config::expand`] and [`super`].
 
 use std::borrow::Cow;
 use std::ffi::CString;
@@ -18,7 +18,7 @@ use super::forwarded::{self, Trust};
 use super::{EnvironFacts, Redirected};
 use crate::child::environ;
 
-/// What templates such as `%{SERVER}` may ask of a request.
+/// The values of templates such as `%{SERVER}`.
 #[derive(Clone, Copy)]
 pub struct HttpdRequestFacts<'r> {
     request: Request<'r>,
@@ -125,7 +125,7 @@ impl RequestFacts for HttpdRequestFacts<'_> {
     }
 }
 
-/// Parts of the facts that have to be made before they can be lent.
+/// Computed texts, which [`EnvironFacts`] borrows.
 pub struct ComputedNames<'r> {
     pub(super) script_name: Cow<'r, [u8]>,
     pub(super) path_info: Cow<'r, [u8]>,
@@ -133,7 +133,7 @@ pub struct ComputedNames<'r> {
 }
 
 impl<'r> ComputedNames<'r> {
-    /// Makes them.
+    /// Computes them.
     pub fn of(request: Request<'r>) -> ComputedNames<'r> {
         let uri = request.uri().unwrap_or_default();
         let (script_name, path_info) =
@@ -244,9 +244,9 @@ fn qualified(request: Request<'_>, uri: &[u8]) -> Vec<u8> {
     [scheme, b"://", request.server_name(), port.as_bytes(), uri].concat()
 }
 
-/// The number of this process, asked for once: it is told to every request.
+/// This process's id, read once because every request carries it.
 fn pid() -> u32 {
-    // The parent, from which children inherit it, serves no requests and leaves it 0.
+    // Children inherit 0 from the parent, which serves no requests.
     static PID: AtomicU32 = AtomicU32::new(0);
     match PID.load(Ordering::Relaxed) {
         0 => {

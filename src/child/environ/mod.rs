@@ -4,9 +4,9 @@
 //! wins; hence variables of the configuration come first and what the request itself says after
 //! them. Values that only the worker knows (`wsgi.input`, times, thread) are added there.
 //!
-//! httpd could fill a table for us (`ap_add_common_vars`), with variables nobody is to see and at the
-//! price of questions to the network (`REMOTE_HOST`). So the same pass that writes the message fills
-//! the table from which httpd and other modules read: see [`published`].
+//! httpd's own function for this (`ap_add_common_vars`) also sets variables that applications must
+//! not see, and may look names up in the network (`REMOTE_HOST`). So the pass that writes the
+//! message also fills the table from which httpd and other modules read: see [`published`].
 
 use std::borrow::Cow;
 
@@ -28,11 +28,11 @@ mod tests;
 pub trait Pairs<'a>: Iterator<Item = (&'a [u8], &'a [u8])> {}
 impl<'a, T: Iterator<Item = (&'a [u8], &'a [u8])>> Pairs<'a> for T {}
 
-/// What takes entries of an environ. A later one wins.
+/// Receives the entries of an environ. A later entry replaces an earlier one of the same key.
 pub trait Entries {
-    /// Takes one whose key has a code of [`wire::keys`].
+    /// Adds an entry whose key has a code in [`wire::keys`].
     fn known(&mut self, code: u8, value: &[u8]) -> Result<(), Malformed>;
-    /// Takes one by its key.
+    /// Adds an entry by its key.
     fn named(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed>;
 }
 
@@ -51,9 +51,9 @@ impl Entries for Builder<'_> {
 pub struct Redirected<'a> {
     /// Its URL, as `QualifyRedirectURL` wants it.
     pub url: Option<Cow<'a, [u8]>>,
-    /// Its query.
+    /// Its query string.
     pub query: Option<&'a [u8]>,
-    /// The user it or one before it was authenticated for.
+    /// The user that it, or an earlier request in the chain, was authenticated as.
     pub user: Option<&'a [u8]>,
 }
 
@@ -88,19 +88,20 @@ pub struct EnvironFacts<'a> {
     pub redirected: Option<Redirected<'a>>,
     /// The connection is encrypted.
     pub is_https: bool,
-    /// There is no body, whatever headers and variables say: they are another request's.
+    /// The request has no body, although its headers and variables may say so: they are those of
+    /// the request that failed.
     pub lacks_body: bool,
-    /// What trusted proxies say otherwise.
+    /// Values that trusted proxies replace.
     pub forwarded: Forwarded,
-    /// `CGIPassAuth On`: Authorization and Proxy-Authorization are headers like others.
+    /// `CGIPassAuth On`: Authorization and Proxy-Authorization are passed on.
     pub passes_all_authorization: bool,
-    /// `WSGIPassAuthorization On`: Authorization is.
+    /// `WSGIPassAuthorization On`: Authorization is passed on.
     pub passes_authorization: bool,
     pub process_group: &'a [u8],
     pub application_group: &'a [u8],
     pub callable: &'a [u8],
     pub handler: &'a [u8],
-    /// The host of the `Listen` the request came by; empty where it names none.
+    /// The host in the `Listen` that accepted the connection; empty if it names none.
     pub listener_host: &'a [u8],
     pub listener_port: u16,
     pub server_pid: u32,
@@ -140,9 +141,9 @@ fn write_variables<'a>(
     let mut says_https = false;
     for (name, value) in variables {
         match name {
-            // Told by `wsgi.url_scheme` alone.
+            // The application reads it from `wsgi.url_scheme`.
             b"HTTPS" => says_https = value.eq_ignore_ascii_case(b"on") || value == b"1",
-            // Apache's own; no business of an application.
+            // Apache's own search path is not for applications.
             b"PATH" => {}
             b"CONTENT_LENGTH" if facts.lacks_body => {}
             _ if name.starts_with(b"mod_wsgi.x-") || facts.forwarded.withholds(name) => {}
@@ -161,18 +162,18 @@ fn write_headers<'a>(
     for (name, value) in headers {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         if facts.lacks_body && (is("Content-Length") || is("Transfer-Encoding")) {
-            // Of the request that failed.
+            // They belong to the request that failed.
         } else if is("Content-Type") {
             out.known(const { code("CONTENT_TYPE") }, value)?;
         } else if is("Content-Length") {
             out.known(const { code("CONTENT_LENGTH") }, value)?;
         } else if is("Proxy") {
-            // HTTP_PROXY tells many programs which proxy to use.
+            // Many programs take HTTP_PROXY for the proxy to use, so a client must not set it.
         } else if is("Proxy-Authorization") && !facts.passes_all_authorization
             || is("Authorization")
                 && !(facts.passes_all_authorization || facts.passes_authorization)
         {
-            // Passwords are httpd's business unless it is told otherwise.
+            // Applications get passwords only where the configuration says so.
         } else if header_key(name, &mut key) && !facts.forwarded.withholds(&key) {
             out.named(&key, value)?;
         }
@@ -186,8 +187,9 @@ fn write_headers<'a>(
     Ok(())
 }
 
-/// The environ key of a header. `false` for a name with a character that another could be turned
-/// into as well: `X_Id` would pass for `X-Id`, which a proxy may have checked.
+/// Writes the environ key of a header to `key`. `false` for a name with characters other than
+/// letters, digits and `-`: the key of `X_Id` would be that of `X-Id`, which a proxy may have
+/// checked.
 fn header_key(name: &[u8], key: &mut Vec<u8>) -> bool {
     key.clear();
     key.extend_from_slice(b"HTTP_");
@@ -247,7 +249,7 @@ fn write_cgi(out: &mut impl Entries, facts: &EnvironFacts<'_>) -> Result<(), Mal
     let optional = [
         (const { code("REDIRECT_URL") }, redirected.url.as_deref()),
         (const { code("REDIRECT_QUERY_STRING") }, redirected.query),
-        // Who is known to this request is not told a second time.
+        // Left out where this request has a REMOTE_USER itself.
         (
             const { code("REDIRECT_REMOTE_USER") },
             redirected.user.filter(|_| facts.remote_user.is_none()),
@@ -305,9 +307,9 @@ pub fn split_uri<'a>(uri: &'a [u8], path_info: &'a [u8]) -> (Cow<'a, [u8]>, Cow<
     (collapsed(script), collapsed(path_info))
 }
 
-/// Where `path_info` begins in `uri`, whose runs of slashes may be longer than those of
-/// `path_info`: httpd collapses them in the file name and not in the URI. Where the two do not fit,
-/// some module having set one of them, the part of the script ends before the next slash.
+/// Where `path_info` begins in `uri`. httpd collapses runs of slashes in the file name but not in
+/// the URI, so `uri` may have longer ones. If another module has changed one of the two and they no
+/// longer fit, the script's part ends before the next slash.
 fn path_info_start(uri: &[u8], path_info: &[u8]) -> usize {
     let mut at = uri.len();
     let mut rest = path_info;

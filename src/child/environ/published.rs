@@ -1,9 +1,8 @@
-//! The environ as httpd and its other modules see it: `%{SCRIPT_NAME}e` in a log, `env=` of a header,
-//! `reqenv()`, and `REDIRECT_*` of the page about an error.
+//! The environ as httpd and its other modules see it: `%{SCRIPT_NAME}e` in a log, `env=` of a
+//! header, `reqenv()`, and `REDIRECT_*` of the page about an error.
 //!
-//! Runs in: an Apache child, on the thread that serves the request. All of it is filled in for every
-//! request: whether anybody reads it can't be known, since any module may, and any `.htaccess` can
-//! have one read it.
+//! Runs in: an Apache child, on the thread that serves the request. Every request fills in all of
+//! it, because nobody can know whether a module will read it: an `.htaccess` can make one do so.
 
 use std::ffi::CString;
 
@@ -13,8 +12,8 @@ use wire::{keys, Malformed};
 
 use super::{write_cgi, write_headers, write_own, Entries, EnvironFacts, Pairs};
 
-/// Puts into `table`, in which the variables of the configuration are already, what the application
-/// is told besides them.
+/// Adds to `table` what the application gets besides the variables of the configuration, which the
+/// table has already.
 pub fn publish<'a>(table: Table<'_>, facts: &EnvironFacts<'_>, headers: impl Pairs<'a>) {
     for (key, _) in KNOWN_HEADERS {
         if facts.forwarded.withholds(key.as_bytes()) {
@@ -24,7 +23,7 @@ pub fn publish<'a>(table: Table<'_>, facts: &EnvironFacts<'_>, headers: impl Pai
         }
     }
     let mut out = Published(table);
-    // Nothing that httpd has parsed holds a NUL byte, and no number of entries is too many here.
+    // Cannot fail: httpd's texts contain no NUL byte, and a table has no maximum of entries.
     let _ = write_headers(&mut out, facts, headers)
         .and_then(|()| write_cgi(&mut out, facts))
         .and_then(|()| write_own(&mut out, facts));

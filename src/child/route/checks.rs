@@ -1,4 +1,4 @@
-//! What a request has to pass before anybody is asked to answer it, in the order of mod_wsgi.
+//! The checks that a request must pass before it is sent to a worker, in the order of mod_wsgi.
 //!
 //! Runs in: an Apache child, at the beginning of the handler.
 
@@ -7,7 +7,7 @@ use super::rejection::Rejection;
 /// What is at the script's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Script {
-    /// Nothing that can be seen.
+    /// Nothing, or nothing that Apache's user can see.
     Missing,
     /// A directory.
     Directory,
@@ -15,7 +15,7 @@ pub enum Script {
     File,
 }
 
-/// The request, as far as the checks go.
+/// The parts of a request that are checked.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestToCheck<'a> {
     /// `Options ExecCGI`.
@@ -45,9 +45,9 @@ pub struct RequestToCheck<'a> {
 pub enum BodyLength {
     /// There is none.
     None,
-    /// So many bytes, more than none.
+    /// This many bytes, at least one.
     Known(u64),
-    /// It ends where it ends.
+    /// The length is known once the end has come.
     Chunked,
 }
 

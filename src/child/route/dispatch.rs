@@ -1,4 +1,4 @@
-//! Who answers a request.
+//! Which process group answers a request.
 //!
 //! Runs in: an Apache child, in the handler, after the checks.
 
@@ -9,7 +9,7 @@ use httpd::request::Request;
 
 use super::rejection::Rejection;
 
-/// The server a request came to, as process groups know servers.
+/// The virtual host of a request, by which a process group decides whether it may be used.
 #[derive(Debug, Clone, Copy)]
 pub struct Host<'a> {
     /// The virtual host; `None` is the main server.

@@ -18,31 +18,32 @@ use crate::child::active_configuration::ActiveConfiguration;
 
 /// The handler of scripts.
 pub const HANDLER: &std::ffi::CStr = c"wsgi-script";
-/// Its old name.
+/// The name of the handler in old configurations.
 pub const OLD_HANDLER: &[u8] = b"application/x-httpd-wsgi";
-/// The note by which mod_alias and its like say that the handler is not up to anybody else.
+/// Note that an alias has forced the handler on the request. mod_alias sets the same for
+/// ScriptAlias.
 const FORCED: &std::ffi::CStr = c"alias-forced-type";
-/// The note that keeps which alias took the request.
+/// Note with the index of the alias that matched.
 const ALIAS: &std::ffi::CStr = c"mod_wsgi.alias";
 
-/// The alias that takes a URI, and the file it leads to.
+/// The alias that matches a URI, and the file it leads to.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mapped {
-    /// Its place in the list.
+    /// Index of the alias in the list.
     pub alias: usize,
-    /// The file and what follows it. Where the file ends is for httpd to find out, on the way through
-    /// every folder: so it chooses the sections that apply. Whoever tells it the end, or what is
-    /// there, changes that choice.
+    /// The script with the path info behind it. httpd walks the directories to find where the file
+    /// ends, and chooses the sections that apply on that walk. Setting the end of the file here, or
+    /// what is there, would change that choice.
     pub filename: Vec<u8>,
 }
 
-/// Finds the first alias that takes `uri`. `matches` runs an alias's regular expression.
+/// Finds the first alias that matches `uri`. `matches` runs an alias's regular expression.
 pub fn map(
     uri: &[u8],
     aliases: &[Arc<ScriptAlias>],
     matches: impl Fn(&[u8], &[u8]) -> Option<Matches>,
 ) -> Option<Mapped> {
-    // `OPTIONS *` and what a proxy would be asked are no paths.
+    // `OPTIONS *` and requests to a forward proxy have no path.
     if !uri.is_empty() && !uri.starts_with(b"/") {
         return None;
     }
@@ -58,7 +59,7 @@ pub fn map(
     })
 }
 
-/// The `translate_name` hook. `server` is what was given for the request's server.
+/// The `translate_name` hook. `server` holds the settings of the request's virtual host.
 pub fn translate_name(
     request: Request<'_>,
     server: &ServerConfig,
@@ -78,7 +79,7 @@ pub fn translate_name(
         return HookStatus::DECLINED;
     };
     let alias = mapped.alias.to_string();
-    // A URI with a NUL byte in it, decoded, does not come this far: httpd answers 404 itself.
+    // Only a NUL byte makes this fail, and httpd itself answers a URI that decodes to one with 404.
     let stored = request
         .set_filename(&mapped.filename)
         .and_then(|()| request.notes().set(FORCED.to_bytes(), HANDLER.to_bytes()))
@@ -111,14 +112,14 @@ fn trace(request: Request<'_>, uri: &[u8], found: Option<(&Mapped, &ScriptAlias)
     }
 }
 
-/// The alias that took the request.
+/// The alias that matched the request's URL.
 pub fn alias_of<'a>(request: Request<'_>, server: &'a ServerConfig) -> Option<&'a ScriptAlias> {
     let note = request.notes().get(ALIAS)?;
     let at: usize = std::str::from_utf8(note).ok()?.parse().ok()?;
     server.aliases.get(at).map(|alias| &**alias)
 }
 
-/// Whether an alias leads to the script, so that `ExecCGI` is not needed.
+/// Whether an alias led to the script, so that `Options ExecCGI` is not needed.
 pub fn is_aliased(request: Request<'_>) -> bool {
     request
         .notes()

@@ -1,4 +1,4 @@
-//! A request that no worker is to see, and why.
+//! Why a request is refused before a worker sees it.
 //!
 //! Runs in: an Apache child.
 
@@ -14,7 +14,7 @@ use wire::log_id::{
 
 use config::error::{show, show_group};
 
-/// Why a request is refused: it knows its status, its number and its sentence.
+/// Why a request is refused; has a status, a number and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
     /// `Options ExecCGI` is off where the script lies, and no alias leads to it.
@@ -25,15 +25,15 @@ pub enum Rejection {
     ScriptIsDirectory(Vec<u8>),
     /// `AcceptPathInfo Off`, and there is path info.
     PathInfo(Vec<u8>),
-    /// A transfer coding httpd has left to us.
+    /// A transfer coding other than `chunked`.
     TransferCoding(Vec<u8>),
     /// `WSGIChunkedRequest Off`.
     Chunked,
-    /// A Content-Length that is no length.
+    /// A Content-Length that is not a number of bytes.
     ContentLength(Vec<u8>),
     /// Larger than `LimitRequestBody`.
     BodyTooLarge { length: u64, limit: u64 },
-    /// `WSGIRestrictProcess` leaves the group out.
+    /// `WSGIRestrictProcess` does not list the group.
     GroupRestricted(Vec<u8>),
     /// Nothing in the configuration showed that a request can come to the server's own group.
     NoOwnGroup,
@@ -52,7 +52,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// What httpd answers with.
+    /// The status of httpd's response.
     pub fn status(&self) -> u16 {
         match self {
             Rejection::NoExecution(_) | Rejection::ScriptIsDirectory(_) => 403,

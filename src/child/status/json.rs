@@ -1,5 +1,7 @@
-//! The report as JSON, for programs. `docs/guides/status.md` describes it; members are added to it,
-//! and none is taken away or given another meaning.
+//! The report as JSON, for programs. `docs/guides/status.md` describes it. New members may come;
+//! existing ones keep their names and meaning.
+//!
+//! Runs in: an Apache child, on the thread that serves the request.
 
 use std::fmt::{Display, Write};
 
@@ -95,7 +97,7 @@ fn running(o: &mut Json, request: &RunningRequest) {
     o.text_member("application_group", &request.application_group);
 }
 
-/// A document that is being written.
+/// Writes a JSON document.
 #[derive(Default)]
 struct Json {
     text: String,
@@ -114,7 +116,7 @@ impl Json {
         let _ = write!(self.text, "\"{name}\":");
     }
 
-    /// What is written as it is shown: numbers, `true`, `null`.
+    /// Writes a value as `Display` shows it: a number, `true`, `null`.
     fn value(&mut self, value: impl Display) {
         let _ = write!(self.text, "{value}");
     }
@@ -129,7 +131,7 @@ impl Json {
         self.string(bytes);
     }
 
-    /// `null` for nothing.
+    /// Writes a text member; `null` if it is empty.
     fn optional_text(&mut self, name: &'static str, bytes: &[u8]) {
         if bytes.is_empty() {
             self.member(name, "null");
@@ -138,13 +140,13 @@ impl Json {
         }
     }
 
-    /// What is not UTF-8 is replaced.
+    /// Writes a string; bytes that are not UTF-8 are replaced.
     fn string(&mut self, bytes: &[u8]) {
         self.text.push('"');
         for c in String::from_utf8_lossy(bytes).chars() {
             match c {
                 '"' | '\\' => self.text.extend(['\\', c]),
-                // No HTML comes out of it, whoever includes it in some.
+                // So that the document is harmless inside an HTML page.
                 '<' | '>' | '&' => self.escape(c),
                 c if c.is_control() => self.escape(c),
                 c => self.text.push(c),

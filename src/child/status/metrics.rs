@@ -179,7 +179,7 @@ fn states(out: &mut String, groups: &[GroupStatus]) {
 fn processes(out: &mut String, groups: &[GroupStatus]) {
     let name = "wsgi_processes";
     describe(out, name, "gauge", "", "Processes of the group, by state.");
-    // A process that backs off does not exist.
+    // Backing off is a state of the group; no process has it.
     for group in groups {
         for state in State::ALL.iter().filter(|&&s| s != State::BackingOff) {
             let labels = [("group", &*group.name), ("state", state.word().as_bytes())];
@@ -221,7 +221,7 @@ impl Display for Escaped<'_> {
                 '\\' => f.write_str("\\\\")?,
                 '"' => f.write_str("\\\"")?,
                 '\n' => f.write_str("\\n")?,
-                // Legal, and of no use to anybody.
+                // The format allows control characters, but no reader expects them.
                 c if c.is_control() => f.write_char('\u{fffd}')?,
                 c => f.write_char(c)?,
             }

@@ -86,25 +86,25 @@ pub fn handle(request: Request<'_>, active: &ActiveConfiguration) -> HookStatus 
             (Form::Text.media_type(), format!("{sentence}\n"))
         }
     };
-    // Nothing in these holds a NUL byte.
+    // Cannot fail: these texts contain no NUL byte.
     let _ = request.set_content_type(media_type.as_bytes());
     let _ = request.headers_out().set(b"Cache-Control", b"no-store");
     request.set_content_length(body.len() as u64);
-    // Whether or not the client is still there.
+    // An error means only that the client has left.
     let _ = ResponseWriter::of(request).send(&[body.as_bytes()], AfterWrite::End);
     HookStatus::OK
 }
 
 /// The section of mod_status's page.
 pub fn section(request: Request<'_>, page: StatusPage, active: &ActiveConfiguration) {
-    // Without process groups there is nothing to say.
+    // Without process groups the page gets no section.
     if active.status.is_none() {
         return;
     }
     response_writer::print(request, section::write(&report(active), page).as_bytes());
 }
 
-/// What the supervisor says; or a sentence for the log.
+/// The supervisor's report, or a sentence for the log.
 fn report(active: &ActiveConfiguration) -> Result<StatusReport, String> {
     let Some(path) = &active.status else {
         return Ok(StatusReport {
@@ -136,7 +136,7 @@ fn resident(group: &GroupStatus) -> u64 {
     all.fold(0, u64::saturating_add)
 }
 
-/// The age of the request that runs longest, in microseconds; 0 where none does.
+/// The age of the request that has run longest, in microseconds; 0 if none runs.
 fn oldest(group: &GroupStatus) -> u64 {
     let running = group.workers.iter().flat_map(|worker| &worker.running);
     running.map(|request| request.age).max().unwrap_or(0)

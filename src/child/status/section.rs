@@ -10,13 +10,13 @@ use httpd::hooks::StatusPage;
 use super::text::{bytes, line, span};
 use super::{micros, resident, seconds, threads};
 
-/// The section, or why there is none. Writing to a `String` cannot fail.
+/// The section, or a sentence on why there is none. Writing to a `String` cannot fail.
 pub fn write(report: &Result<StatusReport, String>, page: StatusPage) -> String {
     let mut out = String::new();
     match (report, page.is_short) {
         (Ok(report), true) => lines(&mut out, report),
         (Ok(report), false) => table(&mut out, report, page.is_extended),
-        // The sentence names files: not for those who get the numbers alone.
+        // The sentence names files, which readers of `?auto` need not know.
         (Err(_), true) => out.push_str("WsgiGroups: unknown\n"),
         (Err(sentence), false) => {
             let _ = writeln!(out, "{HEADING}<p>{}</p>", html(sentence));

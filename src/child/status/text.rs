@@ -115,7 +115,7 @@ fn of_worker(out: &mut String, worker: &WorkerStatus, threads: u32) {
     }
 }
 
-/// Method and path; they may just be changing.
+/// Method and path. The worker may be changing them while they are read.
 pub fn line(line: &[u8]) -> String {
     if line.is_empty() {
         "(beginning)".into()
@@ -124,7 +124,7 @@ pub fn line(line: &[u8]) -> String {
     }
 }
 
-/// A length of time with the precision people want: `3 ms`, `5.2 s`, `65 s`, `2 h 5 min`.
+/// A length of time, rounded for people: `3 ms`, `5.2 s`, `65 s`, `2 h 5 min`.
 pub fn span(seconds: f64) -> String {
     const DAY: u64 = 86_400;
     let whole = seconds as u64;

@@ -1,7 +1,7 @@
-//! Questions to the supervisor, over its status socket.
+//! Queries to the supervisor, over its status socket.
 //!
-//! Runs in: an Apache child, on the thread that serves the request. Nothing here is needed to answer
-//! a request: it serves the status pages and explains in the log how a worker died.
+//! Runs in: an Apache child, on the thread that serves the request. Nothing here is needed to
+//! answer a request: it serves the status pages and explains in the log how a worker died.
 
 #[cfg(test)]
 pub mod sample_report;

@@ -1,6 +1,6 @@
-//! Asking the supervisor: connect, and read until it closes.
+//! Queries the supervisor: connects, and reads until it closes the connection.
 //!
-//! Runs in: an Apache child. Nothing is sent. The whole of it has one limit.
+//! Runs in: an Apache child. Sends nothing. One time limit applies to the whole query.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -10,13 +10,13 @@ use os::poll::{poll_uninterrupted, Wanted};
 use os::{clock, socket};
 use wire::status::{StatusReport, MAX_REPORT};
 
-/// How long to wait before a full queue is tried again.
+/// How long to wait before connecting again if the accept queue is full.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What the supervisor at `path` says within `limit`.
+/// The report of the supervisor at `path`, which must come within `limit`.
 ///
 /// # Errors
-/// Why there is nothing, as part of a sentence.
+/// Why there is no report, as part of a sentence.
 pub fn query_status(path: &[u8], limit: Duration) -> Result<StatusReport, String> {
     let end = clock::monotonic() + limit;
     let shown = String::from_utf8_lossy(path);

@@ -1,9 +1,9 @@
-//! How a worker died that had begun with a request: the supervisor knows.
+//! Asks the supervisor how a worker died that had begun with a request.
 //!
-//! Runs in: an Apache child, on the thread whose request has failed because of it. The supervisor
-//! hears of a death a moment after the connection has ended, so it is asked again for a few moments;
-//! and not for a while where that was in vain, as when the worker lives and has closed the
-//! connection only. Whatever comes of it, the request has failed for a reason that is told already.
+//! Runs in: an Apache child, on the thread whose request failed because of that. The supervisor
+//! learns of a death a moment after the connection has ended, so it is asked a few times. If it
+//! reports no death, the worker has probably only closed the connection, and nobody asks again for
+//! a while. The answer is an addition to a log line: the request has failed in any case.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,18 +14,18 @@ use wire::status::StatusReport;
 
 use super::status_query;
 
-/// Pauses before the supervisor is asked, in milliseconds. It is quick, but on a busy machine; and
-/// what it has told once it tells again for a tenth of a second.
+/// Pauses before each query, in milliseconds. The first suffices unless the machine is busy. The
+/// supervisor repeats a report for a tenth of a second, so the later ones are longer than that.
 const PAUSES: [u64; 4] = [5, 115, 120, 240];
-/// Longest that one answer may take.
+/// Time limit of one query.
 const LIMIT: Duration = Duration::from_millis(500);
-/// The same for a client that is to learn at once that its response is broken.
+/// The same if part of the response was sent: its client should see at once that it is broken.
 const PAUSES_AT_ONCE: [u64; 1] = [3];
 const LIMIT_AT_ONCE: Duration = Duration::from_millis(20);
-/// How long nobody asks after somebody has in vain, in milliseconds.
+/// How long nobody asks after queries that reported no death, in milliseconds.
 const QUIET: u64 = 5000;
 
-/// What the supervisor at `path` says of the last death in the group since `begun`, if there was one.
+/// The supervisor's line on the last death in the group since `begun`, if there was one.
 pub fn how_a_worker_died(
     path: &[u8],
     group: &[u8],
@@ -42,7 +42,7 @@ pub fn how_a_worker_died(
     };
     for &pause in pauses {
         std::thread::sleep(Duration::from_millis(pause));
-        // One that does not answer at once has other things to do.
+        // A supervisor that does not answer in time is busy.
         let Ok(report) = status_query::query_status(path, limit) else {
             break;
         };
