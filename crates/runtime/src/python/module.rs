@@ -1,5 +1,5 @@
-//! Modules that this crate defines: the extension itself, which the worker's first lines of Python import and
-//! call, and those put into `sys.modules`.
+//! Modules that this crate defines: the extension itself, which the worker's first lines of Python
+//! import and call, and those put into `sys.modules`.
 //!
 //! Runs in: the worker, on its main thread. `main()` returns in a service process only.
 

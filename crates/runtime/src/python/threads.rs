@@ -1,6 +1,7 @@
 //! Other threads of the application: where they are, and an exception raised in one.
 //!
-//! Runs in: the main thread when the worker comes up, and threads that are started to interrupt a request.
+//! Runs in: the main thread when the worker comes up, and threads that are started to interrupt a
+//! request.
 
 use std::os::fd::AsRawFd;
 
