@@ -13,7 +13,7 @@ use std::process::{exit, Command};
 /// 1,200 functions the headers drag in stays out.
 const FUNCTIONS: &str = "ap_.*|apr_.*|shim_.*";
 const TYPES: &str = "ap_.*|apr_.*|module|module_struct|request_rec|conn_rec|server_rec|\
-                     process_rec|command_rec|command_struct|cmd_.*|unixd_config_rec";
+                     process_rec|authn_.*|authz_.*|command_rec|command_struct|cmd_.*|unixd_config_rec";
 const VARIABLES: &str = "ap_.*|AP_.*|APR_.*|APLOG_.*|HTTP_.*|OK|DECLINED|DONE|MODULE_MAGIC.*|M_.*|\
                          OR_.*|ACCESS_CONF|RSRC_CONF|EXEC_ON_READ|NOT_IN_.*|GLOBAL_ONLY|OPT_.*|\
                          REQUEST_.*|REMOTE_.*|SATISFY_.*|AUTH[NZ]_.*";

@@ -16,6 +16,7 @@ use crate::parent::system::Machine;
 use config::alias::Location;
 use config::words::Text;
 use config::{self, DirectoryConfig, Globals, Place, ServerConfig, VirtualHost};
+use httpd::authentication::{Authentication, Authorization, RealmHash};
 use httpd::directives::{Position, Scope, Spec, Target};
 use httpd::hooks::{ConfigurationRefused, Configured, HookStatus, Module, StatusPage};
 use httpd::pool::Pool;
@@ -194,12 +195,52 @@ impl Module for Wsgi {
         if dir.access_script.is_none() {
             return HookStatus::DECLINED;
         }
-        let host = request.server();
-        match (host.given::<Self>(), host.active_configuration::<Self>()) {
-            (Some(server), Some(active)) => {
+        match settings(request) {
+            Some((dir, server, active)) => {
                 child::hooks::access::check(request, dir, server, active)
             }
-            _ => HookStatus::status(500),
+            None => HookStatus::status(500),
+        }
+    }
+
+    fn check_password(request: Request<'_>, user: &[u8], password: &[u8]) -> Authentication {
+        match settings(request) {
+            Some((dir, server, active)) => child::hooks::authentication::check_password(
+                request,
+                (user, password),
+                dir,
+                server,
+                active,
+            ),
+            None => Authentication::Failed,
+        }
+    }
+
+    fn realm_hash(
+        request: Request<'_>,
+        user: &[u8],
+        realm: &[u8],
+        found: impl FnOnce(RealmHash<'_>),
+    ) {
+        match settings(request) {
+            Some((dir, server, active)) => child::hooks::authentication::realm_hash(
+                request,
+                (user, realm),
+                dir,
+                server,
+                active,
+                found,
+            ),
+            None => found(RealmHash::Failed),
+        }
+    }
+
+    fn check_groups(request: Request<'_>, required: &[u8]) -> Authorization {
+        match settings(request) {
+            Some((dir, server, active)) => {
+                child::hooks::groups::check(request, required, dir, server, active)
+            }
+            None => Authorization::Failed,
         }
     }
 
@@ -239,6 +280,18 @@ impl Module for Wsgi {
             child::status::section(request, page, active);
         }
     }
+}
+
+/// What is given for the request's place and server, and the configuration that is in force.
+fn settings(
+    request: Request<'_>,
+) -> Option<(&DirectoryConfig, &ServerConfig, &ActiveConfiguration)> {
+    let host = request.server();
+    Some((
+        request.given::<Wsgi>()?,
+        host.given::<Wsgi>()?,
+        host.active_configuration::<Wsgi>()?,
+    ))
 }
 
 fn place(at: &Position<'_>) -> Place {

@@ -1,6 +1,8 @@
 """Scripts that answer hooks of httpd, for both modules: ours runs them in the process group `hooks`, the C module in
 Apache's children."""
 
+from httpd import MODULES  # noqa: F401
+
 GROUP = "WSGIDaemonProcess hooks display-name=%{GROUP} threads=4 processes=1 socket-timeout=3"
 
 

@@ -6,22 +6,18 @@ import re
 
 import pytest
 
-from httpd import CHECKOUT, MODULES
+from httpd import CHECKOUT
 
 LINES = {
-    "WSGIAuthUserScript": "WSGIAuthUserScript {apps}/hook.py process-group=app",
-    "WSGIAuthGroupScript": "WSGIAuthGroupScript {apps}/hook.py process-group=app application-group=%{GLOBAL}",
     "WSGIHandlerScript": "WSGIHandlerScript report {apps}/hook.py process-group=app",
     "WSGIDispatchScript": "WSGIDispatchScript {apps}/hook.py process-group=app",
 }
-IN_HTACCESS = ("WSGIAuthUserScript", "WSGIAuthGroupScript")
 SECTIONS = [
     ["<Directory {root}>", "</Directory>"], ["<Location />", "</Location>"], ["<LocationMatch .>", "</LocationMatch>"],
     ["<Files x>", "</Files>"], ["<If true>", "</If>"],
     ["<VirtualHost *>", "<Location /x>", "</Location>", "</VirtualHost>"],
     ["<Proxy http://127.0.0.1:1/>", "</Proxy>"],
 ]
-HOOK = "def allow_access(environ, host):\n    return False\n"
 
 ours = pytest.mark.differs("no-scripts-of-apache-yet")
 
@@ -53,45 +49,6 @@ def test_apache_does_not_start_and_says_why(httpd, directive, section):
 def test_nor_with_one_outside_of_sections(httpd, directive, section):
     httpd.configure("WSGIDaemonProcess app", *section[:1], LINES[directive], *section[1:])
     assert f"WSGI0420: {directive}: " in httpd.refusal()
-
-
-@ours
-@pytest.mark.parametrize("override", ["AuthConfig", "All", "AuthConfig Nonfatal=All"])
-@pytest.mark.parametrize("directive", IN_HTACCESS)
-def test_a_request_that_meets_it_in_htaccess_is_500(httpd, directive, override):
-    place = httpd.root / "htdocs" / "guarded"
-    (place / "inner").mkdir(parents=True)
-    (place / ".htaccess").write_text(httpd.fill(LINES[directive]) + "\n")
-    for folder in (place, place / "inner"):
-        (folder / "secret.txt").write_text("secret\n")
-        (folder / "secret.wsgi").write_text((httpd.apps / "hello.wsgi").read_text())
-    (httpd.root / "htdocs" / "page.shtml").write_text(
-        '<!--#include virtual="/guarded/secret.txt" --><!--#include virtual="/app" -->')
-    httpd.app("hook.py", HOOK)
-    httpd.configure(
-        "WSGIDaemonProcess app threads=2", "WSGIProcessGroup app", "WSGIScriptAlias /app {root}/htdocs/guarded/secret.wsgi",
-        "Alias /alias {root}/htdocs/guarded/inner",
-        "<Directory {root}/htdocs>", f"AllowOverride {override}", "Options +Includes", "AddOutputFilter INCLUDES .shtml", "</Directory>",
-    )
-    httpd.start()
-    for path in ("/guarded/secret.txt", "/guarded/inner/secret.txt", "/app", "/app/x", "/alias/secret.txt", "/guarded/"):
-        assert httpd.get(path).status == 500, path
-    assert "secret\n" not in httpd.get("/page.shtml").text
-    httpd.error_log.expect(rf"\.htaccess: WSGI0420: {directive}: ", level="alert")
-    httpd.error_log.allow(rf"WSGI0420: {directive}|unable to include|AH01276")
-
-
-@pytest.mark.differs("no-scripts-of-apache-yet")
-@pytest.mark.parametrize("line, why", [
-    ("AuthBasicProvider wsgi", "Unknown Authn provider: wsgi"), ("AuthDigestProvider wsgi", "Unknown Authn provider: wsgi"),
-    ("Require wsgi-group staff", "Unknown Authz provider: wsgi-group"), ("Require not wsgi-group staff", "Unknown Authz provider: wsgi-group"),
-])
-def test_what_would_use_such_a_script_is_refused_by_httpd(httpd, line, why):
-    httpd.configure(
-        'LoadModule authn_file_module "{0}/mod_authn_file.so"'.format(MODULES), "<Location />",
-        f"AuthType {'Digest' if 'Digest' in line else 'Basic'}", "AuthName x", line, "</Location>",
-    )
-    assert why in httpd.refusal()
 
 
 @ours

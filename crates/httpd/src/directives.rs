@@ -368,7 +368,7 @@ unsafe extern "C" fn set<M: Module>(
             let occurrence = Occurrence {
                 index,
                 dir,
-                in_directory: !(*command).path.is_null(),
+                in_directory: !(*command).path.is_null() || is_in_alias(command),
                 args,
                 at: position(command, server, pool),
             };
@@ -392,6 +392,25 @@ unsafe extern "C" fn set<M: Module>(
             }
         }
     })
+}
+
+/// Whether a directive is in the definition of a provider's alias: such a section is no part of any
+/// directory, and has directory records all the same.
+///
+/// # Safety
+/// `command` is live.
+unsafe fn is_in_alias(command: *const sys::cmd_parms) -> bool {
+    // SAFETY: live parameters with a directive, whose parent is NULL or live.
+    unsafe {
+        let parent = (*(*command).directive).parent;
+        !parent.is_null()
+            && [&b"<AuthnProviderAlias"[..], b"<AuthzProviderAlias"]
+                .iter()
+                .any(|alias| {
+                    let name = pool::bytes((*parent).directive).unwrap_or_default();
+                    name.eq_ignore_ascii_case(alias)
+                })
+    }
 }
 
 /// # Safety

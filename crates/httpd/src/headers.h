@@ -13,6 +13,7 @@
 #include <util_filter.h>
 #include <util_script.h>
 #include <scoreboard.h>
+#include <mod_auth.h>
 #include <mod_status.h>
 #include <apr_buckets.h>
 #include <apr_date.h>

@@ -10,6 +10,7 @@ use std::any::Any;
 use std::ffi::{c_char, c_int, CStr};
 use std::ptr;
 
+use super::authentication::{self, Authentication, Authorization, RealmHash};
 use super::directive_tree;
 use super::directives::{self, Commands, Position, Spec, Target};
 use super::keep_alive_wait;
@@ -87,6 +88,20 @@ pub trait Module: Sized + 'static {
 
     /// Says whether a client may enter, whoever its user is.
     fn check_access(request: Request<'_>) -> HookStatus;
+
+    /// Checks a password, for mod_auth_basic. May give the user another name.
+    fn check_password(request: Request<'_>, user: &[u8], password: &[u8]) -> Authentication;
+
+    /// Looks for the hash of a user, for mod_auth_digest, and gives it to `found`, once.
+    fn realm_hash(
+        request: Request<'_>,
+        user: &[u8],
+        realm: &[u8],
+        found: impl FnOnce(RealmHash<'_>),
+    );
+
+    /// Checks the user's groups against what follows `Require wsgi-group`.
+    fn check_groups(request: Request<'_>, required: &[u8]) -> Authorization;
 
     /// Answers a request.
     fn handle(request: Request<'_>) -> HookStatus;
@@ -228,6 +243,7 @@ unsafe extern "C" fn register<M: Module>(pool: *mut sys::apr_pool_t) {
         let Some(pool) = (unsafe { Pool::lent(pool) }) else {
             return;
         };
+        authentication::register::<M>(pool);
         // httpd stores the lists themselves, so they are in the pool.
         let after = &pool.own(neighbours(M::TRANSLATES_AFTER)).0;
         let before = &pool.own(neighbours(M::TRANSLATES_BEFORE)).0;

@@ -7,6 +7,7 @@
 //! copies of a pointer; they cannot leave their thread nor outlive the call. The raw declarations
 //! ([`sys`]) are private to this folder.
 
+pub mod authentication;
 pub mod connection;
 mod directive_tree;
 pub mod directives;

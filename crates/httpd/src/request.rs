@@ -193,6 +193,15 @@ impl<'r> Request<'r> {
         unsafe { (*self.raw()).handler = handler.as_ptr() };
     }
 
+    /// Sets the authenticated user.
+    pub fn set_user(self, user: &[u8]) -> Result<(), InteriorNul> {
+        let user = self.pool().text(user)?;
+        // SAFETY: a live record, used by this thread alone; the string lives in its pool. The field
+        // lacks `const` but httpd does not write into it.
+        unsafe { (*self.raw()).user = user.as_ptr().cast_mut() };
+        Ok(())
+    }
+
     /// Sets the file the URI is mapped to.
     pub fn set_filename(self, filename: &[u8]) -> Result<(), InteriorNul> {
         let filename = self.pool().text(filename)?;

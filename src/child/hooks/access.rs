@@ -36,7 +36,8 @@ pub fn check(
         Ok(answer) => match answer.read() {
             Some(Answer::True) => return HookStatus::OK,
             Some(Answer::None) => return HookStatus::DECLINED,
-            _ => 403,
+            Some(Answer::False) => 403,
+            _ => question.is_misunderstood(403),
         },
         // The script has no answer, as its log says.
         Err(500) => 403,

@@ -7,4 +7,6 @@
 //! settings.
 
 pub mod access;
+pub mod authentication;
+pub mod groups;
 mod question;

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use wire::hook::{append_arguments, Answer, Role};
-use wire::log_id::{GROUP_NOT_FOR_HTACCESS, QUESTION_TOO_LONG};
+use wire::log_id::{ANSWER_MISPLACED, GROUP_NOT_FOR_HTACCESS, QUESTION_TOO_LONG};
 use wire::request::{Builder, Flags, Prologue};
 use wire::response::{Head, Level};
 
@@ -226,6 +226,16 @@ impl Question<'_, '_> {
                 Err(500)
             }
         }
+    }
+
+    /// Says that an answer came that is none to this question, and returns what follows of that.
+    pub fn is_misunderstood<R>(&self, failed: R) -> R {
+        self.complain(&format!(
+            "{ANSWER_MISPLACED}: A worker of process group '{}' has sent an answer that is none to {}().",
+            show(&self.script.process_group),
+            self.role.function(),
+        ));
+        failed
     }
 
     fn complain(&self, text: &str) {

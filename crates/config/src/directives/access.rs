@@ -38,12 +38,19 @@ pub const AUTH_USER_SCRIPT: Directive = Directive {
     usage: "WSGIAuthUserScript file [process-group=name] [application-group=name]",
     default: "none",
     concern: Concern::Restricts,
-    effect: Effect::Refused("Take it out, with AuthBasicProvider or AuthDigestProvider wsgi, and check passwords with another provider of httpd."),
+    effect: Effect::Now,
     help: "Let a script check passwords.",
     doc: "For `AuthBasicProvider wsgi` the script defines `check_password(environ, user, \
           password)`, which returns True, False, a name to use instead, or None for an unknown \
-          user. For `AuthDigestProvider wsgi` it defines `get_realm_hash(environ, user, realm)`.",
-    example: "<Directory /srv/app>\n    WSGIAuthUserScript /srv/auth.py process-group=auth\n</Directory>",
+          user. For `AuthDigestProvider wsgi` it defines `get_realm_hash(environ, user, realm)`, \
+          which returns the MD5 of `user:realm:password` in hexadecimal digits, or None. Anything \
+          else, an exception, and a worker that does not answer are 500.\n\n\
+          `process-group=` names the process group that runs the script, whose user may be one of \
+          its own: see [WSGIAccessScript](WSGIAccessScript.md) and \
+          [Access and authentication](../guides/access-and-authentication.md). Passwords are in no \
+          log and on no status page.",
+    example:
+        "<Directory /srv/app>\n    WSGIAuthUserScript /srv/auth.py process-group=auth\n</Directory>",
     setter: Setter::Directory(|dir, line| {
         dir.auth_user_script = Some(Arc::new(hook_script(line)?));
         Ok(())
@@ -56,12 +63,14 @@ pub const AUTH_GROUP_SCRIPT: Directive = Directive {
     usage: "WSGIAuthGroupScript file [process-group=name] [application-group=name]",
     default: "none",
     concern: Concern::Restricts,
-    effect: Effect::Refused(
-        "Take it out, with Require wsgi-group, and say who may enter with another Require.",
-    ),
+    effect: Effect::Now,
     help: "Let a script say which groups a user is in.",
     doc: "The script defines `groups_for_user(environ, user)`, which returns the names that \
-          `Require wsgi-group` compares, without regard to case.",
+          `Require wsgi-group` compares, without regard to case. Anything else, an exception, and \
+          a worker that does not answer are 500, also behind `Require not`.\n\n\
+          `process-group=` names the process group that runs the script: see \
+          [WSGIAccessScript](WSGIAccessScript.md) and \
+          [Access and authentication](../guides/access-and-authentication.md).",
     example: "<Directory /srv/app>\n    WSGIAuthGroupScript /srv/auth.py process-group=auth\n</Directory>",
     setter: Setter::Directory(|dir, line| {
         dir.auth_group_script = Some(Arc::new(hook_script(line)?));

@@ -183,14 +183,17 @@ impl Connection {
     pub fn consume(&self, mut len: usize) -> bool {
         // Twice as long as most requests, and so short that clearing it costs nothing.
         let mut scratch = [0; 4 * 1024];
+        let most = len.min(scratch.len());
         while len > 0 {
             let part = len.min(scratch.len());
             match socket::recv(self.inner.as_fd(), &mut scratch[..part], Wait::Never) {
                 Ok(n) if n > 0 => len -= n,
-                _ => return false,
+                _ => break,
             }
         }
-        true
+        // It may have been a password.
+        os::memory::wipe_part(&mut scratch[..most]);
+        len == 0
     }
 
     /// Sends a whole message; it does not matter if it does not arrive.

@@ -255,6 +255,48 @@ super::events! { CHILD:
         example: "WSGI0424: The files that clients wait for hold 256 descriptors of this Apache child, which is as many as they may (a quarter of its limit of open files). Meanwhile slow clients of files hold threads of process group 'shop'. Raise the limit of open files of Apache's service (LimitNOFILE= in systemd).",
         mend: "Raise the limit of open files of Apache's service (`LimitNOFILE=` in systemd), or have fewer connections for each child (`ThreadsPerChild`, `AsyncRequestWorkerFactor`). Until then nothing fails.",
     }
+    PASSWORD_SCRIPT_NOT_GIVEN = 41 {
+        level: "error",
+        status: "500",
+        when: "A user is to be authenticated by `AuthBasicProvider wsgi`, and no script is given for the place.",
+        example: "WSGI0041: AuthBasicProvider wsgi is in effect, and no WSGIAuthUserScript.",
+        mend: "Name the script with `WSGIAuthUserScript` in the same section.",
+    }
+    DIGEST_SCRIPT_NOT_GIVEN = 44 {
+        level: "error",
+        status: "500",
+        when: "A user is to be authenticated by `AuthDigestProvider wsgi`, and no script is given for the place.",
+        example: "WSGI0044: AuthDigestProvider wsgi is in effect, and no WSGIAuthUserScript.",
+        mend: "Name the script with `WSGIAuthUserScript` in the same section.",
+    }
+    GROUP_SCRIPT_NOT_GIVEN = 58 {
+        level: "error",
+        status: "500",
+        when: "`Require wsgi-group` is to be judged, and no script is given for the place.",
+        example: "WSGI0058: Require wsgi-group is in effect, and no WSGIAuthGroupScript.",
+        mend: "Name the script with `WSGIAuthGroupScript` in the same section.",
+    }
+    USER_IN_NO_GROUP = 59 {
+        level: "info",
+        status: "401 or 403, unless another line lets the user in",
+        when: "A user is in no group at all, as the script of `WSGIAuthGroupScript` says, so that `Require wsgi-group` does not hold.",
+        example: "WSGI0059: Authorization of user 'jane' to access '/reports' failed. User is not a member of any groups.",
+        mend: "Nothing, where the user is to be kept out.",
+    }
+    USER_NOT_IN_GROUP = 60 {
+        level: "info",
+        status: "401 or 403, unless another line lets the user in",
+        when: "A user is in none of the groups that `Require wsgi-group` names.",
+        example: "WSGI0060: Authorization of user 'jane' to access '/reports' failed. User is not a member of designated groups.",
+        mend: "Nothing, where the user is to be kept out. Names are compared without regard to case.",
+    }
+    ANSWER_MISPLACED = 409 {
+        level: "error",
+        status: "403 or 500",
+        when: "A worker has answered a question about access, a password or groups with what is an answer to another one. Nobody is let in.",
+        example: "WSGI0409: A worker of process group 'auth' has sent an answer that is none to check_password().",
+        mend: "Find out who runs code in the group: its process may have been taken over.",
+    }
     CLIENT_DENIED = 57 {
         level: "error",
         status: "403",
