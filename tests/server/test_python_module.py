@@ -355,6 +355,15 @@ def test_log_level_of_the_module_filters_what_the_handler_gives(run):
     assert not httpd.error_log.records("quiet")
 
 
+@pytest.mark.differs("records-name-no-source")
+def test_records_do_not_name_the_line_that_logged_them(run):
+    """Apache shows it from `LogLevel debug` on, in front of the client."""
+    httpd = run('log.debug("where")\nreturn answer(start_response, None)', "LogLevel debug", top=HANDLER)
+    httpd.ask("/")
+    record, = httpd.error_log.expect("where$", level="debug", count=1)
+    assert "case.wsgi(" not in record.line
+
+
 @pytest.mark.differs("handlers-format-every-record")
 def test_records_that_log_level_leaves_out_are_formatted_all_the_same(run):
     httpd = run('log.info("%s", Counted())\nreturn answer(start_response, Counted.times)', "LogLevel info wsgi:warn", top=HANDLER + """

@@ -318,7 +318,10 @@ def build(settings):
             return public.LogHandler
         raise AttributeError(f"module 'mod_wsgi' has no attribute {name!r}")
 
-    hidden = ("__getattr__", "__dir__")
+    names = sorted({name for name in vars(public) if not name.startswith("_")} | {"LogHandler"})
+    # `from mod_wsgi import *` asks for what is listed only.
+    public.__all__ = names
+    hidden = ("__getattr__", "__dir__", "__all__")
     public.__getattr__ = attribute
     public.__dir__ = lambda: sorted({*vars(public), "LogHandler"}.difference(hidden))
     return public

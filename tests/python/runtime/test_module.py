@@ -24,6 +24,10 @@ def test_everything_is_listed_and_a_plain_import_loads_no_logging(worker, script
     def listed(environ):
         names = [name for name in dir(mod_wsgi) if not name.startswith("_")]
         return names, "logging" in sys.modules
+    def starred(environ):
+        found = {}
+        exec("from mod_wsgi import *", found)
+        return sorted(set(found) - {"__builtins__"})
     def each(environ):
         return [name for name in dir(mod_wsgi) if not hasattr(mod_wsgi, name)]
     def handler(environ):
@@ -40,6 +44,7 @@ def test_everything_is_listed_and_a_plain_import_loads_no_logging(worker, script
         "maximum_processes", "process_group", "process_metrics", "request_data", "request_metrics", "send_interim", "server_metrics",
         "shutdown_callbacks", "signal_callbacks", "start_recording_metrics", "subscribe_events", "subscribe_shutdown", "subscribe_signals",
         "threads_per_process", "version"]
+    assert ask(w, path, "starred") == names
     assert ask(w, path, "each") == []
     assert ask(w, path, "handler") == ["<class 'mod_wsgi.LogHandler'>", True, True, False]
 
