@@ -123,9 +123,11 @@ class Worker:
             kind, version, zero, length = struct.unpack_from("<BBHI", packet)
             assert (kind, version, zero, length) == (wire.FROM_WORKER, wire.VERSION, 0, len(packet) - 8)
             tag, rest = packet[8], packet[9:]
-            if tag == 6:  # the report of a script that failed to load: its text is in the log, too
+            # The report of a script that failed to load, whose text is in the log, too; and the
+            # script that is about to be loaded.
+            if tag in (6, 9):
                 continue
-            if tag == 4:
+            if tag in (4, 7):
                 size = struct.unpack_from("<I", rest)[0]
                 self.loaded.append((rest[4 : 4 + size], rest[8 + size :]))
                 continue
