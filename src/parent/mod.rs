@@ -22,7 +22,8 @@ use wire::control::StatusSocket;
 use wire::group::ServerFacts;
 use wire::log_id::{
     CONFIGURATION_NOT_APPLIED, CONFIGURATION_REFUSED, DIRECTIVES_WITHOUT_EFFECT, DROPPED_DIRECTIVE,
-    GROUP_OUT_OF_REACH, RANDOM_BYTES_UNAVAILABLE, RELATIVE_PYTHON_PATH, SUPERVISOR_NOT_STARTED,
+    GROUP_OUT_OF_REACH, OWN_GROUP_LEFT_OUT, RANDOM_BYTES_UNAVAILABLE, RELATIVE_PYTHON_PATH,
+    SUPERVISOR_NOT_STARTED,
 };
 
 use config::process_group::Reach;
@@ -74,7 +75,7 @@ pub fn check(
             hostname: server.name(),
         })
         .collect();
-    let resolved = config::resolve_groups(
+    let mut resolved = config::resolve_groups(
         reading,
         &servers,
         &main.global,
@@ -116,6 +117,12 @@ pub fn check(
             refusals.push(missing);
         }
     }
+    if resolved.is_own_group_only_possible && !refusals.is_empty() {
+        // A site without Python in it, which lets `.htaccess` files choose handlers, starts all the
+        // same.
+        resolved.leave_own_group_out(refusals.join(" "));
+        refusals.clear();
+    }
     if process::purpose() == Purpose::CheckConfiguration {
         warn(configured, reading, &resolved);
     }
@@ -142,6 +149,12 @@ pub fn warn(configured: &Configured<'_>, reading: &Reading, resolved: &ResolvedG
         for sentence in sentences {
             configured.main.warning(format!("{number}: {sentence}"));
         }
+    }
+    if let Some(reason) = &resolved.own_group_left_out {
+        configured.main.warning(format!(
+            "{OWN_GROUP_LEFT_OUT}: the server's own process group (%{{GLOBAL}}) is left out, and requests \
+             that come to it get 500: {reason}"
+        ));
     }
     if let Some(sentence) = reading.without_effect_sentence() {
         configured

@@ -249,6 +249,18 @@ def test_it_goes_when_it_has_no_requests_and_comes_with_the_next(httpd):
     own_workers(httpd, count=1)
 
 
+@pytest.mark.differs("own-group", run=False)
+def test_a_server_that_may_use_it_starts_also_where_it_cannot_be(httpd):
+    place = httpd.own_copy()
+    (place / "libwsgi_runtime.so").unlink()
+    start(httpd, '<Directory "{apps}">', "    AllowOverride All", "</Directory>")
+    httpd.error_log.expect("WSGI0467: .* left out.*libwsgi_runtime.so is not beside the module", level="warn", count=1)
+    assert httpd.supervisor is None
+    httpd.stop()
+    httpd.configure(ALIAS)
+    assert "libwsgi_runtime.so is not beside the module" in httpd.refusal()
+
+
 # -- life ----------------------------------------------------------------------------------------
 
 

@@ -37,6 +37,14 @@ pub struct Groups {
     by_name: BTreeMap<Vec<u8>, usize>,
 }
 
+impl ResolvedGroups {
+    /// Leaves the server's own group out, where it is the only one, for this reason.
+    pub fn leave_own_group_out(&mut self, reason: String) {
+        self.groups = Groups::default();
+        self.own_group_left_out = Some(reason);
+    }
+}
+
 impl Groups {
     /// All groups, in the order of their definition; the server's own group last, unless defined.
     pub fn all(&self) -> &[ResolvedGroup] {
@@ -96,6 +104,11 @@ pub struct ResolvedGroups {
     pub warnings: Vec<String>,
     /// Relative directories of `python-path=`, and which directory each means: sentences.
     pub relative_paths: Vec<String>,
+    /// Whether the server's own group is the only one, and nothing but a handler that other modules
+    /// may give leads there: most such servers never use it.
+    pub is_own_group_only_possible: bool,
+    /// Why the server's own group is left out, where it is.
+    pub own_group_left_out: Option<String>,
 }
 
 /// Resolves the process groups of a configuration that is read completely.
@@ -119,6 +132,9 @@ pub fn resolve_groups(
     let reached = own_group::can_be_reached(reading, &ids, handler_is_given, is_restricted);
     settle_own_group(&mut resolved, reached, is_restricted, resolve);
     preload(&mut resolved, reading, servers, is_restricted);
+    let is_silent = reading.groups.is_empty() && reading.routes.is_empty();
+    resolved.is_own_group_only_possible =
+        is_silent && reading.hooks.is_empty() && !resolved.groups.list.is_empty();
     check_names(&mut resolved, reading, servers);
     check_hooks(&mut resolved, reading, servers);
     for group in &mut resolved.groups.list {

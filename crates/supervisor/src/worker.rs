@@ -225,7 +225,7 @@ impl Worker {
     }
 
     /// The state that it publishes. It is the worker's own claim: display it, but decide nothing by
-    /// it.
+    /// it that could harm others.
     pub fn seen(&self) -> ScoreboardCopy {
         let cells = self.board.as_ref().and_then(|board| board.copy().ok());
         scoreboard::read(&cells.unwrap_or_default(), os::clock::monotonic_us())

@@ -7,6 +7,10 @@
 //! `processes=`. So starts never come in a storm: the next one waits until the last has shown that
 //! it serves.
 //!
+//! Once a minute a worker leaves that was not needed in it, down to one: by what workers publish of
+//! themselves, there were never more requests at once than other workers. A worker that publishes
+//! nonsense keeps its group large or small, within what is configured.
+//!
 //! Requests that wait are seen at the listener alone: a worker without a free thread closes a pooled
 //! connection unread, and the child calls again at the listener.
 
@@ -26,6 +30,10 @@ const LOOK: Duration = Duration::from_millis(20);
 /// now and then.
 const LOOKS: u32 = 5;
 
+/// How often requests are counted, and how often before a worker is given up.
+const COUNT: Duration = Duration::from_secs(5);
+const COUNTS: u32 = 12;
+
 /// The number of workers that requests need, and how it is found out.
 #[derive(Debug, Default)]
 pub(super) struct Demand {
@@ -34,6 +42,31 @@ pub(super) struct Demand {
     /// Consecutive looks at which connections waited. While this is not 0 the listener is not polled.
     looks: u32,
     next_look: Duration,
+    /// Times that requests were counted, the most of them at once, and when to count next.
+    counts: u32,
+    most_requests: usize,
+    next_count: Duration,
+}
+
+impl Demand {
+    /// Takes the number of requests that run now, and tells whether a worker may go.
+    fn count(&mut self, requests: usize, now: Duration) -> bool {
+        self.counts += 1;
+        self.most_requests = self.most_requests.max(requests);
+        self.next_count = now + COUNT;
+        let is_over = self.counts >= COUNTS;
+        let may_go = is_over && self.most_requests < self.workers;
+        if is_over {
+            self.begin_counting(now);
+        }
+        may_go
+    }
+
+    fn begin_counting(&mut self, now: Duration) {
+        self.counts = 0;
+        self.most_requests = 0;
+        self.next_count = now + COUNT;
+    }
 }
 
 impl Group {
@@ -95,6 +128,7 @@ impl Group {
         if self.demand.looks > LOOKS && self.is_settled(now) {
             self.demand.looks = 0;
             self.demand.workers += 1;
+            self.demand.begin_counting(now);
             let text = format!(
                 "requests wait for the {} that there are; one more is started",
                 match self.demand.workers - 1 {
@@ -125,6 +159,40 @@ impl Group {
             && self.workers.iter().filter(serves).count() >= self.demand.workers
     }
 
+    /// Whether there are more workers than the one that an idle group keeps.
+    fn may_shrink(&self) -> bool {
+        self.is_on_demand() && self.ending.is_none() && self.demand.workers > 1
+    }
+
+    /// Counts the requests that run, and lets the worker with fewest of them go if it was not needed
+    /// for long.
+    pub(super) fn release_unneeded_worker(&mut self, now: Duration) {
+        if !self.may_shrink() || now < self.demand.next_count {
+            return;
+        }
+        let serves = |worker: &Worker| worker.is_ready() && !worker.is_to_go(self.generation);
+        let running: Vec<(usize, usize)> = self
+            .workers
+            .iter()
+            .enumerate()
+            .filter(|(_, worker)| serves(worker))
+            .map(|(index, worker)| (worker.seen().running.len(), index))
+            .collect();
+        let requests = running.iter().map(|(requests, _)| requests).sum();
+        // While a worker is missing, what runs does not say how many are needed.
+        let is_whole = running.len() >= self.demand.workers;
+        if !self.demand.count(requests, now) || !is_whole {
+            return;
+        }
+        if let Some(&(_, index)) = running.iter().min() {
+            self.demand.workers -= 1;
+            self.workers[index].worn = true;
+            let pid = self.workers[index].pid();
+            let text = format!("worker {pid} is not needed any more and ends");
+            self.note(Level::Info, None, &text);
+        }
+    }
+
     /// A worker leaves because it had no requests: where the number follows the requests, it has no
     /// successor.
     pub(super) fn drop_idle_worker(&mut self) {
@@ -134,8 +202,39 @@ impl Group {
         }
     }
 
-    /// The time of the next look.
+    /// The time of the next look or count.
     pub(super) fn next_look(&self) -> Option<Duration> {
-        (self.demand.looks > 0).then_some(self.demand.next_look)
+        let look = (self.demand.looks > 0).then_some(self.demand.next_look);
+        let count = self.may_shrink().then_some(self.demand.next_count);
+        look.into_iter().chain(count).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a worker may go after each of these counts, of a group of so many workers.
+    fn verdicts(workers: usize, requests: &[usize]) -> Vec<bool> {
+        let mut demand = Demand {
+            workers,
+            ..Demand::default()
+        };
+        let count = |&requests| demand.count(requests, Duration::ZERO);
+        requests.iter().map(count).collect()
+    }
+
+    #[test]
+    fn a_worker_may_go_when_there_were_fewer_requests_than_workers_for_a_minute() {
+        let quiet = [1; COUNTS as usize];
+        let first = COUNTS as usize - 1;
+        let verdict = verdicts(2, &quiet);
+        assert!(verdict[first] && verdict[..first].iter().all(|may| !may));
+        assert!(verdicts(4, &quiet)[first]);
+        let mut busy_once = quiet;
+        busy_once[3] = 2;
+        assert!(!verdicts(2, &busy_once)[first]);
+        // The next minute is counted anew.
+        assert!(verdicts(2, &[busy_once, quiet].concat())[2 * first + 1]);
     }
 }

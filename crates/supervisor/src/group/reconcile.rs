@@ -40,6 +40,7 @@ impl Group {
             self.hasty = 0;
         }
         self.measure_demand(now);
+        self.release_unneeded_worker(now);
         self.retire_worn(now);
         let serving = self.count(|w| w.is_ready() && !w.is_to_go(generation));
         self.let_predecessors_go(serving, now);

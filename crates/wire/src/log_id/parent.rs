@@ -130,4 +130,11 @@ super::events! { PARENT:
         example: "WSGI0463: /etc/apache2/mods-enabled/wsgi.conf:7: WSGILazyInitialization is a directive of mod_wsgi 4, which mod_wsgi 5 took away. It has no effect: Python never runs in Apache's parent or children. Take the line out.",
         mend: "Take the line out.",
     }
+    OWN_GROUP_LEFT_OUT = 467 {
+        level: "warn",
+        status: "500, for requests that come to the group",
+        when: "No directive of this module needs the server's own group, but another module's may send requests there (`SetHandler wsgi-script`, or `AllowOverride FileInfo`), and the group cannot be set up.",
+        example: "WSGI0467: the server's own process group (%{GLOBAL}) is left out, and requests that come to it get 500: WSGI0380: libwsgi_runtime.so is not beside the module (looked in /usr/lib/apache2/modules). Install it there: process groups cannot run without it.",
+        mend: "Mend what the line names. Where Python is not served, do not load the module, or say `WSGIRestrictEmbedded On`.",
+    }
 }
