@@ -156,6 +156,11 @@ pub fn warn(configured: &Configured<'_>, reading: &Reading, resolved: &ResolvedG
              that come to it get 500: {reason}"
         ));
     }
+    for (number, place, remark) in &reading.numbered_remarks {
+        configured
+            .main
+            .warning(format!("{number}: {place} {remark}"));
+    }
     if let Some(sentence) = reading.without_effect_sentence() {
         configured
             .main

@@ -49,13 +49,3 @@ def test_apache_does_not_start_and_says_why(httpd, directive, section):
 def test_nor_with_one_outside_of_sections(httpd, directive, section):
     httpd.configure("WSGIDaemonProcess app", *section[:1], LINES[directive], *section[1:])
     assert f"WSGI0420: {directive}: " in httpd.refusal()
-
-
-@ours
-@pytest.mark.parametrize("selector", ["application-group=a", "process-group=app application-group=%{GLOBAL}"])
-def test_a_section_for_some_interpreters_of_a_process_is_refused(httpd, selector):
-    httpd.configure(
-        "WSGIDaemonProcess app", f"<WSGIInterpreterOptions {selector}>", "WSGIRestrictStdout On", "</WSGIInterpreterOptions>",
-    )
-    said = httpd.refusal()
-    assert "WSGI0420: <WSGIInterpreterOptions: this version cannot do that yet" in said, said

@@ -140,6 +140,8 @@ pub struct Line<'a> {
     pub system: &'a dyn System,
     /// Whether it stands in a `<WSGIInterpreterOptions>` section.
     pub in_section: bool,
+    /// Whether that section selects an application group.
+    pub for_application_group: bool,
     /// The notes about the whole configuration.
     pub reading: &'a mut Reading,
 }
@@ -167,13 +169,19 @@ pub fn apply(
     if directive.effect == Effect::Later {
         reading.note_without_effect(directive.name, place);
     }
-    let in_section = matches!(&target, Target::Server(server) if server.global.block_is_open);
+    let section = match &target {
+        Target::Server(server) => server.global.open_block(),
+        Target::Directory(_) => None,
+    };
+    let in_section = section.is_some();
+    let for_application_group = section.is_some_and(|block| block.application_group.is_some());
     let mut line = Line {
         directive,
         args: raw_args,
         place,
         system,
         in_section,
+        for_application_group,
         reading,
     };
     let stored = match (directive.setter, target) {

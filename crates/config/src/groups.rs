@@ -161,8 +161,14 @@ pub fn resolve_groups(
 /// A warning about a group's relative directories. They are relative to the directory in which the
 /// workers start, as in mod_wsgi.
 fn relative_path(group: &ResolvedGroup) -> Option<String> {
-    let given = group.process_group.python.path.iter().map(|path| &**path);
-    let relative: Vec<&[u8]> = given.filter(|path| !path.starts_with(b"/")).collect();
+    let interpreters = group.process_group.python.interpreters();
+    let given = interpreters.flat_map(|options| options.path.iter().map(|path| &**path));
+    let mut relative: Vec<&[u8]> = Vec::new();
+    for path in given.filter(|path| !path.starts_with(b"/")) {
+        if !relative.contains(&path) {
+            relative.push(path);
+        }
+    }
     let first = relative.first()?;
     let environment = &group.process_group.environment;
     let place = match environment.working_directory() {

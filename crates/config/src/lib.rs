@@ -23,6 +23,7 @@ pub mod directives;
 pub mod error;
 pub mod expand;
 pub mod groups;
+mod interpreter_options;
 pub mod jail;
 mod main_interpreter;
 pub mod module_config;

@@ -282,6 +282,11 @@ impl GlobalConfig {
         }
     }
 
+    /// The section that is being read.
+    pub fn open_block(&self) -> Option<&InterpreterBlock> {
+        self.blocks.last().filter(|_| self.block_is_open)
+    }
+
     /// Ends the section that the last `<WSGIInterpreterOptions>` opened. The caller calls it when
     /// it has walked the children, also when one of them failed.
     pub fn close_block(&mut self) {

@@ -17,6 +17,7 @@ use super::daemon_options::transport::{
 };
 use super::daemon_process::DaemonProcess;
 use super::error::{show, show_group};
+use super::interpreter_options::Interpreters;
 use super::module_config::{GlobalConfig, HashSeed};
 use super::place::Place;
 use super::resolved::{interpreter, Globals};
@@ -112,7 +113,12 @@ impl ResolvedGroup {
         let globals = Globals::of(global);
         let base = options.python_path.clone().unwrap_or_default();
         let own = given.is_own().then(|| system.own_group_concurrency());
-        let interpreter = interpreter(global, &given.name, None, base);
+        let interpreters = Interpreters {
+            global,
+            process_group: &given.name,
+            base,
+            switch_interval: options.switch_interval,
+        };
         let user = options.user.as_ref().unwrap_or(&apache.user);
         let display_name = match options.display_name.as_deref() {
             None | Some(b"%{GROUP}") => {
@@ -153,18 +159,11 @@ impl ResolvedGroup {
                     .clone()
                     .or(globals.python_home)
                     .map(Bytes),
-                path: interpreter.python_path.into_iter().map(Bytes).collect(),
                 eggs: options
                     .python_eggs
                     .clone()
                     .or(globals.python_eggs.filter(|_| given.is_own()))
                     .map(Bytes),
-                // For the own group alone there is a directive at top level, which says less.
-                switch_interval: options
-                    .switch_interval
-                    .filter(|_| given.is_own())
-                    .or(interpreter.switch_interval)
-                    .or(options.switch_interval),
                 optimize: globals.python_optimize,
                 dont_write_bytecode: globals.dont_write_bytecode,
                 hash_seed: globals.python_hash_seed.map(|seed| match seed {
@@ -172,10 +171,11 @@ impl ResolvedGroup {
                     HashSeed::Fixed(seed) => bytes(seed.to_string().as_bytes()),
                 }),
                 warnings: globals.python_warnings.into_iter().map(Bytes).collect(),
-                restrict_stdin: interpreter.restrict_stdin,
-                restrict_stdout: interpreter.restrict_stdout,
-                restrict_signal: interpreter.restrict_signal,
+                free_threading: interpreter(global, &given.name, None, Vec::new()).free_threading,
                 destroy_interpreter: globals.destroy_interpreter,
+                main_interpreter: interpreters.of(Some(b"")),
+                sub_interpreters: interpreters.of(None),
+                application_groups: interpreters.of_application_groups(),
             },
             resources: ResourceLimits {
                 stack_size: size(options.stack_size),
@@ -370,7 +370,8 @@ mod tests {
         assert_eq!(transport.header_buffer, 32768);
         assert_eq!(transport.response_flush_delay, Duration::from_millis(5));
         assert_eq!(group.replacement.maximum_requests, None);
-        assert!(group.python.restrict_signal && !group.python.restrict_stdout);
+        let main = group.python.main_interpreter;
+        assert!(main.restrict_signal && !main.restrict_stdout);
         assert!(group.python.destroy_interpreter && !group.global_reachable);
     }
 
@@ -530,12 +531,12 @@ mod tests {
             WSGIRestrictSignal Off
             </WSGIInterpreterOptions>",
         );
-        assert_eq!(group.python.path, ["/srv/first".into(), "/srv/lib".into()]);
-        assert_eq!(
-            group.python.switch_interval,
-            Some(Duration::from_millis(100))
-        );
-        assert!(group.python.restrict_stdin && group.python.restrict_stdout);
-        assert!(group.python.restrict_signal);
+        let main = group.python.main_interpreter;
+        assert_eq!(main.path, ["/srv/first".into(), "/srv/lib".into()]);
+        assert_eq!(main.switch_interval, Some(Duration::from_millis(100)));
+        assert!(main.restrict_stdin && main.restrict_stdout);
+        assert!(main.restrict_signal);
+        assert_eq!(main, group.python.sub_interpreters);
+        assert!(group.python.application_groups.is_empty());
     }
 }

@@ -5,6 +5,8 @@
 //! the notes that setters make here. One value per reading: httpd reads its configuration twice at
 //! start and again at every restart, so the owner makes a new one in `pre_config`.
 
+use wire::log_id::LogId;
+
 use super::daemon_process::DaemonProcess;
 use super::expand::Template;
 use super::module_config::Preload;
@@ -29,6 +31,8 @@ pub struct Reading {
     pub dropped: Vec<DroppedDirective>,
     /// What is accepted but probably a mistake: sentences for the log.
     pub remarks: Vec<(Place, String)>,
+    /// The same, of events that have a number of their own.
+    pub numbered_remarks: Vec<(LogId, Place, String)>,
 }
 
 /// A directive that has a script answer a hook of httpd.

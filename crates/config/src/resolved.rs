@@ -220,8 +220,10 @@ impl Globals {
 pub struct Interpreter {
     /// Directories to put in front of `sys.path`, in order.
     pub python_path: Vec<Vec<u8>>,
-    /// `None` is Python's own.
+    /// What is said for the process; `None` is Python's own.
     pub switch_interval: Option<Duration>,
+    /// What is said for the application group, if that counts more.
+    pub own_switch_interval: Option<Duration>,
     pub own_gil: bool,
     pub free_threading: bool,
     pub restrict_stdin: bool,
@@ -255,10 +257,9 @@ pub fn interpreter(
     blocks.sort_by_key(specificity);
 
     let embedded = process_group.is_empty();
-    // At top level the search path and the switch interval are for embedded mode alone.
+    // At top level the search path is for embedded mode alone.
     let top = InterpreterConfig {
         python_path: None,
-        switch_interval: given.interpreter.switch_interval.filter(|_| embedded),
         ..given.interpreter.clone()
     };
     let mut python_path = match &given.interpreter.python_path {
@@ -267,6 +268,7 @@ pub fn interpreter(
     };
     let mut options = top;
     let mut free_threading = options.free_threading;
+    let (mut switch_interval, mut own_switch_interval) = (options.switch_interval, None);
     for block in blocks {
         if let Some(path) = &block.options.python_path {
             let known = std::mem::take(&mut python_path);
@@ -276,11 +278,18 @@ pub fn interpreter(
         if block.application_group.is_none() {
             free_threading = block.options.free_threading.or(free_threading);
         }
+        if let Some(interval) = block.options.switch_interval {
+            match block.application_group {
+                Some(_) => own_switch_interval = Some(interval),
+                None => (switch_interval, own_switch_interval) = (Some(interval), None),
+            }
+        }
         options = block.options.merged_over(&options);
     }
     Interpreter {
         python_path,
-        switch_interval: options.switch_interval,
+        switch_interval,
+        own_switch_interval,
         own_gil: options.own_gil.unwrap_or(false),
         free_threading: free_threading.unwrap_or(false),
         restrict_stdin: options.restrict_stdin.unwrap_or(false),

@@ -65,14 +65,22 @@ fn no_directive_that_restricts_or_decides_is_without_effect() {
     for option in daemon_options::all().filter(|option| option.effect != Effect::Now) {
         assert_eq!(option.name, "server-metrics");
     }
-    // A section that would be for some interpreters of a process only.
-    for line in [
-        "application-group=a",
-        "process-group=a application-group=%{GLOBAL}",
-    ] {
-        let sentence = TestConfiguration::refusal(&format!("<WSGIInterpreterOptions {line}>"));
-        assert!(sentence.contains("cannot do that yet"), "{sentence}");
-    }
+}
+
+#[test]
+fn free_threading_is_for_whole_processes() {
+    let text = "<WSGIInterpreterOptions process-group=shop application-group=cart>
+        WSGIFreeThreading On
+        </WSGIInterpreterOptions>
+        <WSGIInterpreterOptions process-group=shop>
+        WSGIFreeThreading On
+        </WSGIInterpreterOptions>";
+    let reading = TestConfiguration::of(text).reading;
+    let [(number, place, remark)] = &reading.numbered_remarks[..] else {
+        panic!("{:?}", reading.numbered_remarks)
+    };
+    assert_eq!((number.to_string(), place.line), ("WSGI0201".into(), 2));
+    assert!(remark.contains("application-group="), "{remark}");
 }
 
 #[test]

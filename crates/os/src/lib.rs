@@ -21,6 +21,7 @@ pub mod shared;
 pub mod signal;
 pub mod socket;
 pub mod spawn;
+pub mod symbol;
 pub mod syslog;
 pub mod temporary;
 pub mod title;

@@ -7,7 +7,7 @@ module does these things, since applications may see it.
 import os
 import sys
 
-from _mod_wsgi import log_id, module, native, scripts, streams
+from _mod_wsgi import log_id, module, native, report, scripts, streams
 
 
 def configure(settings):
@@ -16,11 +16,14 @@ def configure(settings):
         # Whichever thread imports it first becomes threading.main_thread().
         import threading  # noqa: F401
 
-        if settings["switch_interval"]:
-            sys.setswitchinterval(settings["switch_interval"])
         if settings["locale"] is not None:
             _set_locale(settings["locale"])
+        _say_what_python_lacks(settings)
+    _set_switch_interval(settings)
     os.register_at_fork(before=native.forks, after_in_parent=native.forks, after_in_child=native.forked)
+    if not settings["main"]:
+        report.own_gil = settings["own_gil"]
+        report.sub_interpreter = "a sub-interpreter" + (" that has a GIL of its own" if report.own_gil else "")
     scripts.required = settings["script_owner"]
     scripts.group = settings["process_group"]
     public = module.build(settings)
@@ -49,6 +52,36 @@ def _set_locale(name):
         locale.setlocale(locale.LC_ALL, "")
     except locale.Error as error:
         native.log(4, f"{log_id.LOCALE_NOT_SET}: locale={name} can't be set: {error}; the C locale stays")
+
+
+def _say_what_python_lacks(settings):
+    version = ".".join(map(str, sys.version_info[:2]))
+    if settings["says_own_gil"] and sys.version_info < (3, 12):
+        text = (
+            f"WSGIPerInterpreterGIL needs Python 3.12 or later, and this process group has {version}: its "
+            "interpreters share the GIL. Name a later Python with python-home=, or set WSGIPerInterpreterGIL Off"
+        )
+        native.log(4, f"{log_id.OWN_GIL_UNSUPPORTED}: {text}")
+    if settings["says_free_threading"]:
+        text = (
+            f"WSGIFreeThreading On has no effect: this Python {version} is not built without the GIL, and "
+            "this version of the module cannot load one that is. Take the line out"
+        )
+        native.log(4, f"{log_id.FREE_THREADING_UNSUPPORTED}: {text}")
+
+
+def _set_switch_interval(settings):
+    interval = settings["switch_interval"]
+    if settings["main"] or settings["own_gil"]:
+        if interval:
+            sys.setswitchinterval(interval)
+    elif interval and not settings["switch_interval_is_shared"]:
+        text = (
+            f"WSGISwitchInterval {interval:g} of application group '{settings['application_group']}' is not set: its "
+            "interpreter shares the GIL, and so the interval, with the others of the process. Set it for the "
+            "process group, or give the interpreter a GIL of its own with WSGIPerInterpreterGIL On"
+        )
+        native.log(4, f"{log_id.SWITCH_INTERVAL_NOT_SET}: {text}")
 
 
 def _describe_user(settings):

@@ -98,16 +98,55 @@ def _exited(error, path, where, in_request):
     )
 
 
+#: Which kind of sub-interpreter this is, as a clause; None in the main interpreter.
+sub_interpreter = None
+own_gil = False
+
+#: How extension modules say that they cannot be loaded here: Python, Cython, numpy, PyO3, psycopg2, and what
+#: PyO3's classes come to that were made in another interpreter.
 _ONE_INTERPRETER = (
-    "may only be initialized once per interpreter process",
     "does not support loading in subinterpreters",
     "Interpreter change detected",
     "cannot load module more than once per process",
+    "PyO3 modules do not yet support subinterpreters",
+    "may only be initialized once per interpreter process",
+    "cannot import name 'encodings'",
+    "_abc_impl is set to a wrong type",
 )
 
 
+def _interpreter_hint(error):
+    """The line that names a module which works in the main interpreter only, and what to do."""
+    if sub_interpreter is None:
+        return ""
+    seen = []
+    while error is not None and error not in seen and len(seen) < 20:
+        if isinstance(error, (ImportError, TypeError)) and any(known in str(error) for known in _ONE_INTERPRETER):
+            break
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    else:
+        return ""
+    import re
+    import traceback
+
+    named = re.match(r"module (\S+) does not support", str(error))
+    name = named[1] if named else getattr(error, "name", None)
+    module = f"module {name}" if name else "an extension module"
+    frames = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in frames if not frame.filename.startswith("<mod_wsgi")]
+    place = f" ({frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line})" if frames else ""
+    text = (
+        f"\n{log_id.MODULE_NEEDS_MAIN_INTERPRETER}: {module} cannot be loaded in {sub_interpreter}{place}. Give the "
+        "application a process group of its own, with WSGIApplicationGroup %{GLOBAL}: it then has the main "
+        "interpreter, in which every module works"
+    )
+    if own_gil:
+        text += ". Or set WSGIPerInterpreterGIL Off for it, if the module can share an interpreter's lock"
+    return text
+
+
 def _hint(error):
-    text = str(error)
     if isinstance(error, NameError) and getattr(error, "name", None) == "execfile":
         return (
             "\nPython 3 has no execfile(). Write exec(open(path).read(), dict(__file__=path)) in "
@@ -119,12 +158,7 @@ def _hint(error):
         except OSError:
             why = None
         return f"\n{why}" if why else ""
-    if isinstance(error, ImportError) and any(known in text for known in _ONE_INTERPRETER):
-        return (
-            "\nThis module works in the main interpreter only. Give the application a process "
-            "group of its own, or WSGIApplicationGroup %{GLOBAL}."
-        )
-    return ""
+    return _interpreter_hint(error)
 
 
 def application(error, path, where):
@@ -132,7 +166,7 @@ def application(error, path, where):
     name = type(error).__name__
     exited = isinstance(error, SystemExit)
     code = log_id.APPLICATION_EXITED if exited else log_id.APPLICATION_RAISED
-    return f"{code}: {name} raised by {path}, {where}\n{_traceback(error)}"
+    return f"{code}: {name} raised by {path}, {where}\n{_traceback(error)}{_interpreter_hint(error)}"
 
 
 def missing(namespace, name, path, where):

@@ -4,9 +4,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wire::group::{
-    Identity, ListenerOptions, ProcessEnvironment, ProcessGroup, PythonOptions, ReplacementLimits,
-    ResourceLimits, ScriptOwner, Timeouts,
+    Identity, InterpreterOptions, ListenerOptions, ProcessEnvironment, ProcessGroup, PythonOptions,
+    ReplacementLimits, ResourceLimits, ScriptOwner, Timeouts,
 };
+
+fn interpreter_options() -> InterpreterOptions {
+    InterpreterOptions {
+        path: Vec::new(),
+        switch_interval: None,
+        own_gil: false,
+        restrict_stdin: false,
+        restrict_stdout: false,
+        restrict_signal: true,
+    }
+}
 
 /// A group with defaults that runs as whoever runs the test.
 pub fn group(name: &str) -> ProcessGroup {
@@ -38,17 +49,16 @@ pub fn group(name: &str) -> ProcessGroup {
         },
         python: PythonOptions {
             home: None,
-            path: Vec::new(),
             eggs: None,
-            switch_interval: None,
             optimize: 0,
             dont_write_bytecode: false,
             hash_seed: None,
             warnings: Vec::new(),
-            restrict_stdin: false,
-            restrict_stdout: false,
-            restrict_signal: true,
+            free_threading: false,
             destroy_interpreter: true,
+            main_interpreter: interpreter_options(),
+            sub_interpreters: interpreter_options(),
+            application_groups: Vec::new(),
         },
         resources: ResourceLimits {
             stack_size: None,

@@ -238,7 +238,7 @@ fn a_configuration_that_cannot_be_is_refused_and_changes_nothing() {
     let mut long = good.clone();
     long.group.environment.variables = vec![("A".into(), vec![b'x'; 60 * 1024].into()); 2];
     // Fits as a group; with what a worker needs besides it does not.
-    long.group.python.path = vec![vec![b'p'; 8 * 1024 - 400].into()];
+    long.group.python.main_interpreter.path = vec![vec![b'p'; 8 * 1024 - 400].into()];
     if let Ok(packet) = wire::control::ToSupervisor::Group(Box::new(long.clone())).encode() {
         assert!(packet.len() <= wire::control::MAX_MESSAGE);
         let refused = supervisor.configure(&[long]).unwrap_err();

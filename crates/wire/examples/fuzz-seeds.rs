@@ -11,8 +11,8 @@ use wire::control::{
 };
 use wire::frame::{Kind, HEAD_LEN};
 use wire::group::{
-    Identity, ListenerOptions, ProcessEnvironment, ProcessGroup, PythonOptions, ReplacementLimits,
-    ResourceLimits, ScriptOwner, ServerFacts, Timeouts,
+    Identity, InterpreterOptions, ListenerOptions, ProcessEnvironment, ProcessGroup, PythonOptions,
+    ReplacementLimits, ResourceLimits, ScriptOwner, ServerFacts, Timeouts,
 };
 use wire::hook::{append_arguments, Answer, Role};
 use wire::request::{Builder, Flags, Prologue};
@@ -215,17 +215,16 @@ fn process_group() -> ProcessGroup {
         },
         python: PythonOptions {
             home: Some("/srv/shop/venv".into()),
-            path: vec!["/srv/lib".into()],
             eggs: None,
-            switch_interval: Some(Duration::from_millis(5)),
             optimize: 0,
             dont_write_bytecode: true,
             hash_seed: Some("1".into()),
             warnings: vec!["error".into()],
-            restrict_stdin: false,
-            restrict_stdout: true,
-            restrict_signal: true,
+            free_threading: false,
             destroy_interpreter: true,
+            main_interpreter: interpreter_options(false),
+            sub_interpreters: interpreter_options(true),
+            application_groups: vec![("cart".into(), interpreter_options(true))],
         },
         resources: ResourceLimits {
             stack_size: Some(3),
@@ -276,5 +275,16 @@ fn setup() -> WorkerSetup {
         earlier_keys: vec![[1; 16]],
         loaded_scripts: vec![("/srv/shop.wsgi".into(), "".into())],
         has_peers: true,
+    }
+}
+
+fn interpreter_options(own_gil: bool) -> InterpreterOptions {
+    InterpreterOptions {
+        path: vec!["/srv/lib".into()],
+        switch_interval: Some(Duration::from_millis(5)),
+        own_gil,
+        restrict_stdin: false,
+        restrict_stdout: true,
+        restrict_signal: true,
     }
 }

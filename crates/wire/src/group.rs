@@ -103,20 +103,61 @@ message! {
         /// `python-home=` or `WSGIPythonHome`: a virtual environment or a prefix. `None` is the
         /// Python named at installation.
         pub home: Option<Bytes>,
-        /// Directories for `site.addsitedir`, in order.
-        pub path: Vec<Bytes>,
         pub eggs: Option<Bytes>,
-        /// `None` is Python's own.
-        pub switch_interval: Option<Duration>,
         pub optimize: u32,
         pub dont_write_bytecode: bool,
         /// As PYTHONHASHSEED has it. `None` leaves that variable as it is.
         pub hash_seed: Option<Bytes>,
         pub warnings: Vec<Bytes>,
+        pub free_threading: bool,
+        pub destroy_interpreter: bool,
+        pub main_interpreter: InterpreterOptions,
+        /// Of all sub-interpreters but those of `application_groups`.
+        pub sub_interpreters: InterpreterOptions,
+        /// Of the interpreters of these application groups.
+        pub application_groups: Vec<(Bytes, InterpreterOptions)>,
+    }
+}
+
+message! {
+    /// How one interpreter is set up.
+    pub struct InterpreterOptions {
+        /// Directories for `site.addsitedir`, in order.
+        pub path: Vec<Bytes>,
+        /// `None` is Python's own. An interpreter without a GIL of its own has that of the main
+        /// interpreter.
+        pub switch_interval: Option<Duration>,
+        /// Never of the main interpreter.
+        pub own_gil: bool,
         pub restrict_stdin: bool,
         pub restrict_stdout: bool,
         pub restrict_signal: bool,
-        pub destroy_interpreter: bool,
+    }
+}
+
+impl PythonOptions {
+    /// What holds for a named application group where it has a sub-interpreter.
+    pub fn of_application_group(&self, name: &[u8]) -> &InterpreterOptions {
+        let found = self.application_groups.iter();
+        let found = found
+            .filter(|(known, _)| **known == *name)
+            .map(|(_, options)| options)
+            .next();
+        found.unwrap_or(&self.sub_interpreters)
+    }
+
+    /// Whether a named application group may have the main interpreter: that is set up as its own
+    /// would be.
+    pub fn fits_main_interpreter(&self, name: &[u8]) -> bool {
+        *self.of_application_group(name) == self.main_interpreter
+    }
+
+    /// The options of every interpreter.
+    pub fn interpreters(&self) -> impl Iterator<Item = &InterpreterOptions> {
+        let named = self.application_groups.iter().map(|(_, options)| options);
+        [&self.main_interpreter, &self.sub_interpreters]
+            .into_iter()
+            .chain(named)
     }
 }
 
@@ -220,6 +261,26 @@ message! {
 pub(crate) mod tests {
     use super::*;
 
+    fn interpreter_options() -> InterpreterOptions {
+        InterpreterOptions {
+            path: vec!["/srv/lib".into()],
+            switch_interval: Some(Duration::from_millis(5)),
+            own_gil: false,
+            restrict_stdin: false,
+            restrict_stdout: true,
+            restrict_signal: true,
+        }
+    }
+
+    #[test]
+    fn an_application_group_has_its_own_options_or_those_of_all() {
+        let python = process_group().python;
+        assert!(!python.of_application_group(b"cart").own_gil);
+        assert!(python.of_application_group(b"shop").own_gil);
+        assert!(python.fits_main_interpreter(b"cart"));
+        assert!(!python.fits_main_interpreter(b"shop"));
+    }
+
     /// A group with every field set to something of its own.
     pub(crate) fn process_group() -> ProcessGroup {
         let seconds = |seconds| Some(Duration::from_secs(seconds));
@@ -251,17 +312,19 @@ pub(crate) mod tests {
             },
             python: PythonOptions {
                 home: Some("/srv/shop/venv".into()),
-                path: vec!["/srv/lib".into()],
                 eggs: None,
-                switch_interval: Some(Duration::from_millis(5)),
                 optimize: 0,
                 dont_write_bytecode: true,
                 hash_seed: Some("1".into()),
                 warnings: vec!["error".into()],
-                restrict_stdin: false,
-                restrict_stdout: true,
-                restrict_signal: true,
+                free_threading: false,
                 destroy_interpreter: true,
+                main_interpreter: interpreter_options(),
+                sub_interpreters: InterpreterOptions {
+                    own_gil: true,
+                    ..interpreter_options()
+                },
+                application_groups: vec![("cart".into(), interpreter_options())],
             },
             resources: ResourceLimits {
                 stack_size: Some(3),

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use wire::log_id::FREE_THREADING_OF_INTERPRETER;
+
 use crate::daemon_options::digits;
 use crate::daemon_options::python::{directories, interval};
 use crate::directive::{Concern, Directive, Effect, Line, Scope, Setter};
@@ -181,8 +183,9 @@ pub const INTERPRETER_OPTIONS: Directive = Directive {
           taken from the top level. Paths of WSGIPythonPath add up, the most specific in front.\n\n\
           Meant for WSGIPythonPath, WSGISwitchInterval, WSGIPerInterpreterGIL, WSGIFreeThreading, \
           WSGIRestrictStdin, WSGIRestrictStdout and WSGIRestrictSignal; any \
-          other directive holds as if it stood outside. A section with `application-group=` is \
-          refused yet.",
+          other directive holds as if it stood outside.\n\n\
+          An application group for which something else is said than for the main interpreter gets \
+          a sub-interpreter, even where it is alone in its process group.",
     example: "<WSGIInterpreterOptions process-group=shop>\n    WSGIRestrictStdout On\n\
               </WSGIInterpreterOptions>",
     setter: Setter::Global(interpreter_options),
@@ -194,9 +197,12 @@ pub const SWITCH_INTERVAL: Directive = Directive {
     usage: "WSGISwitchInterval seconds",
     default: "Python's, 0.005",
     concern: Concern::Manner,
-    effect: Effect::Later,
+    effect: Effect::Now,
     help: "How long a thread may keep others from running.",
-    doc: "As `sys.setswitchinterval()`. At top level it is for the server's own group.",
+    doc: "As `sys.setswitchinterval()`. The option `switch-interval=` of a process group wins over it.\n\n\
+          In a section with `application-group=` it is for that interpreter, which must have a GIL of \
+          its own (WSGIPerInterpreterGIL): otherwise all interpreters of the process would get it. It \
+          is then left out, and the log says so.",
     example: "WSGISwitchInterval 0.005",
     setter: Setter::Interpreter(|options, line| {
         let word = line.word()?;
@@ -213,12 +219,17 @@ pub const PER_INTERPRETER_GIL: Directive = Directive {
     usage: "WSGIPerInterpreterGIL On|Off",
     default: "Off",
     concern: Concern::Manner,
-    effect: Effect::Later,
+    effect: Effect::Now,
     help: "Give each sub-interpreter a lock of its own.",
     doc:
         "`On` lets applications in different sub-interpreters of one process run at the same time \
-          (Python 3.12 and later). Extension modules that do not support it cannot be imported \
-          then.",
+          (Python 3.12 and later; an earlier one shares its lock, and the log says so). Every named \
+          application group then gets a sub-interpreter; `%{GLOBAL}`, the main interpreter, keeps the \
+          lock of the process.\n\n\
+          Extension modules that do not support it cannot be imported: the log names them. Most do \
+          not; numpy, lxml, cryptography and the drivers of databases are among them. In such an \
+          interpreter `os.fork()`, `os.exec*()` and daemon threads raise RuntimeError, as Python has \
+          it; `subprocess` works. `deadlock-timeout=` watches the lock of the process alone.",
     example: "WSGIPerInterpreterGIL On",
     setter: Setter::Interpreter(|options, line| {
         options.own_gil = Some(line.on_off()?);
@@ -232,13 +243,26 @@ pub const FREE_THREADING: Directive = Directive {
     usage: "WSGIFreeThreading On|Off",
     default: "Off",
     concern: Concern::Manner,
-    effect: Effect::Later,
-    help: "Run a free-threaded Python without its global lock.",
-    doc: "Without it, even a free-threaded build of Python runs with its lock. It is for whole \
-          processes: a section for an application group cannot set it.",
+    effect: Effect::Never(
+        "a free-threaded build of Python cannot be loaded, and another has nothing to switch",
+    ),
+    help: "Run a free-threaded Python without its global lock; not possible yet.",
+    doc: "Accepted, so that configurations of mod_wsgi load. This version of the module cannot load a \
+          free-threaded build of Python, and on any other the directive does nothing; with `On` the \
+          log says so. It is for whole processes: in a section with `application-group=` it is \
+          ignored, which the log says too.",
     example: "WSGIFreeThreading On",
     setter: Setter::Interpreter(|options, line| {
-        options.free_threading = Some(line.on_off()?);
+        let is_on = line.on_off()?;
+        if line.for_application_group {
+            let remark = "WSGIFreeThreading is ignored in a section with application-group=: it is for \
+                          whole processes. Put it into one with process-group= alone.";
+            let place = line.place.clone();
+            let remarks = &mut line.reading.numbered_remarks;
+            remarks.push((FREE_THREADING_OF_INTERPRETER, place, remark.to_owned()));
+            return Ok(());
+        }
+        options.free_threading = Some(is_on);
         Ok(())
     }),
 };
@@ -317,14 +341,7 @@ fn interpreter_options(global: &mut GlobalConfig, line: &mut Line<'_>) -> Result
             pair.value
         });
     }
-    let is_narrow = block.application_group.is_some();
     global.blocks.push(block);
     global.block_is_open = true;
-    if is_narrow {
-        return Err(line.refuse(Problem::NotYet(
-            "Leave application-group= out: the section is then for every interpreter of its process \
-             group. Give an application that needs other settings a process group of its own.",
-        )));
-    }
     Ok(())
 }

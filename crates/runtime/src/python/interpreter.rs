@@ -5,8 +5,9 @@
 //! thread state that is deleted between requests loses `threading.local`. Interpreters are never
 //! ended: the process leaves by `_exit` after its shutdown hooks.
 
+use std::ffi::{c_char, c_int, c_void};
 use std::marker::PhantomData;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
 use pyo3::ffi;
@@ -35,22 +36,23 @@ impl<S> Interpreter<S> {
         }
     }
 
-    /// Makes a sub-interpreter that shares the GIL. To be called on a thread that has no thread state.
+    /// Makes a sub-interpreter. To be called on a thread that has no thread state.
     ///
     /// # Errors
     /// A sentence for the log.
-    pub fn create(main: &Self) -> Result<Self, String> {
+    pub fn create(main: &Self, gil: SubInterpreterGil) -> Result<Self, String> {
         // SAFETY: this thread has no thread state. It gets one of the main interpreter, with which
-        // it holds the GIL; Py_NewInterpreter makes another current. That one stays, unused: up to
+        // it holds the GIL; `new_interpreter` makes another current. That one stays, unused: up to
         // Python 3.12 an interpreter that has lost its last thread state can't get another. The
-        // first is cleared while current, and deleted when it no longer is.
+        // first is cleared while current, and deleted when it no longer is. PyThreadState_Swap gives
+        // back a GIL that the new interpreter has for itself, and takes that of the main one.
         unsafe {
             let first = ffi::PyThreadState_New(main.raw.as_ptr());
             if first.is_null() {
                 return Err("Python can't make a thread state".to_owned());
             }
             ffi::PyEval_RestoreThread(first);
-            let sub = ffi::Py_NewInterpreter();
+            let sub = new_interpreter(gil);
             let created = if sub.is_null() {
                 ffi::PyErr_Clear();
                 Err("Python can't make a sub-interpreter".to_owned())
@@ -77,6 +79,85 @@ impl<S> Interpreter<S> {
     /// Its state; `None` before it is set up.
     pub fn state(&self) -> Option<&S> {
         self.state.get()
+    }
+}
+
+/// Which GIL a sub-interpreter has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubInterpreterGil {
+    /// That of the main interpreter.
+    Shared,
+    /// One of its own. The value says that this Python can do it.
+    Own(NewInterpreterFromConfig),
+}
+
+/// Python's `PyInterpreterConfig`, the same in all versions since 3.12.
+#[repr(C)]
+struct InterpreterConfig {
+    use_main_obmalloc: c_int,
+    allow_fork: c_int,
+    allow_exec: c_int,
+    allow_threads: c_int,
+    allow_daemon_threads: c_int,
+    check_multi_interp_extensions: c_int,
+    gil: c_int,
+}
+
+/// What Python calls an isolated interpreter: `_PyInterpreterConfig_INIT`.
+const ISOLATED: InterpreterConfig = InterpreterConfig {
+    use_main_obmalloc: 0,
+    allow_fork: 0,
+    allow_exec: 0,
+    allow_threads: 1,
+    allow_daemon_threads: 0,
+    check_multi_interp_extensions: 1,
+    // PyInterpreterConfig_OWN_GIL
+    gil: 2,
+};
+
+/// Python's `PyStatus`.
+#[repr(C)]
+struct Status {
+    kind: c_int,
+    function: *const c_char,
+    message: *const c_char,
+    exit_code: c_int,
+}
+
+/// `Py_NewInterpreterFromConfig`, which is not in the stable ABI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewInterpreterFromConfig(NonNull<c_void>);
+
+impl NewInterpreterFromConfig {
+    /// `None` where this Python has none: before 3.12.
+    pub fn find() -> Option<Self> {
+        os::symbol::find(c"Py_NewInterpreterFromConfig").map(Self)
+    }
+}
+
+/// Makes an interpreter. The returned thread state is current; if it is null, the one of before is.
+///
+/// # Safety
+/// The thread is attached to the main interpreter.
+unsafe fn new_interpreter(gil: SubInterpreterGil) -> *mut ffi::PyThreadState {
+    match gil {
+        // SAFETY: as the caller says.
+        SubInterpreterGil::Shared => unsafe { ffi::Py_NewInterpreter() },
+        SubInterpreterGil::Own(NewInterpreterFromConfig(function)) => {
+            let mut state = ptr::null_mut();
+            // SAFETY: it is Python's function of that name, which has had this signature since it
+            // is there; both structures are laid out as Python's. The pointers are valid during the
+            // call. A status that is no success leaves `state` null.
+            unsafe {
+                type Function = unsafe extern "C" fn(
+                    *mut *mut ffi::PyThreadState,
+                    *const InterpreterConfig,
+                ) -> Status;
+                let function: Function = std::mem::transmute(function.as_ptr());
+                let _ = function(&mut state, &ISOLATED);
+            }
+            state
+        }
     }
 }
 

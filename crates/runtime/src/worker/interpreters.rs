@@ -3,9 +3,10 @@
 //! Runs in: request threads and the main thread. Nothing here waits except
 //! [`SubInterpreter::interpreter`], without the GIL. The first named group gets the main
 //! interpreter, so that an application that is alone in its process, as most are, has the one in
-//! which every extension module works. `%{GLOBAL}`, the empty name, is always the main interpreter;
-//! if the configuration can send such requests to this process too, all named groups get
-//! sub-interpreters, so that no two groups share one by accident.
+//! which every extension module works; unless it is to be set up in another way than the main one, or
+//! to have a GIL of its own. `%{GLOBAL}`, the empty name, is always the main interpreter; if the
+//! configuration can send such requests to this process too, all named groups get sub-interpreters,
+//! so that no two groups share one by accident.
 //!
 //! Where a name depends on what a client sends (the host or port of `Host`, a request variable), a
 //! client can make up any number of names. Sub-interpreters with such names have a bound of their
@@ -16,8 +17,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use wire::control::WorkerSetup;
+use wire::group::{ProcessGroup, PythonOptions};
 
-use crate::python::interpreter::{describe, ThreadState};
+use crate::python::interpreter::{
+    describe, NewInterpreterFromConfig, SubInterpreterGil, ThreadState,
+};
 use crate::wsgi::state::Interpreter;
 use crate::wsgi::state::{set_up, Settings};
 
@@ -39,6 +43,8 @@ pub struct Interpreters {
     main: &'static Interpreter,
     /// Named groups never get the main interpreter.
     reserved: bool,
+    /// Says which groups may have it.
+    options: PythonOptions,
     /// The named group that has the main interpreter.
     main_name: OnceLock<Vec<u8>>,
     /// The main interpreter has that name.
@@ -74,10 +80,11 @@ pub enum Placement {
 }
 
 impl Interpreters {
-    pub fn new(main: &'static Interpreter, reserved: bool) -> Self {
+    pub fn new(main: &'static Interpreter, group: &ProcessGroup) -> Self {
         Self {
             main,
-            reserved,
+            reserved: group.global_reachable,
+            options: group.python.clone(),
             main_name: OnceLock::new(),
             main_is_named: AtomicBool::new(false),
             has_subs: AtomicBool::new(false),
@@ -95,8 +102,14 @@ impl Interpreters {
             return Placement::Main;
         }
         if !self.reserved {
-            let owner = self.main_name.get_or_init(|| name.to_vec());
-            if owner == name {
+            let owner = match self.main_name.get() {
+                Some(owner) => Some(owner),
+                None if self.options.fits_main_interpreter(name) => {
+                    Some(self.main_name.get_or_init(|| name.to_vec()))
+                }
+                None => None,
+            };
+            if owner.is_some_and(|owner| owner == name) {
                 return match self.main_is_named.load(Ordering::Acquire) {
                     true => Placement::Main,
                     false => Placement::MainFrom(name.to_vec()),
@@ -170,13 +183,20 @@ impl SubInterpreter {
         self.interpreter
             .get_or_init(|| {
                 // Interpreters live until the process ends.
+                let options = setup.group.python.of_application_group(&self.name);
+                let own_gil = options
+                    .own_gil
+                    .then(NewInterpreterFromConfig::find)
+                    .flatten();
+                let gil = own_gil.map_or(SubInterpreterGil::Shared, SubInterpreterGil::Own);
                 let interpreter: &'static Interpreter =
-                    Box::leak(Box::new(Interpreter::create(main)?));
+                    Box::leak(Box::new(Interpreter::create(main, gil)?));
                 let mut thread_state =
                     ThreadState::new(interpreter).ok_or("Python can't make a thread state")?;
                 let settings = Settings {
                     setup,
                     main: false,
+                    own_gil: own_gil.is_some(),
                     application_group: &self.name,
                 };
                 thread_state.attach(|gil| {

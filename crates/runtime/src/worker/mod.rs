@@ -341,7 +341,7 @@ fn come_up(
         .map_err(|error| unusable(format!("requests can't be waited for: {error}")))?;
     let worker = Arc::new(Worker {
         request_source,
-        interpreters: interpreters::Interpreters::new(main, setup.group.global_reachable),
+        interpreters: interpreters::Interpreters::new(main, &setup.group),
         client_names: ClientNames::default(),
         group_keys: group_keys::GroupKeys::of(&setup),
         draining: AtomicBool::new(false),
@@ -424,6 +424,7 @@ fn set_up_main(
         let settings = Settings {
             setup,
             main: true,
+            own_gil: false,
             application_group: b"",
         };
         match set_up(gil, main, &settings) {

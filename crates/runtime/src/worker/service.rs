@@ -68,7 +68,7 @@ pub fn run(
     if let Err(error) = attending {
         return Err(format!("a thread can't be started: {error}"));
     }
-    let interpreters = Interpreters::new(main, setup.group.global_reachable);
+    let interpreters = Interpreters::new(main, &setup.group);
     for (script, group) in &setup.group.preload {
         let ended = match interpreters.find(group, NamedBy::Configuration) {
             Placement::Main => thread_state.attach(|gil| serve(gil, main, setup, None, script)),

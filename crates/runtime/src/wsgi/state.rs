@@ -27,6 +27,8 @@ pub struct Settings<'a> {
     pub setup: &'a WorkerSetup,
     /// It is the main interpreter.
     pub main: bool,
+    /// It has a GIL of its own.
+    pub own_gil: bool,
     /// Name of the application group, as applications see it.
     pub application_group: &'a [u8],
 }
@@ -120,17 +122,33 @@ fn settings_dict<'g>(gil: Gil<'g>, settings: &Settings<'_>) -> PyResult<'g> {
     put("mpm_processes", gil.int(server.mpm_max_processes.into())?)?;
     put("mpm_threads", gil.int(server.mpm_max_threads.into())?)?;
     let python = &group.python;
-    let interval = match python.switch_interval {
+    let main = &python.main_interpreter;
+    let options = match settings.main {
+        true => main,
+        false => python.of_application_group(settings.application_group),
+    };
+    let interval = match options.switch_interval {
         Some(interval) => gil.float(interval.as_secs_f64())?,
         None => gil.none(),
     };
     put("switch_interval", interval)?;
-    put("restrict_stdin", gil.boolean(python.restrict_stdin))?;
-    put("restrict_stdout", gil.boolean(python.restrict_stdout))?;
-    put("restrict_signal", gil.boolean(python.restrict_signal))?;
+    let is_shared = options.switch_interval == main.switch_interval;
+    put("switch_interval_is_shared", gil.boolean(is_shared))?;
+    put("own_gil", gil.boolean(settings.own_gil))?;
+    // Said once, by the first of several processes.
+    let says = settings.main && !settings.setup.has_peers;
+    let wants_own_gil = python.interpreters().any(|options| options.own_gil);
+    put("says_own_gil", gil.boolean(says && wants_own_gil))?;
+    put(
+        "says_free_threading",
+        gil.boolean(says && python.free_threading),
+    )?;
+    put("restrict_stdin", gil.boolean(options.restrict_stdin))?;
+    put("restrict_stdout", gil.boolean(options.restrict_stdout))?;
+    put("restrict_signal", gil.boolean(options.restrict_signal))?;
     put("python_eggs", path_or_none(python.eggs.as_deref())?)?;
     let directories = gil.list()?;
-    for directory in &python.path {
+    for directory in &options.path {
         directories.append(&gil.path(directory)?)?;
     }
     put("python_path", directories)?;

@@ -16,8 +16,8 @@ use os::process::{Child, Exit};
 use os::socket::{self, Wait};
 use wire::control::{FromSupervisor, GroupAddress, GroupSetup, StatusSocket, ToSupervisor};
 use wire::group::{
-    Identity, ListenerOptions, ProcessEnvironment, ProcessGroup, PythonOptions, ReplacementLimits,
-    ResourceLimits, ScriptOwner, ServerFacts, Timeouts,
+    Identity, InterpreterOptions, ListenerOptions, ProcessEnvironment, ProcessGroup, PythonOptions,
+    ReplacementLimits, ResourceLimits, ScriptOwner, ServerFacts, Timeouts,
 };
 use wire::status::StatusReport;
 
@@ -384,17 +384,16 @@ fn process_group(name: &str) -> ProcessGroup {
         },
         python: PythonOptions {
             home: None,
-            path: Vec::new(),
             eggs: None,
-            switch_interval: None,
             optimize: 0,
             dont_write_bytecode: false,
             hash_seed: None,
             warnings: Vec::new(),
-            restrict_stdin: false,
-            restrict_stdout: false,
-            restrict_signal: true,
+            free_threading: false,
             destroy_interpreter: true,
+            main_interpreter: interpreter_options(),
+            sub_interpreters: interpreter_options(),
+            application_groups: Vec::new(),
         },
         resources: ResourceLimits {
             stack_size: None,
@@ -433,5 +432,16 @@ fn process_group(name: &str) -> ProcessGroup {
         },
         preload: Vec::new(),
         global_reachable: false,
+    }
+}
+
+fn interpreter_options() -> InterpreterOptions {
+    InterpreterOptions {
+        path: Vec::new(),
+        switch_interval: None,
+        own_gil: false,
+        restrict_stdin: false,
+        restrict_stdout: false,
+        restrict_signal: true,
     }
 }

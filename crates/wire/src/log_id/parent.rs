@@ -4,6 +4,13 @@
 //! and when the supervisor ends.
 
 super::events! { PARENT:
+    FREE_THREADING_OF_INTERPRETER = 201 {
+        level: "warn",
+        status: "",
+        when: "Apache is started or checked, and WSGIFreeThreading stands in a `<WSGIInterpreterOptions>` section with `application-group=`. It is ignored: it is for whole processes.",
+        example: "WSGI0201: /etc/apache2/sites-enabled/s.conf:9 WSGIFreeThreading is ignored in a section with application-group=: it is for whole processes. Put it into one with process-group= alone.",
+        mend: "Put it into a section with `process-group=` alone, or take it out.",
+    }
     INSTALLED_FILE_MISSING = 380 {
         level: "error",
         status: "",

@@ -95,6 +95,27 @@ super::events! { WORKER:
         example: "WSGI0190: a callback for the event request_finished called sys.exit(): ignored",
         mend: "Take the call out.",
     }
+    OWN_GIL_UNSUPPORTED = 198 {
+        level: "warn",
+        status: "",
+        when: "WSGIPerInterpreterGIL is On for a process group whose Python is older than 3.12. Its interpreters share the GIL.",
+        example: "WSGI0198: WSGIPerInterpreterGIL needs Python 3.12 or later, and this process group has 3.11: its interpreters share the GIL. Name a later Python with python-home=, or set WSGIPerInterpreterGIL Off",
+        mend: "Give the group a later Python, or switch the directive off for it in a `<WSGIInterpreterOptions process-group=...>` section.",
+    }
+    SWITCH_INTERVAL_NOT_SET = 199 {
+        level: "warn",
+        status: "",
+        when: "A `<WSGIInterpreterOptions application-group=...>` section sets WSGISwitchInterval for an interpreter that shares the GIL with others, which would get it too.",
+        example: "WSGI0199: WSGISwitchInterval 0.01 of application group 'cart' is not set: its interpreter shares the GIL, and so the interval, with the others of the process. Set it for the process group, or give the interpreter a GIL of its own with WSGIPerInterpreterGIL On",
+        mend: "Set the interval for the process group: `switch-interval=`, or a section without `application-group=`.",
+    }
+    FREE_THREADING_UNSUPPORTED = 200 {
+        level: "warn",
+        status: "",
+        when: "WSGIFreeThreading is On for a process group whose Python has a GIL. It is served all the same, with the GIL.",
+        example: "WSGI0200: WSGIFreeThreading On has no effect: this Python 3.13 is not built without the GIL, and this version of the module cannot load one that is. Take the line out",
+        mend: "Take the line out.",
+    }
     WORKER_DEFECT = 300 {
         level: "error",
         status: "500",
@@ -430,5 +451,12 @@ super::events! { WORKER:
         when: "An application has subscribed to events, to the end of the process or to signals more than 1000 times in one interpreter. Further callbacks are ignored. Logged once for each kind and interpreter.",
         example: "WSGI0464: subscribe_events() was called more than 1000 times in one interpreter: the callback is ignored, and so are further ones. Subscribe once, where the module is imported, and not in each request.",
         mend: "Move the call out of the function that serves requests, to the level of the module.",
+    }
+    MODULE_NEEDS_MAIN_INTERPRETER = 471 {
+        level: "error",
+        status: "500",
+        when: "An extension module says that it cannot be loaded in a sub-interpreter, or not in one that has a GIL of its own (WSGIPerInterpreterGIL). The line ends the report of the failure, 0109, 0110 or 0174.",
+        example: "WSGI0471: module _ctypes cannot be loaded in a sub-interpreter that has a GIL of its own (/srv/shop/shop.wsgi:3: import ctypes). Give the application a process group of its own, with WSGIApplicationGroup %{GLOBAL}: it then has the main interpreter, in which every module works. Or set WSGIPerInterpreterGIL Off for it, if the module can share an interpreter's lock",
+        mend: "Give the application a WSGIDaemonProcess of its own, and say `WSGIApplicationGroup %{GLOBAL}`.",
     }
 }
