@@ -138,9 +138,7 @@ pub struct Line<'a> {
     pub place: &'a Place,
     /// The machine.
     pub system: &'a dyn System,
-    /// Whether it stands in a `<WSGIInterpreterOptions>` section.
-    pub in_section: bool,
-    /// Whether that section selects an application group.
+    /// Whether it stands in a `<WSGIInterpreterOptions>` section with `application-group=`.
     pub for_application_group: bool,
     /// The notes about the whole configuration.
     pub reading: &'a mut Reading,
@@ -173,14 +171,12 @@ pub fn apply(
         Target::Server(server) => server.global.open_block(),
         Target::Directory(_) => None,
     };
-    let in_section = section.is_some();
     let for_application_group = section.is_some_and(|block| block.application_group.is_some());
     let mut line = Line {
         directive,
         args: raw_args,
         place,
         system,
-        in_section,
         for_application_group,
         reading,
     };
