@@ -54,7 +54,7 @@ pub(super) fn can_be_reached(
         .hooks
         .iter()
         .any(|hook| hook.process_group.is_empty());
-    if imports || hooks {
+    if imports || hooks || reading.own_group_listed {
         return true;
     }
     if is_restricted {
@@ -151,6 +151,10 @@ mod tests {
                 format!(
                     "WSGIProcessGroup shop\n{alias}\n<Location /x>\nWSGIProcessGroup %{{GLOBAL}}\n</Location>"
                 ),
+                true,
+            ),
+            (
+                "<Location /x>\nWSGIRestrictProcess shop %{GLOBAL}\n</Location>".to_owned(),
                 true,
             ),
             (format!("WSGIRestrictEmbedded On\n{alias}"), false),

@@ -79,7 +79,9 @@ pub const OPTIONS: &[DaemonOption] = &[
         default: "1",
         effect: Now,
         doc: "Number of processes in the group. When the option is given at all, even as 1, \
-              `wsgi.multiprocess` is True in environ.",
+              `wsgi.multiprocess` is True in environ. For the server's own group (`%{GLOBAL}`) it is \
+              the maximum, by default a process for each core and at least 2; under prefork 15 for \
+              each core. `wsgi.multiprocess` is always True there.",
         set: |options, value| {
             options.processes = Some(value.number(1..=i32::MAX as u32)?);
             Ok(())
@@ -92,7 +94,8 @@ pub const OPTIONS: &[DaemonOption] = &[
         effect: Now,
         doc: "Threads that serve requests in each process, and so how many requests one process \
               serves at once. With 1, `wsgi.multithread` is False. With 0 the process serves \
-              none: it runs the scripts that `WSGIImportScript` names for it, on its main thread.",
+              none: it runs the scripts that `WSGIImportScript` names for it, on its main thread. \
+              The default of the server's own group is 1 under prefork.",
         set: |options, value| {
             options.threads = Some(value.number(0..=65533)?);
             Ok(())

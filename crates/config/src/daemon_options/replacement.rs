@@ -85,7 +85,8 @@ pub const OPTIONS: &[DaemonOption] = &[
         default: "0: no limit",
         effect: Now,
         doc: "Time without a request after which a process that has served any is replaced, to \
-              give its memory back.",
+              give its memory back. In the server's own group (`%{GLOBAL}`) it ends; another starts \
+              with the next request.",
         set: |options, value| {
             options.inactivity_timeout = Some(value.seconds()?);
             Ok(())

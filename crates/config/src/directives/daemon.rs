@@ -114,7 +114,9 @@ pub const RESTRICT_PROCESS: Directive = Directive {
                 word
             }
         };
-        dir.restrict_process = Some(Arc::new(line.words()?.into_iter().map(name).collect()));
+        let names: Vec<Vec<u8>> = line.words()?.into_iter().map(name).collect();
+        line.reading.own_group_listed |= names.iter().any(Vec::is_empty);
+        dir.restrict_process = Some(Arc::new(names));
         Ok(())
     }),
 };
