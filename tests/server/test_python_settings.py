@@ -295,3 +295,17 @@ def application(environ, start_response):
     httpd.error_log.expect(r"WSGI0471: an extension module cannot be loaded in a sub-interpreter \(.*interpreter\.wsgi:5: raise",
                            count=1)
     httpd.error_log.allow(r"\[script .*interpreter\.wsgi\]")
+
+
+@pytest.mark.differs("no-apache-request")
+def test_apache_s_request_is_not_passed_and_the_log_says_so(httpd):
+    httpd.app("request.wsgi", """
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [str("apache.request_rec" in environ).encode()]
+""")
+    httpd.configure("WSGIPassApacheRequest On", "WSGIScriptAlias / {apps}/request.wsgi")
+    httpd.start()
+    assert httpd.get("/").text == "False"
+    httpd.error_log.expect("WSGI0470: .*WSGIPassApacheRequest On has no effect", level="warn")
+    httpd.error_log.allow("WSGI0470")

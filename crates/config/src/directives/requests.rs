@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use wire::log_id::APACHE_REQUEST_NOT_PASSED;
+
 use crate::directive::{Concern, Directive, Effect, Scope, Setter};
 use crate::module_config::MapHead;
 use crate::proxies::{ProxyHeader, Subnet};
@@ -174,13 +176,21 @@ pub const PASS_APACHE_REQUEST: Directive = Directive {
     usage: "WSGIPassApacheRequest On|Off",
     default: "Off",
     concern: Concern::Manner,
-    effect: Effect::Later,
-    help: "Give httpd's request record to the application (embedded mode).",
-    doc: "`On` puts a capsule with httpd's request record into environ as `apache.request_rec`. \
-          Embedded mode only.",
+    effect: Effect::Never("Python runs in no process that has Apache's requests"),
+    help: "Accepted, without effect.",
+    doc: "In embedded mode of mod_wsgi, `On` puts a capsule with httpd's request record into environ as \
+          `apache.request_rec`. Here Python never runs in a process of Apache, so there is none; with \
+          `On` the log says so.",
     example: "WSGIPassApacheRequest Off",
     setter: Setter::Directory(|dir, line| {
-        dir.pass_apache_request = Some(line.on_off()?);
+        let is_on = line.on_off()?;
+        if is_on {
+            let remark = "WSGIPassApacheRequest On has no effect: Python runs in no process of Apache, so \
+                          environ has no apache.request_rec. Take the line out.";
+            let remarks = &mut line.reading.numbered_remarks;
+            remarks.push((APACHE_REQUEST_NOT_PASSED, line.place.clone(), remark.to_owned()));
+        }
+        dir.pass_apache_request = Some(is_on);
         Ok(())
     }),
 };

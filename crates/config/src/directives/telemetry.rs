@@ -16,10 +16,11 @@ pub const SERVER_METRICS: Directive = Directive {
     usage: "WSGIServerMetrics On|Off",
     default: "Off",
     concern: Concern::Manner,
-    effect: Effect::Later,
+    effect: Effect::Never("a process that runs Python shares no memory with Apache"),
     help: "Let applications read Apache's scoreboard (embedded mode).",
-    doc: "Whether applications in embedded mode may call `mod_wsgi.server_metrics()`. A process \
-          group has its own option `server-metrics=`.",
+    doc: "In embedded mode of mod_wsgi, whether applications may call `mod_wsgi.server_metrics()`. Here \
+          that always gives None; the handlers `server-status` and `wsgi-status` show administrators \
+          what is going on.",
     example: "WSGIServerMetrics On",
     setter: Setter::Global(|global, line| {
         global.server_metrics = Some(line.on_off()?);

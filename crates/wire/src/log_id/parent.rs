@@ -144,4 +144,11 @@ super::events! { PARENT:
         example: "WSGI0467: the server's own process group (%{GLOBAL}) is left out, and requests that come to it get 500: WSGI0380: libwsgi_runtime.so is not beside the module (looked in /usr/lib/apache2/modules). Install it there: process groups cannot run without it.",
         mend: "Mend what the line names. Where Python is not served, do not load the module, or say `WSGIRestrictEmbedded On`.",
     }
+    APACHE_REQUEST_NOT_PASSED = 470 {
+        level: "warn",
+        status: "",
+        when: "Apache is started or checked, and the configuration has `WSGIPassApacheRequest On`.",
+        example: "WSGI0470: /etc/apache2/sites-enabled/s.conf:9 WSGIPassApacheRequest On has no effect: Python runs in no process of Apache, so environ has no apache.request_rec. Take the line out.",
+        mend: "Take the line out. What an application needs of Apache's request comes in environ; `SetEnv` and `RewriteRule` add to it.",
+    }
 }
