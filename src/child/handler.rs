@@ -10,8 +10,8 @@ use wire::request::{Builder, Flags, Prologue};
 use wire::response::{End, Level};
 
 use config::jail;
-use config::module_config::{DirectoryConfig, ServerConfig};
-use config::resolved::Overrides;
+use config::module_config::{DirectoryConfig, HandlerScript, ServerConfig};
+use config::resolved::{handler_script, Overrides};
 use config::ResolvedGroup;
 use config::Settings;
 use httpd::hooks::HookStatus;
@@ -25,6 +25,7 @@ use super::connect::dialer::Dialer;
 use super::environ;
 use super::environ::facts::{self, ComputedNames, HttpdRequestFacts};
 use super::environ::EnvironFacts;
+use super::hooks;
 use super::httpd_client::{body_failure, HttpdClient};
 use super::relay::failure::RelayFailure;
 use super::relay::upload::Upload;
@@ -48,10 +49,15 @@ pub fn handle(
     active: &ActiveConfiguration,
 ) -> HookStatus {
     let name = request.handler().unwrap_or_default();
-    if name != HANDLER.to_bytes() && name != OLD_HANDLER {
-        return HookStatus::DECLINED;
-    }
-    match prepare(request, dir, server, active) {
+    let is_ours = name == HANDLER.to_bytes() || name == OLD_HANDLER;
+    let handler = match is_ours {
+        true => None,
+        false => match handler_script(dir, server, name) {
+            None => return HookStatus::DECLINED,
+            handler => handler,
+        },
+    };
+    match prepare(request, handler, dir, server, active) {
         Ok(Ok(prepared)) => relay_prepared(request, active, prepared),
         Ok(Err(outcome)) => outcome,
         Err(rejection) => {
@@ -77,18 +83,32 @@ struct PreparedRequest<'r> {
 #[inline(never)]
 fn prepare<'r>(
     request: Request<'r>,
+    handler: Option<&HandlerScript>,
     dir: &DirectoryConfig,
     server: &ServerConfig,
     active: &'r ActiveConfiguration,
 ) -> Result<Result<PreparedRequest<'r>, HookStatus>, Rejection> {
     let alias = alias_of(request, server);
     let request_facts = HttpdRequestFacts::of(request, alias, active.globals.case_sensitive);
-    let overrides = match alias {
-        Some(alias) => Overrides::from(&alias.options),
-        None => Overrides::default(),
+    let overrides = match (handler, alias) {
+        (Some(handler), _) => Overrides::from(handler),
+        (None, Some(alias)) => Overrides::from(&alias.options),
+        (None, None) => Overrides::default(),
     };
-    let settings = Settings::resolve(dir, server, overrides, &request_facts);
-    let length = checks::check(&request_to_check(request, &settings))?;
+    let mut settings = Settings::resolve(dir, server, overrides, &request_facts);
+    let mut to_check = request_to_check(request, &settings);
+    if handler.is_some() {
+        // The file is what the handler is for, and no program: whether it is there is the script's
+        // business.
+        (to_check.may_execute, to_check.script) = (true, Script::File);
+    }
+    let length = checks::check(&to_check)?;
+    if let Some(script) = settings.dispatch_script {
+        let place = (request, dir, server, active);
+        if let Err(status) = hooks::dispatch::choose(place, script, &request_facts, &mut settings) {
+            return Ok(Err(HookStatus::status(status)));
+        }
+    }
     let group = dispatch::process_group(
         &settings,
         &active.groups,
@@ -108,7 +128,7 @@ fn prepare<'r>(
         }
     };
     let chroot = group.process_group.environment.chroot.as_deref();
-    let message = message(request, &settings, endpoint, chroot, length, &body)?;
+    let message = message(request, handler, &settings, endpoint, chroot, length, &body)?;
     if request.logs(log::Level::Debug) {
         let (message, body) = (message.len(), body.bytes.len());
         request_trace::resolved(
@@ -210,6 +230,7 @@ fn read_initial_body<'r>(
 
 fn message(
     request: Request<'_>,
+    handler: Option<&HandlerScript>,
     settings: &Settings<'_>,
     endpoint: &GroupEndpoint,
     chroot: Option<&[u8]>,
@@ -218,8 +239,17 @@ fn message(
 ) -> Result<Vec<u8>, Rejection> {
     let names = ComputedNames::of(request);
     let mut facts = facts::gather(request, &names, settings);
+    let mut script = facts.script_filename;
+    if let Some(handler) = handler {
+        script = &handler.path;
+        facts.handler_script = script;
+    }
     let outside = chroot.map(|_| facts.clone());
     if let Some(root) = chroot {
+        let Some(within) = jail::inside(root, script) else {
+            return Err(Rejection::OutsideChroot(script.to_vec(), root.to_vec()));
+        };
+        script = within;
         let Some(inside) = jail::inside(root, facts.script_filename) else {
             let file = facts.script_filename.to_vec();
             return Err(Rejection::OutsideChroot(file, root.to_vec()));
@@ -260,7 +290,7 @@ fn message(
             BodyLength::Known(length) => Some(length),
             BodyLength::Chunked => None,
         },
-        script: facts.script_filename,
+        script,
         application_group: facts.application_group,
         callable: facts.callable,
     };

@@ -447,11 +447,30 @@ def test_an_unknown_group_is_a_configuration_error(httpd):
     assert 'WSGIAccessScript: process group "hoosk" is not defined.' in httpd.refusal()
 
 
-@ours
-@pytest.mark.parametrize("option", ["", " process-group=%{GLOBAL}"])
-def test_a_script_without_a_group_is_refused(httpd, option):
-    httpd.configure(hooks.GROUP, "<Location />", f"WSGIAccessScript {{apps}}/access.py{option}", "</Location>")
-    assert "WSGI0420: WSGIAccessScript: this version cannot do that yet" in httpd.refusal()
+@pytest.mark.parametrize("restrict", [[], ["WSGIRestrictEmbedded On"]], ids=["", "restricted"])
+def test_a_script_without_a_group_runs_in_the_server_s_own(httpd, restrict):
+    httpd.app("access.py", SCRIPT.replace("COUNT[0] += 1", "COUNT[0] += 1; print('IN', repr(environ['mod_wsgi.process_group']))"))
+    (httpd.root / "htdocs" / "page.html").write_text("page\n")
+    httpd.configure(*restrict, "<Location />", "WSGIAccessScript {apps}/access.py", "</Location>")
+    httpd.start()
+    assert httpd.get("/page.html").status == 200
+    httpd.error_log.expect("IN ''", level="error", count=1)
+    assert httpd.get("/page.html?deny").status == 403
+    httpd.error_log.allow(DENIED, "IN ''")
+
+
+@pytest.mark.parametrize("override", ["AuthConfig", "All"])
+def test_so_does_one_of_an_htaccess(httpd, override):
+    place = httpd.root / "htdocs" / "guarded"
+    place.mkdir()
+    (place / "page.html").write_text("guarded\n")
+    (place / ".htaccess").write_text(httpd.fill("WSGIAccessScript {apps}/access.py\n"))
+    httpd.app("access.py", SCRIPT)
+    httpd.configure("<Directory {root}/htdocs>", f"AllowOverride {override}", "</Directory>")
+    httpd.start()
+    assert httpd.get("/guarded/page.html").status == 200
+    assert httpd.get("/guarded/page.html?deny").status == 403
+    httpd.error_log.allow(DENIED)
 
 
 @ours

@@ -14,14 +14,15 @@ use super::reading::{Reading, Route};
 pub(super) const IMPORT: &str = "WSGIImportScript";
 
 /// Whether a directive of another module can give requests to our handler: it names the handler, or
-/// computes one, or lets `.htaccess` files name it.
+/// computes one, or lets `.htaccess` files name it, or a script that answers a hook.
 pub fn gives_to_handler(name: &[u8], args: &[u8]) -> bool {
     let mut words = args
         .split(u8::is_ascii_whitespace)
         .filter(|w| !w.is_empty());
     let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
     if is("AllowOverride") {
-        let all = [&b"All"[..], b"FileInfo"];
+        // With AuthConfig they may have a script answer a hook.
+        let all = [&b"All"[..], b"FileInfo", b"AuthConfig"];
         return words.any(|word| all.iter().any(|known| word.eq_ignore_ascii_case(known)));
     }
     if is("AllowOverrideList") {
@@ -196,7 +197,8 @@ mod tests {
             ("SetHandler", "server-status", false),
             ("SetHandler", "\"%{reqenv:handler}\"", true),
             ("AllowOverride", "None", false),
-            ("AllowOverride", "AuthConfig Limit", false),
+            ("AllowOverride", "Options Limit", false),
+            ("AllowOverride", "AuthConfig Limit", true),
             ("allowoverride", "Limit fileinfo", true),
             ("AllowOverride", "all", true),
             ("AllowOverrideList", "None", false),

@@ -207,6 +207,7 @@ pub fn gather<'a>(
         application_group: &settings.application_group,
         callable: &settings.callable_object,
         handler: request.handler().unwrap_or_default(),
+        handler_script: b"",
         listener_host: connection.listener_host().unwrap_or_default(),
         listener_port: connection.local_port(),
         server_pid: pid(),

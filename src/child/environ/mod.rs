@@ -101,6 +101,8 @@ pub struct EnvironFacts<'a> {
     pub application_group: &'a [u8],
     pub callable: &'a [u8],
     pub handler: &'a [u8],
+    /// The script of `WSGIHandlerScript`; empty where the request's file is the script.
+    pub handler_script: &'a [u8],
     /// The host in the `Listen` that accepted the connection; empty if it names none.
     pub listener_host: &'a [u8],
     pub listener_port: u16,
@@ -274,7 +276,10 @@ fn write_own(out: &mut impl Entries, facts: &EnvironFacts<'_>) -> Result<(), Mal
     )?;
     out.known(const { code("mod_wsgi.callable_object") }, facts.callable)?;
     out.known(const { code("mod_wsgi.request_handler") }, facts.handler)?;
-    out.known(const { code("mod_wsgi.handler_script") }, b"")?;
+    out.known(
+        const { code("mod_wsgi.handler_script") },
+        facts.handler_script,
+    )?;
     out.known(const { code("mod_wsgi.script_name") }, facts.script_name)?;
     out.known(const { code("mod_wsgi.path_info") }, facts.path_info)?;
     if let Some(mount) = &facts.forwarded.script_name {

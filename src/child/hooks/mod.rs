@@ -1,5 +1,5 @@
 //! Hooks of httpd that a script answers: who may enter, whether a password is right, in which groups
-//! a user is.
+//! a user is, where a request goes.
 //!
 //! Runs in: an Apache child, on the thread that serves the request. Apache runs no Python, so a worker
 //! is asked: one question, one answer, within the limits of its process group ([`question`]). What is
@@ -8,5 +8,6 @@
 
 pub mod access;
 pub mod authentication;
+pub mod dispatch;
 pub mod groups;
 mod question;

@@ -21,6 +21,7 @@ use crate::child::active_configuration::{limits, ActiveConfiguration, GroupEndpo
 use crate::child::connect::dialer::Dialer;
 use crate::child::environ::facts::HttpdRequestFacts;
 use crate::child::environ::hook::{self, HookFacts};
+use crate::child::environ::{self, EnvironFacts};
 use crate::child::relay::client::{BodyRead, Client, FileSent, Gone, Step};
 use crate::child::relay::failure::RelayFailure;
 use crate::child::relay::response_body::PassedFile;
@@ -70,14 +71,25 @@ impl Drop for Message {
 impl Question<'_, '_> {
     /// Asks. The error is the status of a request to which there is no answer; why has been logged. 500
     /// is the script's fault, or the configuration's.
-    #[inline(never)]
     pub fn ask(
         &self,
         dir: &DirectoryConfig,
         server: &ServerConfig,
         active: &ActiveConfiguration,
     ) -> Result<Answered, u16> {
-        self.try_to_ask(dir, server, active)
+        self.ask_about(None, dir, server, active)
+    }
+
+    /// As [`Question::ask`], with the environ that an application would get if there is `environ`.
+    #[inline(never)]
+    pub fn ask_about(
+        &self,
+        environ: Option<&EnvironFacts<'_>>,
+        dir: &DirectoryConfig,
+        server: &ServerConfig,
+        active: &ActiveConfiguration,
+    ) -> Result<Answered, u16> {
+        self.try_to_ask(environ, dir, server, active)
             .map_err(|status| match status {
                 // Whatever a worker makes of a question, only a failure comes of it.
                 500..=599 => status,
@@ -87,6 +99,7 @@ impl Question<'_, '_> {
 
     fn try_to_ask(
         &self,
+        environ: Option<&EnvironFacts<'_>>,
         dir: &DirectoryConfig,
         server: &ServerConfig,
         active: &ActiveConfiguration,
@@ -116,7 +129,14 @@ impl Question<'_, '_> {
             .script_reloading
             .or(server.directory.script_reloading)
             .unwrap_or(true);
-        let message = self.message(active, endpoint, chroot, &group.process_group.name, reloads)?;
+        let message = self.message(
+            environ,
+            active,
+            endpoint,
+            chroot,
+            &group.process_group.name,
+            reloads,
+        )?;
         let mut dialer = Dialer {
             path: &endpoint.path,
             pool: &endpoint.pool,
@@ -165,6 +185,7 @@ impl Question<'_, '_> {
 
     fn message(
         &self,
+        environ: Option<&EnvironFacts<'_>>,
         active: &ActiveConfiguration,
         endpoint: &GroupEndpoint,
         chroot: Option<&[u8]>,
@@ -212,7 +233,18 @@ impl Question<'_, '_> {
         ));
         let written = append_arguments(&mut arguments.0, self.arguments).and_then(|()| {
             let mut builder = Builder::new(&mut out.0, &prologue)?;
-            hook::write(&mut builder, request, &hook_facts)?;
+            match environ {
+                None => hook::write(&mut builder, request, &hook_facts)?,
+                Some(facts) => {
+                    let headers = request.headers_in().iter();
+                    environ::write(
+                        &mut builder,
+                        facts,
+                        headers,
+                        request.subprocess_env().iter(),
+                    )?;
+                }
+            }
             builder.finish(&arguments.0)
         });
         match written {

@@ -21,7 +21,8 @@ pub const ACCESS_SCRIPT: Directive = Directive {
           the function returns, an exception, and a script that cannot be loaded are 403; a worker \
           that does not answer within the limits of its group is 503 or 504.\n\n\
           The script runs in a worker of the process group that `process-group=` names, as the \
-          user of that group and with its limits, and never inside of Apache. In an `.htaccess` \
+          user of that group and with its limits, and never inside of Apache. Without the option \
+          it runs in the server's own group (`%{GLOBAL}`), as Apache's user. In an `.htaccess` \
           the option may only name a group that `WSGIRestrictProcess` lists for the place.\n\n\
           See [Access and authentication](../guides/access-and-authentication.md).",
     example:

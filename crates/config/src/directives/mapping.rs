@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use wire::own_group;
+
 use super::{note_route, script_options, ScriptOptions};
 use super::{
     APPLICATION_GROUP_OPTION, CALLABLE_OBJECT_OPTION, PASS_AUTHORIZATION_OPTION,
@@ -86,11 +88,12 @@ pub const HANDLER_SCRIPT: Directive = Directive {
             [pass-authorization=On|Off]",
     default: "none",
     concern: Concern::Decides,
-    effect: Effect::Refused("Take it out and lead to a WSGI script that answers such files with WSGIScriptAlias; until then see \
-              that nobody can fetch their text."),
+    effect: Effect::Now,
     help: "Name a script as a handler for SetHandler and AddHandler.",
     doc: "Files that Apache gives to the handler *handler-name* are answered by the callable \
-          `handle_request` of the script. The options win over the settings of the directory.",
+          `handle_request` of the script. The options win over the settings of the directory. The \
+          file need not be there, and needs no `Options ExecCGI`: SCRIPT_FILENAME names it, and \
+          `mod_wsgi.handler_script` the script.",
     example: "WSGIHandlerScript bobo /srv/bobo/handler.wsgi process-group=app",
     setter: Setter::Directory(handler_script),
 };
@@ -101,12 +104,15 @@ pub const DISPATCH_SCRIPT: Directive = Directive {
     usage: "WSGIDispatchScript file [process-group=name] [application-group=name]",
     default: "none",
     concern: Concern::Decides,
-    effect: Effect::Refused("Take it out and choose with WSGIProcessGroup, WSGIApplicationGroup and WSGICallableObject, which \
-              may say %{ENV:name}."),
+    effect: Effect::Now,
     help: "Let a script choose the groups and the callable for each request.",
     doc: "The script may define `process_group(environ)`, `application_group(environ)` and \
           `callable_object(environ)`; what they return replaces what the configuration says, and \
-          None leaves it. It runs in the Apache child, so it makes Python start there.",
+          None leaves it. `WSGIRestrictProcess` holds for it. A script that cannot be loaded, an \
+          exception and any other answer are 500: no other application runs in its place.\n\n\
+          The script runs in a worker: of the process group that `process-group=` names, else of \
+          the server's own group (`%{GLOBAL}`). Its `environ` is the application's, without \
+          `wsgi.input`.",
     example: "WSGIDispatchScript /srv/dispatch.py process-group=app",
     setter: Setter::Directory(|dir, line| {
         let script = hook_script(line)?;
@@ -267,9 +273,8 @@ pub(super) fn hook_script(line: &mut Line<'_>) -> Result<ScriptConfig, Invalid> 
         &[PROCESS_GROUP_OPTION, APPLICATION_GROUP_OPTION],
     )?;
     let process_group = match &options.process_group {
-        None => own_group(line)?,
+        None => Text::from(own_group::NAME),
         Some(group) => match group.fixed() {
-            Some(b"") => own_group(line)?,
             Some(name) => name.into(),
             None => {
                 return Err(line.refuse(Problem::OptionValue {
@@ -297,12 +302,4 @@ pub(super) fn hook_script(line: &mut Line<'_>) -> Result<ScriptConfig, Invalid> 
         in_htaccess: line.place.in_htaccess,
         application_group,
     })
-}
-
-/// The server's own group, for a hook that names none: its empty name.
-fn own_group(line: &Line<'_>) -> Result<Text, Invalid> {
-    // Once there is such a group: `Ok(Text::from(&b""[..]))`.
-    Err(line.refuse(Problem::NotYet(
-        "Name the group that is to run the script, with process-group=name.",
-    )))
 }
