@@ -156,10 +156,12 @@ answer = "done"
 @pytest.mark.differs("bad-days", run=False)
 def test_cve_2015_9253_a_worker_that_dies_at_once_is_started_ever_more_seldom_and_fills_no_log(httpd):
     """PHP-FPM started a worker again without a pause, and its log filled the disk."""
-    httpd.app("dies.wsgi", "import os\nos._exit(3)\n")
+    httpd.app("hello.wsgi", "")
+    # Not the script: one that ends its worker is left out of the next start.
+    httpd.app("lib/ends.pth", "import os; os._exit(3)\n")
     httpd.configure(
-        "WSGIDaemonProcess app threads=2 display-name=%{GROUP}", "WSGIProcessGroup app",
-        "WSGIScriptAlias / {apps}/dies.wsgi application-group=%{GLOBAL} process-group=app",
+        "WSGIDaemonProcess app threads=2 display-name=%{GROUP} python-path={apps}/lib", "WSGIProcessGroup app",
+        "WSGIScriptAlias / {apps}/hello.wsgi application-group=%{GLOBAL} process-group=app",
     )
     begun = time.monotonic()
     httpd.start()
