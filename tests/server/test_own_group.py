@@ -150,7 +150,7 @@ def test_it_is_refused_where_embedded_mode_is(httpd):
 @pytest.mark.differs("own-group", run=False)
 @pytest.mark.parametrize("lines", [
     [],
-    ["WSGIPythonHome /usr", "<Directory /srv>", "    AllowOverride AuthConfig Limit", "</Directory>"],
+    ["WSGIPythonHome /usr", "<Directory /srv>", "    AllowOverride Options Limit", "</Directory>"],
     ["WSGIRestrictEmbedded On", "WSGIScriptAlias / {apps}/info.wsgi"],
 ])
 def test_nothing_is_started_for_a_configuration_that_cannot_reach_it(httpd, lines):
