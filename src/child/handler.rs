@@ -18,7 +18,7 @@ use httpd::hooks::HookStatus;
 use httpd::keep_alive_wait;
 use httpd::log::{self, Log};
 use httpd::request::{FileKind, Request};
-use httpd::request_body::{BodyRead, RequestBody, Wait};
+use httpd::request_body::Wait;
 
 use super::active_configuration::{limits, ActiveConfiguration, GroupEndpoint};
 use super::connect::dialer::Dialer;
@@ -26,7 +26,10 @@ use super::environ;
 use super::environ::facts::{self, ComputedNames, HttpdRequestFacts};
 use super::environ::EnvironFacts;
 use super::hooks;
-use super::httpd_client::{body_failure, HttpdClient};
+use super::httpd_body::HttpdBody;
+use super::httpd_client::HttpdClient;
+use super::relay::client::BodyRead;
+use super::relay::early_body::{self, ReadPlan};
 use super::relay::failure::RelayFailure;
 use super::relay::upload::Upload;
 use super::relay::{self, RelayRequest};
@@ -119,7 +122,7 @@ fn prepare<'r>(
         let sentence = active.groups.undefined_sentence(&group.process_group.name);
         return Err(Rejection::GroupUnknown(sentence));
     };
-    let body = match read_initial_body(request, length, group.transport.request_buffer) {
+    let body = match read_initial_body(request, length, active, group) {
         Ok(body) => body,
         Err(outcome) => {
             let names = ComputedNames::of(request);
@@ -176,55 +179,83 @@ fn request_to_check<'r>(request: Request<'r>, settings: &Settings<'_>) -> Reques
     }
 }
 
-/// The first bytes of the request body, and the rest, which is still to be read.
+/// The first bytes of the request body, and the rest.
 struct InitialBody<'r> {
-    rest: RequestBody<'r>,
+    source: HttpdBody<'r>,
     bytes: Vec<u8>,
+    /// The bytes are the whole body.
     whole: bool,
     expects_continue: bool,
+    /// The rest.
+    upload: Upload,
 }
 
-/// Reads the bytes of the body that are sent together with the request.
+/// Reads of the body what is read before a worker is asked: the first bytes, which travel in the
+/// message, and where the client is slow the rest ([`early_body`]).
 ///
-/// If the length is known, this waits for the first `most` bytes, so that a slow upload occupies no
-/// thread of a worker. If it is unknown, this takes only what has arrived, because the client may
-/// wait for the response before it sends more. A client that waits for `100 Continue` has sent
-/// nothing yet.
+/// Of a body of known length the first bytes are waited for. A client that waits for `100 Continue`
+/// sends nothing yet: it gets that when the application reads.
 fn read_initial_body<'r>(
     request: Request<'r>,
     length: BodyLength,
-    most: u64,
+    active: &ActiveConfiguration,
+    group: &ResolvedGroup,
 ) -> Result<InitialBody<'r>, HookStatus> {
     let mut body = InitialBody {
-        rest: RequestBody::of(request),
+        source: HttpdBody::of(request),
         bytes: Vec::new(),
         whole: length == BodyLength::None,
         expects_continue: request.expects_continue() && length != BodyLength::None,
+        upload: Upload::whole(),
     };
-    let wait = match length {
-        BodyLength::Known(_) => Wait::Yes,
-        BodyLength::Chunked => Wait::No,
+    let (wait, length) = match length {
+        BodyLength::Known(length) => (Wait::Yes, Some(length)),
+        BodyLength::Chunked => (Wait::No, None),
         BodyLength::None => return Ok(body),
     };
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
     if body.expects_continue {
+        body.upload = Upload::open(true);
         return Ok(body);
     }
-    while !body.rest.has_ended() && body.bytes.len() < most {
+    let most = usize::try_from(group.transport.request_buffer).unwrap_or(usize::MAX);
+    let mut failure = None;
+    while !body.source.has_ended() && body.bytes.len() < most {
         let room = most - body.bytes.len();
-        match body.rest.read(wait, room, &mut body.bytes) {
-            Ok(BodyRead::Some(_)) => {}
-            Ok(BodyRead::End | BodyRead::Nothing) => break,
-            Err(broken) => {
-                let failure = RelayFailure::upload(body_failure(request, &broken));
-                write_log(request, failure.level, failure.text.as_bytes());
-                return Err(HookStatus::from_httpd(broken.status));
+        match body.source.read(wait, room, &mut body.bytes) {
+            BodyRead::Some => {}
+            BodyRead::Last | BodyRead::Nothing => break,
+            BodyRead::Failed(cause) => {
+                failure = Some(cause);
+                break;
             }
         }
     }
     // A body of known length is complete with its last byte, whether or not its end was seen too.
-    body.whole = body.rest.has_ended()
-        || matches!(length, BodyLength::Known(all) if body.bytes.len() as u64 == all);
+    body.whole = body.source.has_ended() || length == Some(body.bytes.len() as u64);
+    if failure.is_none() && !body.whole {
+        let plan = ReadPlan {
+            group: own_group::shown(&group.process_group.name),
+            length,
+            message: most,
+            place: active.spool(group, group.transport.request_spool),
+        };
+        match early_body::read(&mut body.source, &plan, &mut body.bytes) {
+            Ok(early) => {
+                if let Some(warning) = early.warning {
+                    write_log(request, warning.level, warning.text.as_bytes());
+                }
+                body.whole = early.upload.is_whole();
+                body.upload = early.upload;
+            }
+            Err(cause) => failure = Some(cause),
+        }
+    }
+    if let Some(cause) = failure {
+        let failure = RelayFailure::upload(cause);
+        write_log(request, failure.level, failure.text.as_bytes());
+        let status = HookStatus::status(failure.status);
+        return Err(body.source.status().unwrap_or(status));
+    }
     Ok(body)
 }
 
@@ -331,11 +362,7 @@ fn relay_prepared(
     let relay_request = RelayRequest {
         group: own_group::shown(&group.process_group.name),
         message: &message,
-        upload: if body.whole {
-            Upload::whole()
-        } else {
-            Upload::open(body.expects_continue)
-        },
+        upload: body.upload,
         head_only: request.is_header_only(),
         error_override,
         may_redirect,
@@ -346,7 +373,7 @@ fn relay_prepared(
         path: &endpoint.path,
         pool: &endpoint.pool,
     };
-    let mut client = HttpdClient::new(request, body.rest, enable_sendfile).with_death_inquiry(
+    let mut client = HttpdClient::new(request, body.source, enable_sendfile).with_death_inquiry(
         active.status.as_deref(),
         own_group::shown(&group.process_group.name),
     );

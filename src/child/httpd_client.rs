@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use wire::log_id::EARLY_HINTS_OVER_HTTP2;
-use wire::response::{BodyFailure, Head, Level};
+use wire::response::{Head, Level};
 
 use httpd::hooks::HookStatus;
 use httpd::request::Request;
-use httpd::request_body::{self, BodyError, RequestBody, Wait};
 use httpd::response_writer::{AfterWrite, ResponseWriter};
 
-use super::relay::client::{BodyRead, Client, FileSent, Gone, Step};
+use super::httpd_body::HttpdBody;
+use super::relay::client::{BodyRead, BodySource, Client, FileSent, Gone, Step};
 use super::relay::failure::RelayFailure;
 use super::relay::response_body::PassedFile;
 use super::relay::response_head::{interim_fields, PlacedField, ResponseHead};
@@ -26,7 +26,7 @@ use super::supervisor::worker_death;
 /// The client of a request, reached through httpd's filters.
 pub struct HttpdClient<'r> {
     request: Request<'r>,
-    body: RequestBody<'r>,
+    body: HttpdBody<'r>,
     output: ResponseWriter<'r>,
     /// `WSGIEnableSendfile`, where it is configured.
     sendfile: Option<bool>,
@@ -36,8 +36,6 @@ pub struct HttpdClient<'r> {
     has_ended: bool,
     /// The response is a status without a body (such as 304), so the body is not sent.
     is_muted: bool,
-    /// Why the request body ended early.
-    body_error: Option<BodyError>,
     /// How to ask the supervisor how a worker died.
     death_inquiry: Option<DeathInquiry<'r>>,
     /// At `LogLevel wsgi:debug`.
@@ -56,7 +54,7 @@ impl<'r> HttpdClient<'r> {
     /// `WSGIEnableSendfile`, where it is configured.
     pub fn new(
         request: Request<'r>,
-        body: RequestBody<'r>,
+        body: HttpdBody<'r>,
         sendfile: Option<bool>,
     ) -> HttpdClient<'r> {
         HttpdClient {
@@ -67,7 +65,6 @@ impl<'r> HttpdClient<'r> {
             has_begun: false,
             has_ended: false,
             is_muted: false,
-            body_error: None,
             death_inquiry: None,
             trace: RequestTrace::of(request),
         }
@@ -94,8 +91,7 @@ impl<'r> HttpdClient<'r> {
 
     /// What the handler returns if reading the request body failed.
     pub fn body_status(&self) -> Option<HookStatus> {
-        self.body_error
-            .map(|body_error| HookStatus::from_httpd(body_error.status))
+        self.body.status()
     }
 
     /// Treats a file as httpd treats its own static files: the client may have a copy already, or
@@ -132,29 +128,14 @@ impl<'r> HttpdClient<'r> {
             self.request.refuse_ranges();
         }
         self.has_begun = true;
-        match self.body_error {
-            Some(body_error) if body_error.is_answered() => Err(Gone),
+        match self.body.error() {
+            Some(error) if error.is_answered() => Err(Gone),
             _ => Ok(()),
         }
     }
 }
 
-/// What a body that broke off means to the application.
-pub fn body_failure(request: Request<'_>, body_error: &BodyError) -> BodyFailure {
-    // A filter that has answered has left its status in the request.
-    let answered = body_error.is_answered().then(|| request.status());
-    if body_error.timed_out() || answered == Some(408) {
-        BodyFailure::Timeout
-    } else if body_error.too_large() || answered == Some(413) {
-        BodyFailure::TooLarge
-    } else if body_error.client_gone() {
-        BodyFailure::ClientGone
-    } else {
-        BodyFailure::Malformed
-    }
-}
-
-impl Client for HttpdClient<'_> {
+impl BodySource for HttpdClient<'_> {
     fn read_body(&mut self, at_most: usize, into: &mut Vec<u8>) -> BodyRead {
         if self.request.expects_continue() {
             // httpd does not send `100 Continue` by itself for a read that does not wait. Once the
@@ -165,18 +146,15 @@ impl Client for HttpdClient<'_> {
                 let _ = self.request.send_interim(100, &[]);
             }
         }
-        match self.body.read(Wait::No, at_most, into) {
-            Ok(request_body::BodyRead::Some(_)) if self.body.has_ended() => BodyRead::Last,
-            Ok(request_body::BodyRead::Some(_)) => BodyRead::Some,
-            Ok(request_body::BodyRead::Nothing) => BodyRead::Nothing,
-            Ok(request_body::BodyRead::End) => BodyRead::Last,
-            Err(body_error) => {
-                self.body_error = Some(body_error);
-                BodyRead::Failed(body_failure(self.request, &body_error))
-            }
-        }
+        self.body.read_body(at_most, into)
     }
 
+    fn wait_for_body(&self, limit: Duration, pause: Duration) {
+        self.body.wait_for_body(limit, pause);
+    }
+}
+
+impl Client for HttpdClient<'_> {
     fn socket(&self) -> Option<BorrowedFd<'_>> {
         self.request.connection().socket()
     }

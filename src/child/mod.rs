@@ -24,6 +24,7 @@ pub mod connect;
 pub mod environ;
 pub mod handler;
 pub mod hooks;
+pub mod httpd_body;
 pub mod httpd_client;
 pub mod relay;
 pub mod request_log;

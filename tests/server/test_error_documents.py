@@ -37,7 +37,8 @@ def site(servers):
     httpd.app("raise.wsgi", RAISES)
     httpd.configure(
         "Protocols h2c http/1.1",
-        "WSGIDaemonProcess app threads=3 display-name=%{GROUP}",
+        # The application is asked before the body is whole.
+        "WSGIDaemonProcess app threads=3 display-name=%{GROUP}" + ("" if httpd.is_reference else " request-spool-size=0"),
         "WSGIScriptAlias /errors {apps}/errors.wsgi process-group=app application-group=%{GLOBAL}",
         "WSGIScriptAlias /small {apps}/errors.wsgi process-group=app application-group=%{GLOBAL}",
         "WSGIScriptAlias /slow {apps}/errors.wsgi process-group=app application-group=%{GLOBAL}",

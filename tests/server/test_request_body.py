@@ -162,6 +162,10 @@ def test_a_body_over_the_limit_is_413_and_the_application_is_not_called(httpd):
     httpd.error_log.allow("AH01588", "LimitRequestBody")
 
 
+# The application is asked before the body is whole, however slowly that comes.
+AT_ONCE = "threads=2 request-spool-size=0"
+
+
 def test_a_body_cut_short_by_the_client_is_an_oserror_in_the_application(httpd):
     httpd.app("short.wsgi", """
 def application(environ, start_response):
@@ -173,7 +177,8 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Length", "0")])
     return []
 """)
-    httpd.serve("short.wsgi")
+    # Here it is not asked as long as the body is not whole, unless that is switched off.
+    httpd.serve("short.wsgi", options="threads=2" if httpd.is_reference else AT_ONCE)
     with httpd.connect() as connection:
         connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + b"x" * 70000)
         # Wait until the application runs: the worker has read what there is.
@@ -224,7 +229,6 @@ def application(environ, start_response):
 
 DECLARED = ("caught OSError", "again:", "WSGI0126", "AH0", "LimitRequestBody", "framing", "client", "without error")
 
-
 @pytest.fixture
 def reader(httpd):
     httpd.app("reader.wsgi", READER)
@@ -240,7 +244,7 @@ def test_a_chunked_body_over_the_limit_is_413(reader, size, status):
 
 @pytest.mark.differs("body-errors-are-clear")
 def test_an_application_learns_that_the_body_is_over_the_limit(reader):
-    reader.serve("reader.wsgi", "WSGIChunkedRequest On", "LimitRequestBody 100000")
+    reader.serve("reader.wsgi", "WSGIChunkedRequest On", "LimitRequestBody 100000", options=AT_ONCE)
     with reader.connect() as connection:
         # The limit is passed in the middle, long after the application has begun to read.
         connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -269,7 +273,7 @@ def test_a_body_over_the_limit_does_not_become_the_next_request(reader):
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.differs("body-errors-are-clear")
 def test_a_client_that_leaves_in_its_body_is_an_oserror_with_the_reason(reader, framing):
-    reader.serve("reader.wsgi", "WSGIChunkedRequest On")
+    reader.serve("reader.wsgi", "WSGIChunkedRequest On", options=AT_ONCE)
     with reader.connect() as connection:
         if framing == "length":
             connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100_000)
@@ -294,7 +298,7 @@ def test_a_client_that_leaves_before_the_first_part_is_there_never_meets_the_app
 
 @pytest.mark.differs("body-errors-are-clear")
 def test_broken_chunks_are_an_oserror_and_a_400(reader):
-    reader.serve("reader.wsgi", "WSGIChunkedRequest On")
+    reader.serve("reader.wsgi", "WSGIChunkedRequest On", options=AT_ONCE)
     with reader.connect() as connection:
         connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         connection.send_chunk(b"x" * 70_000)
@@ -305,7 +309,7 @@ def test_broken_chunks_are_an_oserror_and_a_400(reader):
 
 @pytest.mark.differs("body-errors-are-clear")
 def test_a_client_that_stops_sending_is_408_and_an_oserror(reader):
-    reader.serve("reader.wsgi", "Timeout 1")
+    reader.serve("reader.wsgi", "Timeout 1", options=AT_ONCE)
     with reader.connect() as connection:
         connection.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100_000)
         assert connection.response().status == 408

@@ -4,6 +4,7 @@ The bounds are options: `request-buffer-size=`, `response-buffer-size=` and `res
 """
 
 import contextlib
+import hashlib
 import os
 import signal
 import threading
@@ -350,6 +351,265 @@ def test_at_the_bound_of_its_file_the_thread_waits(large, httpd, spool):
         body = whole(client).partition(b"\r\n\r\n")[2]
         assert unchunked(body) == LARGE_BODY
     taken(httpd, 1)
+
+
+# Says what it got of a body, and at once that it was asked.
+SINK = """
+import hashlib, sys
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    print("asked for", path, file=sys.stderr, flush=True)
+    if path == "/some":
+        environ["wsgi.input"].read(5)
+    elif path not in ("/none", "/quick"):
+        body = environ["wsgi.input"].read()
+        print("read", len(body), hashlib.sha256(body).hexdigest(), file=sys.stderr, flush=True)
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"quick"]
+"""
+
+# A megabyte of which no two pieces are the same.
+UPLOAD = b"".join(b"%08d" % number for number in range(MEGABYTE // 8))
+
+
+@pytest.fixture
+def sink(httpd, spool):
+    httpd.app("sink.wsgi", SINK)
+    httpd.error_log.allow("asked for", "read [0-9]+ ")
+    size = "StartServers 25\nMinSpareServers 5\nMaxSpareServers 25\nMaxRequestWorkers 40" if httpd.mpm == "prefork" else None
+
+    def start(*lines, options="threads=5", directory=spool):
+        return httpd.serve("sink.wsgi", *lines, options=f"{options} spool-directory={directory}", size=size)
+
+    return start
+
+
+class Uploader:
+    """A client that sends the body `body` to `path`, as much of it as it is told."""
+
+    def __init__(self, httpd, path="/", framing="length", body=UPLOAD, headers=b""):
+        self.body, self.framing, self.sent = body, framing, 0
+        self.lock = threading.Lock()
+        self.connection = httpd.connect()
+        length = b"Content-Length: %d" % len(body) if framing == "length" else b"Transfer-Encoding: chunked"
+        self.connection.send(b"POST %s HTTP/1.1\r\nHost: x\r\n%s%s\r\n\r\n" % (path.encode(), headers, length))
+
+    def send(self, size):
+        """Sends so much more of the body, and its end behind all of it."""
+        with self.lock:
+            if self.sent == len(self.body):
+                return
+            piece = self.body[self.sent:self.sent + size]
+            self.sent += len(piece)
+            if self.framing == "length":
+                self.connection.send(piece)
+            else:
+                self.connection.send_chunk(piece)
+                if self.sent == len(self.body):
+                    self.connection.send(b"0\r\n\r\n")
+
+    def finish(self):
+        """Sends the rest, and returns the answer."""
+        self.send(len(self.body))
+        answer = self.connection.response()
+        self.connection.close()
+        return answer
+
+
+@contextlib.contextmanager
+def uploaders(httpd, count, pace, **how):
+    """Clients that send `pace` bytes a second each, a piece every tenth of a second."""
+    over = threading.Event()
+    clients = [Uploader(httpd, **how) for _ in range(count)]
+
+    def drip():
+        while not over.wait(0.1):
+            for client in clients:
+                client.send(pace // 10)
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        yield clients
+    finally:
+        over.set()
+        thread.join(20)
+        for client in clients:
+            client.connection.close()
+
+
+def reads(httpd):
+    """Size and hash of each body that the application has read."""
+    return [record.text.split()[-2:] for record in httpd.error_log.records("read [0-9]+ ")]
+
+
+def is_read(httpd, body=UPLOAD, count=1):
+    expected = [str(len(body)), hashlib.sha256(body).hexdigest()]
+    until(lambda: reads(httpd) == [expected] * count, 20, lambda: f"{count} bodies of {expected}: {reads(httpd)}")
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_ten_clients_that_upload_a_megabyte_slowly_hold_nobody_up(sink, httpd, framing):
+    sink()
+    with uploaders(httpd, 10, 20_000, framing=framing) as clients:
+        until(lambda: all(client.sent > 100_000 for client in clients), 30, "100 kB of each upload")
+        assert quick(httpd) < 1 + SLACK
+        assert len(spools(httpd)) == 10 and not httpd.error_log.records("asked for /$")
+    # Those have left: no application has seen anything of them.
+    until(lambda: not spools(httpd), what="the temporary files to be closed")
+    assert not httpd.error_log.records("asked for /$")
+    httpd.error_log.allow("WSGI0126")
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_the_worker_gets_a_slow_upload_whole(sink, httpd, framing):
+    sink(options="threads=1")
+    with uploaders(httpd, 1, 100_000, framing=framing) as (client,):
+        until(lambda: spools(httpd), what="a temporary file")
+        assert quick(httpd) < 1 + SLACK
+        until(lambda: client.sent > 300_000, what="300 kB of the upload")
+        answer = client.finish()
+    assert answer.status == 200 and answer.body == b"quick"
+    is_read(httpd)
+    until(lambda: not spools(httpd), what="the temporary file to be closed")
+
+
+def test_an_upload_that_comes_quickly_goes_to_no_file(sink, httpd):
+    # Where any attempt to make a file would be logged.
+    sink(options="threads=1", directory="/no/such/directory")
+    for framing in "length", "chunked":
+        answer = Uploader(httpd, framing=framing, body=UPLOAD[:200_000]).finish()
+        assert answer.status == 200
+    is_read(httpd, UPLOAD[:200_000], 2)
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+def test_a_slow_upload_without_a_place_for_its_file_takes_a_thread_and_a_line_says_so(sink, httpd):
+    sink(options="threads=1", directory="/no/such/directory")
+    client = Uploader(httpd)
+    client.send(100_000)
+    httpd.error_log.expect("WSGI0440: .*'/no/such/directory': No such file", level="warn", count=1)
+    httpd.error_log.expect("asked for /$")
+    assert client.finish().status == 200
+    is_read(httpd)
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+@pytest.mark.parametrize("bound", [0, MEGABYTE])
+def test_an_upload_past_the_bound_of_its_file_takes_a_thread(sink, httpd, bound):
+    sink(options=f"threads=1 request-spool-size={bound}")
+    body = UPLOAD * 3
+    for framing in "length", "chunked":
+        client = Uploader(httpd, framing=framing, body=body)
+        client.send(100_000)
+        if framing == "chunked" and bound:
+            until(lambda: spools(httpd), what="a temporary file")
+            # More than fits into the file, as a client that may send no more for a while.
+            client.send(bound)
+        httpd.error_log.expect("asked for /$", count=1)
+        assert client.finish().status == 200
+        httpd.forget_logs()
+    httpd.error_log.allow("read ")
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+@pytest.mark.parametrize("framing, quiet", [("length", 5), ("chunked", 1)])
+def test_a_client_that_waits_for_the_response_before_it_sends_more_gets_it(sink, httpd, framing, quiet):
+    sink()
+    client = Uploader(httpd, path="/some", framing=framing)
+    client.send(100_000)
+    begun = time.monotonic()
+    httpd.error_log.expect("asked for /some")
+    assert time.monotonic() - begun < quiet + 1 + SLACK
+    # The response does not wait for the rest.
+    assert client.connection.head().status == 200
+    client.connection.close()
+    httpd.error_log.allow("WSGI0126")
+
+
+def test_a_client_that_waits_for_100_continue_gets_it_when_the_application_reads(sink, httpd):
+    sink()
+    client = Uploader(httpd, path="/none", headers=b"Expect: 100-continue\r\n")
+    answer = client.connection.response()
+    assert answer.status == 200 and not answer.interim
+    client.connection.close()
+    assert not spools(httpd)
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+def test_the_application_hears_nothing_of_a_slow_upload_that_breaks_off(sink, httpd):
+    sink()
+    client = Uploader(httpd)
+    client.send(100_000)
+    until(lambda: spools(httpd), what="a temporary file")
+    client.connection.close()
+    httpd.error_log.expect("WSGI0126: .*the client closed the connection", level="info")
+    until(lambda: not spools(httpd), what="the temporary file to be closed")
+    assert not httpd.error_log.records("asked for")
+    assert quick(httpd, 1) < 1 + SLACK
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+@pytest.mark.parametrize("limit, framing, status", [("LimitRequestBody 300000", "chunked", 413), ("RequestReadTimeout body=3", "length", 408)])
+def test_the_limits_of_httpd_hold_for_a_slow_upload(sink, httpd, limit, framing, status):
+    sink(limit)
+    client = Uploader(httpd, framing=framing)
+    client.send(100_000)
+    until(lambda: spools(httpd), what="a temporary file")
+    if status == 413:
+        client.send(250_000)
+    answer = client.connection.response()
+    assert answer.status == status and answer.elapsed < 4 + SLACK
+    httpd.error_log.expect("WSGI0126", level="error", count=1)
+    httpd.error_log.allow("AH01382", "AH01587", "AH01588", "AH00585")
+    until(lambda: not spools(httpd), what="the temporary file to be closed")
+    assert not httpd.error_log.records("asked for")
+    client.connection.close()
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+def test_an_application_that_does_not_read_a_slow_upload_answers_and_the_connection_goes_on(sink, httpd):
+    sink(options="threads=1")
+    client = Uploader(httpd, path="/none")
+    client.send(100_000)
+    until(lambda: spools(httpd), what="a temporary file")
+    client.send(MEGABYTE)
+    for _ in range(3):
+        assert client.connection.response().body == b"quick"
+        client.connection.send_request("GET", "/quick")
+    assert client.connection.response().body == b"quick"
+    assert not spools(httpd)
+    client.connection.close()
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+@pytest.mark.parametrize("framed", [True, False], ids=["length", "no length"])
+def test_slow_uploads_over_http_2_hold_nobody_up(sink, httpd, framed):
+    sink("Protocols h2c http/1.1", options="threads=1")
+    headers = [("content-length", str(MEGABYTE))] if framed else []
+    with h2client.Connection(httpd.port) as connection:
+        stream = connection.begin("POST", "/", headers, more=True)
+        answer, sent, spooled = connection.answers[stream], 0, 0
+        # A piece every twentieth of a second, until others were served meanwhile.
+        pause = threading.Event()
+        while sent < MEGABYTE:
+            room = min(connection.room(stream), MEGABYTE - sent, 5000 if spooled < 20 else MEGABYTE)
+            if room == 0:
+                assert connection.pump()
+                continue
+            connection.send(stream, UPLOAD[sent:sent + room], end=sent + room == MEGABYTE)
+            sent += room
+            if spooled < 20:
+                pause.wait(0.05)
+            if spools(httpd) and spooled < 20:
+                spooled += 1
+                assert quick(httpd, 1) < 1 + SLACK
+        connection.answer(stream)
+        assert spooled and answer.complete and answer.body == b"quick"
+    is_read(httpd)
 
 
 def test_a_slow_client_of_a_stream_gets_each_piece(httpd):

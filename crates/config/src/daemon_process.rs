@@ -48,6 +48,7 @@ pub struct DaemonOptions {
     pub request_buffer_size: Option<u64>,
     pub response_buffer_size: Option<u64>,
     pub response_spool_size: Option<u64>,
+    pub request_spool_size: Option<u64>,
     pub spool_directory: Option<Vec<u8>>,
     pub response_flush_delay: Option<Duration>,
     pub header_buffer_size: Option<u64>,

@@ -13,7 +13,8 @@ use wire::group::{
 use wire::own_group;
 
 use super::daemon_options::transport::{
-    DEFAULT_HEADER_BUFFER, DEFAULT_REQUEST_BUFFER, DEFAULT_RESPONSE_BUFFER, DEFAULT_RESPONSE_SPOOL,
+    DEFAULT_HEADER_BUFFER, DEFAULT_REQUEST_BUFFER, DEFAULT_REQUEST_SPOOL, DEFAULT_RESPONSE_BUFFER,
+    DEFAULT_RESPONSE_SPOOL,
 };
 use super::daemon_process::DaemonProcess;
 use super::error::{show, show_group};
@@ -65,6 +66,8 @@ pub struct Transport {
     pub response_buffer: u64,
     /// Bytes of a response that may wait in a temporary file.
     pub response_spool: u64,
+    /// Bytes of a request body that may wait in a temporary file.
+    pub request_spool: u64,
     /// Directory of these files; `None` is the default.
     pub spool_directory: Option<Vec<u8>>,
     pub response_flush_delay: Duration,
@@ -225,6 +228,7 @@ impl ResolvedGroup {
             response_spool: options
                 .response_spool_size
                 .unwrap_or(DEFAULT_RESPONSE_SPOOL),
+            request_spool: options.request_spool_size.unwrap_or(DEFAULT_REQUEST_SPOOL),
             spool_directory: options.spool_directory.clone(),
             response_flush_delay: options
                 .response_flush_delay
@@ -366,6 +370,7 @@ mod tests {
         assert_eq!(transport.request_buffer, 64 * 1024);
         assert_eq!(transport.response_buffer, 1024 * 1024);
         assert_eq!(transport.response_spool, 1 << 30);
+        assert_eq!(transport.request_spool, 1 << 30);
         assert_eq!(transport.spool_directory, None);
         assert_eq!(transport.header_buffer, 32768);
         assert_eq!(transport.response_flush_delay, Duration::from_millis(5));

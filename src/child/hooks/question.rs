@@ -22,7 +22,7 @@ use crate::child::connect::dialer::Dialer;
 use crate::child::environ::facts::HttpdRequestFacts;
 use crate::child::environ::hook::{self, HookFacts};
 use crate::child::environ::{self, EnvironFacts};
-use crate::child::relay::client::{BodyRead, Client, FileSent, Gone, Step};
+use crate::child::relay::client::{BodyRead, BodySource, Client, FileSent, Gone, Step};
 use crate::child::relay::failure::RelayFailure;
 use crate::child::relay::response_body::PassedFile;
 use crate::child::relay::response_head::ResponseHead;
@@ -290,11 +290,15 @@ struct AskingClient<'q, 'r> {
     trace: Option<Box<RequestTrace<'r>>>,
 }
 
-impl Client for AskingClient<'_, '_> {
+impl BodySource for AskingClient<'_, '_> {
     fn read_body(&mut self, _at_most: usize, _into: &mut Vec<u8>) -> BodyRead {
         BodyRead::Last
     }
 
+    fn wait_for_body(&self, _limit: Duration, _pause: Duration) {}
+}
+
+impl Client for AskingClient<'_, '_> {
     /// Whether the client is still there is no matter of a question.
     fn socket(&self) -> Option<BorrowedFd<'_>> {
         None

@@ -4,6 +4,7 @@
 //! the tests.
 
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use wire::frame::Kind;
 use wire::response::{BodyFailure, Head, Level};
@@ -51,13 +52,19 @@ pub enum Step {
     Received(Kind, usize),
 }
 
-/// The client side of one request.
-pub trait Client {
+/// Where a request body comes from.
+pub trait BodySource {
     /// Appends to `into` what is here of the request body, about `at_most` bytes, without waiting.
-    ///
-    /// The first call sends `100 Continue` to a client that waits for it.
     fn read_body(&mut self, at_most: usize, into: &mut Vec<u8>) -> BodyRead;
 
+    /// Waits until the client has sent something, or for `limit`. Where there is no socket to tell,
+    /// for no longer than `pause`.
+    fn wait_for_body(&self, limit: Duration, pause: Duration);
+}
+
+/// The client side of one request. A client that waits for `100 Continue` gets it with the first
+/// [`BodySource::read_body`].
+pub trait Client: BodySource {
     /// The connection's socket, to wait on where a read found nothing. `None` where the request has
     /// no socket of its own (an HTTP/2 stream).
     fn socket(&self) -> Option<BorrowedFd<'_>>;

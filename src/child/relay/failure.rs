@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use wire::log_id::{
     CLIENT_STALLED, CONNECTION_FAILED, CONNECT_FAILED, CONNECT_TIMED_OUT, DESCRIPTOR_NOT_A_FILE,
-    FILE_DESCRIPTORS_USED_UP, HEADER_FIELD_TOO_LONG, QUEUE_TIMED_OUT, RESPONSE_BROKEN_OFF,
-    RESPONSE_HEAD_INVALID, RESPONSE_MALFORMED, RESPONSE_SHORT, RESPONSE_STALLED,
-    RESPONSE_TIMED_OUT, RETRIES_EXHAUSTED, SPOOL_UNAVAILABLE, SPOOL_UNREADABLE, UPLOAD_FAILED,
-    WORKER_DIED_BEFORE_RESPONSE, WORKER_DIED_DURING_RESPONSE,
+    FILE_DESCRIPTORS_USED_UP, HEADER_FIELD_TOO_LONG, QUEUE_TIMED_OUT, REQUEST_SPOOL_UNREADABLE,
+    RESPONSE_BROKEN_OFF, RESPONSE_HEAD_INVALID, RESPONSE_MALFORMED, RESPONSE_SHORT,
+    RESPONSE_STALLED, RESPONSE_TIMED_OUT, RETRIES_EXHAUSTED, SPOOL_UNAVAILABLE, SPOOL_UNREADABLE,
+    UPLOAD_FAILED, WORKER_DIED_BEFORE_RESPONSE, WORKER_DIED_DURING_RESPONSE,
 };
 use wire::response::{BodyFailure, Level, Retry};
 use wire::Malformed;
@@ -266,6 +266,19 @@ impl RelayFailure {
                 "{SPOOL_UNREADABLE}: A part of the response of process group '{group}' cannot be read back from \
                  its temporary file: {error}; the client is made to see that the response is not \
                  complete."
+            ),
+        )
+    }
+
+    /// The part of the request body in a temporary file is lost.
+    pub fn upload_spool_lost(group: &[u8], error: &io::Error) -> RelayFailure {
+        let group = name(group);
+        RelayFailure::new(
+            500,
+            format!(
+                "{REQUEST_SPOOL_UNREADABLE}: A part of the request body for process group '{group}' cannot be \
+                 read back from its temporary file: {error}; the application has got only the part \
+                 before it."
             ),
         )
     }

@@ -16,6 +16,7 @@
 pub mod client;
 pub mod conversation;
 pub mod descriptors;
+pub mod early_body;
 pub mod failure;
 pub mod frame_reader;
 pub mod response_body;

@@ -1,10 +1,12 @@
-//! The part of the request body that did not travel with the request: read from the client when
-//! the application asks, and sent on as frames.
+//! The part of the request body that did not travel with the request: sent to the worker as frames
+//! when the application asks for it.
 //!
-//! Runs in: an Apache child. Nothing is read before the application asks for it, so a client that
-//! waits for `100 Continue` gets it when the application wants the body and not before. One
-//! exception: where the client does not take the response because it is still sending, its body is
-//! read ahead, up to a bound, so that the two do not wait for each other.
+//! Runs in: an Apache child. A part of it may be here already ([`super::early_body`]): in a temporary
+//! file, and behind that in memory. The rest is read from the client, not before the application asks
+//! for it. One exception: where the client does not take the response because it is still sending,
+//! its body is read ahead, up to a bound, so that the two do not wait for each other.
+//!
+//! A client that waits for `100 Continue` gets it when the application wants the body and not before.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -14,10 +16,11 @@ use wire::response::BodyFailure;
 use wire::Malformed;
 
 use super::client::{BodyRead, Client, Step};
+use super::spool::Spool;
 use super::worker::WorkerConnection;
 
 /// Bytes of body in one frame, and read from the client before they are sent on.
-const WINDOW: usize = 64 << 10;
+pub const WINDOW: usize = 64 << 10;
 /// Bytes that may be read ahead for a client that sends while it should be reading.
 const READ_AHEAD: usize = 4 << 20;
 
@@ -31,11 +34,51 @@ pub struct Upload {
     expects_continue: bool,
     /// Nobody wants the rest any more: it is read and dropped.
     abandoned: bool,
-    /// FrameReader for the worker, from `sent` on.
-    queue: Vec<u8>,
-    sent: usize,
+    /// Bytes of the body in a temporary file: they come first.
+    spool: Option<Spool>,
+    /// Frames of those that were read back.
+    read_back: Frames,
+    /// Frames of what is behind them.
+    queue: Frames,
     /// When the client last sent something, or was asked to.
     heard: Option<Instant>,
+}
+
+/// Frames for the worker.
+#[derive(Debug, Default)]
+struct Frames {
+    bytes: Vec<u8>,
+    /// So many of the bytes are sent.
+    sent: usize,
+}
+
+impl Frames {
+    fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    /// Sends what the worker takes.
+    fn send(&mut self, worker: &mut impl WorkerConnection) -> io::Result<usize> {
+        let sent = worker.send(&self.bytes[self.sent..])?;
+        self.sent += sent;
+        if self.sent >= self.bytes.len() {
+            self.bytes.clear();
+            self.sent = 0;
+        } else if self.sent >= WINDOW {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+        Ok(sent)
+    }
+}
+
+/// Why nothing more can be sent to the worker.
+#[derive(Debug)]
+pub enum PushError {
+    /// The connection has failed.
+    Connection(io::Error),
+    /// The temporary file can't be read back.
+    Spool(io::Error),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,10 +103,16 @@ impl Upload {
             pulled: false,
             expects_continue: false,
             abandoned: false,
-            queue: Vec::new(),
-            sent: 0,
+            spool: None,
+            read_back: Frames::default(),
+            queue: Frames::default(),
             heard: None,
         }
+    }
+
+    /// Whether the request message holds all of it.
+    pub fn is_whole(&self) -> bool {
+        self.state == State::Whole
     }
 
     /// A body of which some is still to be read.
@@ -73,6 +122,18 @@ impl Upload {
             expects_continue,
             ..Upload::whole()
         }
+    }
+
+    /// A body of which some is here: what is in `spool`, and then `frames`. All of it where it has
+    /// ended.
+    pub fn begun(frames: Vec<u8>, spool: Option<Spool>, has_ended: bool) -> Upload {
+        let mut upload = Upload::open(false);
+        upload.spool = spool.filter(|spool| !spool.is_empty());
+        upload.queue.bytes = frames;
+        if has_ended {
+            upload.ended();
+        }
+        upload
     }
 
     /// The application asks for the body.
@@ -113,7 +174,7 @@ impl Upload {
 
     /// Whether there is room to read ahead.
     pub fn has_room(&self) -> bool {
-        self.may_be_coming() && (self.abandoned || self.pending() < READ_AHEAD)
+        self.may_be_coming() && (self.abandoned || self.queue.len() < READ_AHEAD)
     }
 
     /// Whether nothing is left to be sent to the worker.
@@ -128,18 +189,30 @@ impl Upload {
         match self.state {
             State::Whole => true,
             State::Open => !self.pulled,
-            State::Ended => self.pulled && self.pending() == 0,
+            State::Ended => !self.pulled || self.pending() == 0,
             State::Failed | State::Refused => false,
         }
     }
 
-    /// The worker is done: what the client still sends is for nobody.
+    /// The worker is done: what the client still sends is for nobody, and what is here of a body that
+    /// was never asked for neither.
     pub fn abandon(&mut self) {
         self.abandoned = true;
+        self.spool = None;
+        if !self.pulled {
+            self.forget();
+        }
     }
 
-    fn pending(&self) -> usize {
-        self.queue.len() - self.sent
+    fn forget(&mut self) {
+        self.spool = None;
+        (self.read_back, self.queue) = (Frames::default(), Frames::default());
+    }
+
+    /// Bytes for the worker.
+    fn pending(&self) -> u64 {
+        let spooled = self.spool.as_ref().map_or(0, Spool::len);
+        spooled + (self.read_back.len() + self.queue.len()) as u64
     }
 
     /// What is left of the client's time to send something, of `limit` in all.
@@ -154,11 +227,11 @@ impl Upload {
         if self.state != State::Open {
             return Ok(false);
         }
-        let before = self.queue.len();
+        let before = self.queue.bytes.len();
         let mut last = BodyRead::Nothing;
         // At once, not by doubling: what is here already would be copied each time.
-        self.queue.reserve(HEAD_LEN + WINDOW + HEAD_LEN);
-        let framed = frame::append(&mut self.queue, Kind::Body, |out| {
+        self.queue.bytes.reserve(HEAD_LEN + WINDOW + HEAD_LEN);
+        let framed = frame::append(&mut self.queue.bytes, Kind::Body, |out| {
             let start = out.len();
             while out.len() - start < WINDOW {
                 last = client.read_body(WINDOW - (out.len() - start), out);
@@ -173,7 +246,7 @@ impl Upload {
             Ok(())
         });
         let came = framed.is_ok();
-        let framed_bytes = self.queue.len().saturating_sub(before + HEAD_LEN);
+        let framed_bytes = self.queue.bytes.len().saturating_sub(before + HEAD_LEN);
         let result = self.settle(framed, last, came);
         if came && !self.abandoned {
             client.trace(Step::Sent(Kind::Body, framed_bytes));
@@ -184,7 +257,7 @@ impl Upload {
             State::Whole | State::Open | State::Refused => {}
         }
         if self.abandoned {
-            self.queue.truncate(before);
+            self.queue.bytes.truncate(before);
         }
         result
     }
@@ -200,10 +273,7 @@ impl Upload {
             (Err(Unsendable), _) => Err(self.fail(BodyFailure::Malformed)),
             (_, BodyRead::Failed(cause)) => Err(self.fail(cause)),
             (_, BodyRead::Last) => {
-                self.state = State::Ended;
-                let ended: Result<(), Malformed> =
-                    frame::append(&mut self.queue, Kind::BodyEnd, |_| Ok(()));
-                debug_assert!(ended.is_ok());
+                self.ended();
                 Ok(true)
             }
             (_, BodyRead::Some | BodyRead::Nothing) => {
@@ -215,34 +285,39 @@ impl Upload {
         }
     }
 
+    fn ended(&mut self) {
+        self.state = State::Ended;
+        let ended: Result<(), Malformed> =
+            frame::append(&mut self.queue.bytes, Kind::BodyEnd, |_| Ok(()));
+        debug_assert!(ended.is_ok());
+    }
+
     /// Ends the body early; the worker is told.
     pub fn fail(&mut self, cause: BodyFailure) -> BodyFailure {
         self.state = State::Failed;
-        cause.append(&mut self.queue);
+        cause.append(&mut self.queue.bytes);
         cause
     }
 
     /// Sends to the worker what it takes. Returns whether it took anything.
     ///
     /// # Errors
-    /// Only such as do not mean that the worker has stopped listening: that is no error, its answer
-    /// may be on its way.
-    pub fn push(&mut self, worker: &mut impl WorkerConnection) -> io::Result<bool> {
+    /// Not where the worker has stopped listening: its answer may be on its way.
+    pub fn push(
+        &mut self,
+        worker: &mut impl WorkerConnection,
+        client: &mut impl Client,
+    ) -> Result<bool, PushError> {
         if !self.awaits_worker() {
             return Ok(false);
         }
-        match worker.send(&self.queue[self.sent..]) {
-            Ok(sent) => {
-                self.sent += sent;
-                if self.sent >= self.queue.len() {
-                    self.queue.clear();
-                    self.sent = 0;
-                } else if self.sent >= WINDOW {
-                    self.queue.drain(..self.sent);
-                    self.sent = 0;
-                }
-                Ok(sent > 0)
-            }
+        self.read_back(client)?;
+        let frames = match self.read_back.len() {
+            0 => &mut self.queue,
+            _ => &mut self.read_back,
+        };
+        match frames.send(worker) {
+            Ok(sent) => Ok(sent > 0),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(error)
                 if matches!(
@@ -251,12 +326,39 @@ impl Upload {
                 ) =>
             {
                 self.state = State::Refused;
-                self.queue = Vec::new();
-                self.sent = 0;
+                self.forget();
                 Ok(false)
             }
-            Err(error) => Err(error),
+            Err(error) => Err(PushError::Connection(error)),
         }
+    }
+
+    /// Makes the next frame of what is in the file. When all was read back the file is gone.
+    fn read_back(&mut self, client: &mut impl Client) -> Result<(), PushError> {
+        let Some(spool) = self.spool.as_mut().filter(|_| self.read_back.len() == 0) else {
+            return Ok(());
+        };
+        let out = &mut self.read_back.bytes;
+        out.reserve(HEAD_LEN + WINDOW);
+        let mut len = 0;
+        let framed = frame::append(out, Kind::Body, |out| match spool.take(WINDOW, out) {
+            Ok(taken) => {
+                len = taken;
+                Ok(())
+            }
+            Err(error) => Err(PushError::Spool(error)),
+        });
+        if spool.is_empty() {
+            self.spool = None;
+        }
+        client.trace(Step::Sent(Kind::Body, len));
+        framed
+    }
+}
+
+impl From<Malformed> for PushError {
+    fn from(malformed: Malformed) -> PushError {
+        PushError::Spool(io::Error::new(io::ErrorKind::InvalidData, malformed))
     }
 }
 

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use relay::client::{BodyRead, Client, FileSent, Gone};
+use relay::client::{BodyRead, BodySource, Client, FileSent, Gone};
 use relay::response_body::PassedFile;
 use relay::response_head::ResponseHead;
 use relay::worker::{Dial, DialError, Interest, WorkerConnection, Received, ConnectionChoice};
@@ -119,7 +119,7 @@ impl Browser {
     }
 }
 
-impl Client for Browser {
+impl BodySource for Browser {
     fn read_body(&mut self, at_most: usize, into: &mut Vec<u8>) -> BodyRead {
         let len = at_most.min(self.body_left);
         into.resize(into.len() + len, b'b');
@@ -131,6 +131,10 @@ impl Client for Browser {
         }
     }
 
+    fn wait_for_body(&self, _: Duration, _: Duration) {}
+}
+
+impl Client for Browser {
     fn socket(&self) -> Option<BorrowedFd<'_>> {
         // Any descriptor does: nobody reads it.
         self.room.map(|_| the_file().as_fd())

@@ -302,7 +302,7 @@ fn every_option_is_in_the_table_once_and_documented() {
     names.sort_unstable();
     let count = names.len();
     names.dedup();
-    assert_eq!((names.len(), count), (53, 53));
+    assert_eq!((names.len(), count), (54, 54));
     for option in all() {
         assert!(option.doc.ends_with('.'), "{}", option.name);
         assert!(

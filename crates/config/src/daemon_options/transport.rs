@@ -14,6 +14,9 @@ const MOST_REQUEST_BUFFER: u64 = 8 * 1024 * 1024;
 pub const DEFAULT_RESPONSE_BUFFER: u64 = 1024 * 1024;
 /// Bytes of a response that wait in a temporary file. As nginx has it.
 pub const DEFAULT_RESPONSE_SPOOL: u64 = 1 << 30;
+/// Bytes of a request body that wait in a temporary file. As many as `LimitRequestBody` lets through
+/// by default, so that every body that comes in may wait.
+pub const DEFAULT_REQUEST_SPOOL: u64 = 1 << 30;
 /// A smaller temporary file than this is not worth it.
 const LEAST_SPOOL: u64 = 1 << 20;
 /// Longest line of a response head.
@@ -74,21 +77,43 @@ pub const OPTIONS: &[DaemonOption] = &[
         value: "bytes, up to 8388608",
         default: "65536",
         effect: Now,
-        doc: "How much of a request body Apache waits for before it asks a process, so that a \
-              client that sends slowly takes no thread. Of a body that is longer the first part is \
-              waited for, and the rest is read when the application reads. Never waited for are \
-              bodies of unknown length (chunked), since their clients may wait for the response \
-              before they send more, and those whose clients wait for `100 Continue`: a client of \
-              these kinds that is slow takes a thread while the application reads, for as long as \
-              Timeout and RequestReadTimeout (mod_reqtimeout) let it. With 0 nothing is waited \
-              for. The memory is taken for each request that has a body, for as long as it is \
-              read. Not in mod_wsgi.",
+        doc: "How much of a request body Apache reads into memory before it asks a process, so \
+              that a client that sends slowly takes no thread. The rest of a longer body is read \
+              when the application reads, or before that, into a temporary file, where the client \
+              is slow (`request-spool-size=`). Nothing is read before the application reads where \
+              the client waits for `100 Continue`. With 0 nothing is read before. The memory is \
+              taken for each request that has a body, for as long as it is read. Not in mod_wsgi.",
         set: |options, value| {
             let size = value.bytes(0)?;
             let fits = size <= MOST_REQUEST_BUFFER;
             let expected = "0 to 8388608 bytes";
             options.request_buffer_size = Some(size);
             fits.then_some(()).ok_or_else(|| value.invalid(expected))
+        },
+    },
+    DaemonOption {
+        name: "request-spool-size",
+        value: "bytes, 0 or 1048576 and more",
+        default: "1073741824",
+        effect: Now,
+        doc: "How much of a request body Apache reads into a temporary file (`spool-directory=`) \
+              before it asks a process, where the client sends it slowly. So a slow upload takes \
+              no thread: the application is asked when the body is whole, and reads it as fast as \
+              it can. A body whose rest comes within about a second, judged by how its first \
+              128 KiB came, goes to no file and is read when the application reads. The default \
+              is that of LimitRequestBody, so that every body that Apache lets through may wait. \
+              A body that is longer, or finds no room, is read when the application reads, and a \
+              slow client then takes a thread for as long as Timeout and RequestReadTimeout \
+              (mod_reqtimeout) let it. So does one that waits for `100 Continue`, since it gets \
+              that when the application reads. A client that sends nothing for five seconds, or \
+              for one where it does not say how long its body is (chunked), may be waiting for \
+              the response: the application is asked then. With 0 there are no such files, and a \
+              chunked body is never waited for: set it where clients and the application have a \
+              conversation within one request. For the bounds of all files together see \
+              `response-spool-size=`. Not in mod_wsgi.",
+        set: |options, value| {
+            options.request_spool_size = Some(spool(value)?);
+            Ok(())
         },
     },
     DaemonOption {
@@ -119,8 +144,8 @@ pub const OPTIONS: &[DaemonOption] = &[
               `response-buffer-size=` is used up. Only a client that holds the thread up for \
               more than a tenth of a second costs a file. At this many bytes the thread waits \
               until the client has taken all of them. The files of one of Apache's children are \
-              bounded, too: 4 GiB in all, a quarter of the descriptors it may have, and \
-              they leave a twentieth of the file system free. Files that the application hands \
+              bounded, too: 4 GiB in all, and together with files that applications hand over a quarter of the \
+              descriptors it may have, and they leave a twentieth of the file system free. Files that the application hands \
               over, and responses over HTTP/2, do not go there. 0 turns it off. Not in mod_wsgi.",
         set: |options, value| {
             options.response_spool_size = Some(spool(value)?);
@@ -132,7 +157,7 @@ pub const OPTIONS: &[DaemonOption] = &[
         value: "absolute path",
         default: "TMPDIR of Apache, else /var/tmp, else /tmp",
         effect: Now,
-        doc: "Where the temporary files of `response-spool-size=` are \
+        doc: "Where the temporary files of `response-spool-size=` and `request-spool-size=` are \
               made. They have no name, so they are gone with their request, however that ends. \
               The user of Apache's children (`User`) must be able to write there. A directory in \
               memory, as `/tmp` is on many systems, defeats the purpose. Not in mod_wsgi.",

@@ -318,12 +318,19 @@ super::events! { CHILD:
         example: "WSGI0408: The headers of the request, or the name or the password of its user, are too long for a question to /srv/auth/users.py.",
         mend: "Lower LimitRequestFields and LimitRequestFieldSize to what the site needs.",
     }
+    REQUEST_SPOOL_UNREADABLE = 425 {
+        level: "error",
+        status: "500",
+        when: "A part of a request body that waited in a temporary file, because its client had sent it slowly, cannot be read back.",
+        example: "WSGI0425: A part of the request body for process group 'shop' cannot be read back from its temporary file: Input/output error (os error 5); the application has got only the part before it.",
+        mend: "Look for errors of the disk in the kernel's log (`dmesg`), or name a directory on another with `spool-directory=`.",
+    }
     SPOOL_UNAVAILABLE = 440 {
         level: "warn",
         status: "",
-        when: "A response of a slow client does not fit into memory, and cannot be written to a temporary file either: the directory is missing or not writable for Apache's user, or less than a twentieth of its file system is free. Said at most every ten minutes by each of Apache's children.",
+        when: "A response for a slow client, or the request body of one, does not fit into memory, and cannot be written to a temporary file either: the directory is missing or not writable for Apache's user, or less than a twentieth of its file system is free. Said at most every ten minutes by each of Apache's children.",
         example: "WSGI0440: What does not fit into memory cannot be written to a temporary file in '/var/tmp': No space left on device (os error 28). Meanwhile slow clients of process group 'shop' hold its threads. Make room there, let Apache's user write there, or name another directory with spool-directory=.",
-        mend: "Make room in the directory, or name another with `spool-directory=`. Until then nothing fails, but a slow client of a large response holds a thread.",
+        mend: "Make room in the directory, or name another with `spool-directory=`. Until then nothing fails, but a slow client of a large response or with a large upload holds a thread.",
     }
     SPOOL_UNREADABLE = 441 {
         level: "error",

@@ -177,8 +177,9 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
             let long = RelayFailure::long(group, body.sent, body.dropped);
             self.client.report(&long);
         }
-        if !body.ended {
-            self.request.upload.abandon();
+        let has_ended = body.ended;
+        self.request.upload.abandon();
+        if !has_ended {
             if let Err(stop) = self.deliver_all(true) {
                 return stop;
             }

@@ -25,6 +25,7 @@ use super::frame_reader::{Filled, FrameReader, Piece};
 use super::response_body::ResponseBody;
 use super::response_buffer::ResponseBuffer;
 use super::response_head;
+use super::upload::PushError;
 use super::worker::{Interest, WorkerConnection};
 use super::{RelayOutcome, RelayRequest};
 
@@ -440,14 +441,19 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
 
     /// Sends the worker of the body what it takes. Whether it took anything.
     fn push_body(&mut self) -> Result<bool, Stop> {
-        match self.request.upload.push(self.worker) {
+        match self.request.upload.push(self.worker, self.client) {
             Ok(taken) => {
                 if taken {
                     self.waited_for = Instant::now();
                 }
                 Ok(taken)
             }
-            Err(error) => Err(self.failure(RelayFailure::connection, &error)),
+            Err(PushError::Connection(error)) => {
+                Err(self.failure(RelayFailure::connection, &error))
+            }
+            Err(PushError::Spool(error)) => {
+                Err(self.failure(RelayFailure::upload_spool_lost, &error))
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use super::*;
 
 /// The payloads of the body frames behind the request.
-fn body_frames(heard: &[u8]) -> Vec<(Kind, Vec<u8>)> {
+pub fn body_frames(heard: &[u8]) -> Vec<(Kind, Vec<u8>)> {
     let mut rest = &heard[MESSAGE.len()..];
     let mut frames = Vec::new();
     while let Some((frame, payload, more)) = frame::split(rest).unwrap() {
@@ -236,7 +236,7 @@ struct SocketClient {
     status: u16,
 }
 
-impl Client for SocketClient {
+impl BodySource for SocketClient {
     fn read_body(&mut self, at_most: usize, into: &mut Vec<u8>) -> BodyRead {
         self.socket.set_nonblocking(true).unwrap();
         let mut buffer = vec![0; at_most.min(8000)];
@@ -249,6 +249,12 @@ impl Client for SocketClient {
             Err(_) => BodyRead::Nothing,
         }
     }
+    fn wait_for_body(&self, _: Duration, _: Duration) {
+        unreachable!("a worker was asked");
+    }
+}
+
+impl Client for SocketClient {
     fn socket(&self) -> Option<BorrowedFd<'_>> {
         Some(self.socket.as_fd())
     }

@@ -1,6 +1,7 @@
 //! Workers and clients that do as a test tells them, and the tests by subject.
 
 mod bodies;
+mod early;
 mod hostile;
 mod repeats;
 mod responses;
@@ -15,7 +16,7 @@ use wire::frame::{self, Kind};
 use wire::response::{append_head, BodyFailure, End, Fail, File, Head, Level, Log, Retry, Sent};
 use wire::Malformed;
 
-use super::client::{BodyRead, Client, FileSent, Gone};
+use super::client::{BodyRead, BodySource, Client, FileSent, Gone};
 use super::failure::RelayFailure;
 use super::response_body::PassedFile;
 use super::response_head::{PlacedField, ResponseHead};
@@ -283,6 +284,8 @@ impl Dial for Cast {
 enum Sends {
     Bytes(&'static [u8]),
     NothingYet,
+    /// Nothing comes for so long.
+    NothingFor(Duration),
     End,
     Fails(BodyFailure),
 }
@@ -290,6 +293,7 @@ enum Sends {
 #[derive(Debug, Default)]
 struct FakeClient {
     sends: VecDeque<Sends>,
+    silent_until: Option<Instant>,
     status: Option<u16>,
     fields: Vec<String>,
     body: Vec<u8>,
@@ -351,8 +355,15 @@ impl FakeClient {
     }
 }
 
-impl Client for FakeClient {
+impl BodySource for FakeClient {
     fn read_body(&mut self, _at_most: usize, into: &mut Vec<u8>) -> BodyRead {
+        if self
+            .silent_until
+            .is_some_and(|until| until > Instant::now())
+        {
+            return BodyRead::Nothing;
+        }
+        self.silent_until = None;
         match self.sends.pop_front() {
             Some(Sends::Bytes(bytes)) => {
                 into.extend_from_slice(bytes);
@@ -361,9 +372,24 @@ impl Client for FakeClient {
             Some(Sends::End) => BodyRead::Last,
             Some(Sends::Fails(failure)) => BodyRead::Failed(failure),
             Some(Sends::NothingYet) | None => BodyRead::Nothing,
+            Some(Sends::NothingFor(time)) => {
+                self.silent_until = Some(Instant::now() + time);
+                BodyRead::Nothing
+            }
         }
     }
 
+    fn wait_for_body(&self, limit: Duration, _pause: Duration) {
+        let silence = match self.silent_until {
+            Some(until) => until.saturating_duration_since(Instant::now()),
+            None if self.sends.is_empty() => limit,
+            None => Duration::ZERO,
+        };
+        std::thread::sleep(silence.min(limit));
+    }
+}
+
+impl Client for FakeClient {
     fn socket(&self) -> Option<BorrowedFd<'_>> {
         self.socket.as_ref().map(AsFd::as_fd)
     }
