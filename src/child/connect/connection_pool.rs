@@ -15,8 +15,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most idle connections to one process. As many are idle at once as clients have their answer and
-/// not asked again, which may be more than the process has threads.
+/// Most idle connections to one process. There may be more than the process has threads: each client
+/// that has its answer and has not asked again leaves one idle.
 const MOST_IDLE: usize = 64;
 /// Longest time a connection stays idle.
 const MOST_IDLE_TIME: Duration = Duration::from_secs(60);
@@ -57,7 +57,7 @@ struct Idle {
     since: Instant,
 }
 
-/// The pool, for one process group.
+/// The part of the pool that belongs to one process group.
 #[derive(Debug)]
 pub struct GroupPool {
     pool: Arc<ConnectionPool>,
@@ -66,7 +66,7 @@ pub struct GroupPool {
     processes: usize,
 }
 
-/// A request is under way to a process, as long as this lives.
+/// Counts one running request of a process, until it is dropped.
 #[derive(Debug)]
 pub struct Claim<'k> {
     group: &'k GroupPool,

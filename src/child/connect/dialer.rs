@@ -1,9 +1,10 @@
 //! How a request gets its connection to a worker: from the pool, or a new one to the group's socket.
 //!
-//! Runs in: an Apache child. A connection carries one request at a time. The kernel's listen queue
-//! gives a new one to whichever worker of whichever process is free first, so no request waits behind
-//! a busy one; a pooled one leads to a process that had a thread to spare, and closes it where it
-//! has none any more.
+//! Runs in: an Apache child. A connection carries one request at a time. A new connection waits in
+//! the kernel's accept queue, and the first free worker of any process takes it, so no request waits
+//! behind a busy worker. A pooled connection belongs to a process that had a free thread when it was
+//! last used. If that process has none now, it closes the connection, and the request goes to a new
+//! one.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -98,7 +99,7 @@ impl WorkerConnection for WorkerSocket<'_> {
         client: Option<BorrowedFd<'_>>,
         limit: Duration,
     ) -> io::Result<Interest> {
-        // A socket nothing is awaited of stays out: its failure would end every wait at once.
+        // A socket is polled only for what is awaited of it: a failed one would end every wait at once.
         let worker = wanted(
             self.socket.as_fd(),
             interest.from_worker,

@@ -35,7 +35,7 @@ const QUIET: Duration = Duration::from_secs(5);
 /// conversation with the application, which a longer time would delay.
 const QUIET_CHUNKED: Duration = Duration::from_secs(1);
 /// Longest wait: mod_reqtimeout enforces its limits in the read that follows.
-const GLANCE: Duration = Duration::from_secs(1);
+const READ_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What there is to be read, and how much of it may wait.
 #[derive(Debug, Clone, Copy)]
@@ -85,14 +85,14 @@ pub fn read<S: BodySource>(
         source,
         plan,
         read: message.len() as u64,
-        heard: Instant::now(),
+        client_sent: Instant::now(),
         pause: FIRST_PAUSE,
     };
     while message.len() < plan.message {
         match reader.read(plan.message - message.len(), message)? {
             Progress::Some => {}
             Progress::Last => return Ok(Upload::whole().into()),
-            Progress::Nothing if reader.wait(GLANCE) => {}
+            Progress::Nothing if reader.wait(READ_INTERVAL) => {}
             Progress::Nothing => return Ok(Upload::open(false).into()),
         }
     }
@@ -144,7 +144,7 @@ struct Reader<'x, 'p, S> {
     /// Bytes of the body that were read.
     read: u64,
     /// When the client last sent something.
-    heard: Instant,
+    client_sent: Instant,
     pause: Duration,
 }
 
@@ -156,7 +156,7 @@ impl<S: BodySource> Reader<'_, '_, S> {
         let came = into.len() - before;
         if came > 0 {
             self.read += came as u64;
-            (self.heard, self.pause) = (Instant::now(), FIRST_PAUSE);
+            (self.client_sent, self.pause) = (Instant::now(), FIRST_PAUSE);
         }
         match read {
             BodyRead::Failed(failure) => Err(failure),
@@ -175,7 +175,7 @@ impl<S: BodySource> Reader<'_, '_, S> {
             Some(_) => QUIET,
             None => QUIET_CHUNKED,
         };
-        let left = quiet.saturating_sub(self.heard.elapsed());
+        let left = quiet.saturating_sub(self.client_sent.elapsed());
         if left == Duration::ZERO {
             return false;
         }
@@ -226,7 +226,9 @@ impl<S: BodySource> Reader<'_, '_, S> {
                 }
                 window.clear();
             }
-            if progress == Progress::Last || (progress == Progress::Nothing && !self.wait(GLANCE)) {
+            if progress == Progress::Last
+                || (progress == Progress::Nothing && !self.wait(READ_INTERVAL))
+            {
                 let has_ended = progress == Progress::Last;
                 return Ok(Upload::begun(Vec::new(), Some(spool), has_ended).into());
             }

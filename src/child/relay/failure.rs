@@ -445,3 +445,23 @@ impl From<Malformed> for ProtocolViolation {
         ProtocolViolation::Frame(malformed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_said_once_in_a_while() {
+        let said = AtomicU64::new(0);
+        assert!(is_due(&said) && !is_due(&said));
+        let now = os::clock::monotonic().as_secs();
+        let Some(before) = now
+            .checked_sub(SAID_AGAIN_AFTER.as_secs())
+            .filter(|&at| at > 0)
+        else {
+            return;
+        };
+        said.store(before, Ordering::Relaxed);
+        assert!(is_due(&said) && !is_due(&said));
+    }
+}

@@ -24,7 +24,7 @@ const FIRST: usize = 8 << 10;
 const STREAM: usize = 64 << 10;
 /// Bytes of the body in one block.
 pub const BLOCK: usize = 64 << 10;
-/// What has to be missing of a `Data` frame for a block to be worth it.
+/// A `Data` frame of which at least so much is missing is received into a block.
 const LARGE: usize = 16 << 10;
 /// Descriptors that may be here before the frames they belong to: of a frame that is cut, and of the
 /// one behind it.
@@ -61,7 +61,7 @@ impl Part {
         self.range().is_empty()
     }
 
-    /// Lets go all but the first `len` of them.
+    /// Drops all but the first `len` of them.
     pub fn truncate(&mut self, len: usize) {
         let (Part::Among(range) | Part::Block(range)) = self;
         range.end = range.end.min(range.start + len);

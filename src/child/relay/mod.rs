@@ -2,16 +2,19 @@
 //!
 //! Runs in: an Apache child, on the thread that serves the request, from the moment the request
 //! message is written until the response is complete or given up. Nothing here outlives the
-//! request, and nothing here knows httpd: the client is a [`Client`], the worker a [`WorkerConnection`], so a
-//! hostile worker can be played by a test or a fuzzer.
+//! request, and nothing here knows httpd: the client is a [`Client`], the worker a
+//! [`WorkerConnection`]. So tests and fuzzers can play a hostile worker.
 //!
-//! The rules that keep a worker in its box (reliability T1 to T5):
-//! - every frame is bounded before it is buffered, and one that makes no sense ends the
-//!   conversation: 502, one log line, socket closed;
-//! - a response is complete only with its `End`; anything else is made visible to the client;
-//! - the head is checked again here, and what belongs to the connection never passes;
-//! - every wait has a limit, and the worker's log records do not push it back;
-//! - a request that application code may have seen is never sent twice.
+//! A worker runs application code and may have been taken over. These rules limit what it can do
+//! (reliability T1 to T5):
+//! - Every frame has a bound before it is buffered. A frame that makes no sense ends the
+//!   conversation: the client gets 502, the log one line, and the socket is closed.
+//! - A response is complete only with its `End`. The client sees that any other response is not.
+//! - The head is checked again here. Header fields that belong to the connection are dropped.
+//! - A descriptor is accepted only with a `File` frame. Each response has a bound on them, and all
+//!   responses of the child together have one ([`descriptors`]).
+//! - Every wait has a limit, and log records of the worker do not extend it.
+//! - A request that application code may have seen is never sent twice.
 
 pub mod client;
 pub mod conversation;
@@ -36,20 +39,21 @@ use upload::Upload;
 use wire::response::End;
 use worker::{ConnectionChoice, Dial, DialError, WorkerConnection};
 
-/// What the conversation may take, from the group's options and httpd's `Timeout`.
+/// The limits of one conversation, from the group's options and httpd's `Timeout`.
 #[derive(Debug, Clone, Copy)]
 pub struct RelayLimits {
-    /// `connect-timeout=`: how long a full listen queue or a missing listener is waited out.
+    /// `connect-timeout=`: how long the child tries again while the listen queue is full or nobody
+    /// listens.
     pub connect: Duration,
-    /// How long after a worker handed the request back a successor is waited for, in all.
+    /// After a worker has handed the request back: how long the child waits for a successor, in all.
     pub successor: Duration,
-    /// `socket-timeout=`: longest silence of the worker where it is the worker's turn.
+    /// `socket-timeout=`: longest silence of the worker while the child waits for it.
     pub silence: Duration,
-    /// `Timeout`: longest silence of a client that owes the rest of its body.
+    /// `Timeout`: longest silence of a client that has not sent its whole body.
     pub client: Duration,
     /// `response-socket-timeout=`: how long a client may take nothing of its response.
     pub reader: Duration,
-    /// `response-flush-delay=`: how long a dry socket is waited on before the client gets what
+    /// `response-flush-delay=`: how long the worker may send nothing before the client gets what
     /// there is.
     pub flush_delay: Duration,
     /// Bytes that may wait for a flush.
@@ -154,8 +158,8 @@ fn refuse<C: Client>(client: &mut C, failure: &RelayFailure) -> RelayOutcome {
     RelayOutcome::Status(failure.status)
 }
 
-/// Connects, waiting where it makes sense to: for room in the listen queue, and for a listener that
-/// is being set up. A path that does not exist or may not be used will not mend itself in time.
+/// Connects. Tries again while the listen queue is full or the listener is not there yet. An error
+/// that does not pass by itself, such as a path that does not exist, ends it at once.
 fn connect<D: Dial>(
     dial: &mut D,
     request: &RelayRequest<'_>,
@@ -199,11 +203,11 @@ struct HandedBack {
 }
 
 impl HandedBack {
-    /// Workers hand a request back at once, so time is the bound that counts; this one only keeps a
-    /// worker that lies from filling the log and the processor.
+    /// The usual bound is time. This one stops a hostile worker that hands requests back at once,
+    /// again and again.
     const MOST: u32 = 1000;
-    /// A worker that goes without a word may have died of this very request, while it loaded the
-    /// script: no more of them are spent on it.
+    /// A worker that exits without an answer may have died of this very request, while it loaded the
+    /// script. No further workers are risked.
     const MOST_LOST: u32 = 10;
 
     /// How long to wait before the next try; `None` when there is to be none.

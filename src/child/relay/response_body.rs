@@ -1,4 +1,4 @@
-//! The response body: what of it counts, and which files may be part of it.
+//! The response body: how much of it the client gets, and which files may be part of it.
 //!
 //! Runs in: an Apache child. A worker says how long a body is and sends what it likes; the client
 //! gets exactly the length it was told, or sees that the response is broken.

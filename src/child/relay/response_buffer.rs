@@ -99,7 +99,7 @@ impl<'o> ResponseBuffer<'o> {
     }
 
     /// Memory has room again: the file is tried again the next time.
-    pub fn forgive(&mut self) {
+    pub fn retry_spool(&mut self) {
         self.is_refused = false;
     }
 

@@ -41,7 +41,7 @@ pub struct Upload {
     /// Frames of what is behind them.
     queue: Frames,
     /// When the client last sent something, or was asked to.
-    heard: Option<Instant>,
+    client_sent: Option<Instant>,
 }
 
 /// Frames for the worker.
@@ -106,7 +106,7 @@ impl Upload {
             spool: None,
             read_back: Frames::default(),
             queue: Frames::default(),
-            heard: None,
+            client_sent: None,
         }
     }
 
@@ -146,7 +146,7 @@ impl Upload {
             (State::Whole, _) => Err("it asked for a request body it has been given"),
             _ => {
                 self.pulled = true;
-                self.heard = Some(Instant::now());
+                self.client_sent = Some(Instant::now());
                 Ok(())
             }
         }
@@ -217,8 +217,8 @@ impl Upload {
 
     /// What is left of the client's time to send something, of `limit` in all.
     pub fn patience(&self, limit: Duration) -> Duration {
-        self.heard
-            .map_or(limit, |heard| limit.saturating_sub(heard.elapsed()))
+        self.client_sent
+            .map_or(limit, |since| limit.saturating_sub(since.elapsed()))
     }
 
     /// Reads what is here from the client, a window at most. Returns whether anything came, or the
@@ -278,7 +278,7 @@ impl Upload {
             }
             (_, BodyRead::Some | BodyRead::Nothing) => {
                 if came {
-                    self.heard = Some(Instant::now());
+                    self.client_sent = Some(Instant::now());
                 }
                 Ok(came)
             }
@@ -299,7 +299,7 @@ impl Upload {
         cause
     }
 
-    /// Sends to the worker what it takes. Returns whether it took anything.
+    /// Sends the worker as much as its socket accepts. Returns whether that was anything.
     ///
     /// # Errors
     /// Not where the worker has stopped listening: its answer may be on its way.

