@@ -30,6 +30,9 @@ pub struct Upload {
     state: State,
     /// The application has asked for it.
     pulled: bool,
+    /// Bytes at the front of the queue that the client's trace has not seen: they were read before
+    /// there was a worker.
+    untraced: usize,
     /// The client waits for `100 Continue` or for the response: reading would send the former.
     expects_continue: bool,
     /// Nobody wants the rest any more: it is read and dropped.
@@ -101,6 +104,7 @@ impl Upload {
         Upload {
             state: State::Whole,
             pulled: false,
+            untraced: 0,
             expects_continue: false,
             abandoned: false,
             spool: None,
@@ -133,6 +137,7 @@ impl Upload {
         if has_ended {
             upload.ended();
         }
+        upload.untraced = upload.queue.bytes.len();
         upload
     }
 
@@ -140,13 +145,19 @@ impl Upload {
     ///
     /// # Errors
     /// It has asked before, or has been given all of it: no well-behaved worker asks then.
-    pub fn pull(&mut self) -> Result<(), &'static str> {
+    pub fn pull(&mut self, client: &mut impl Client) -> Result<(), &'static str> {
         match (self.state, self.pulled) {
             (_, true) => Err("it asked for the request body twice"),
             (State::Whole, _) => Err("it asked for a request body it has been given"),
             _ => {
                 self.pulled = true;
                 self.client_sent = Some(Instant::now());
+                let early = std::mem::take(&mut self.untraced).min(self.queue.bytes.len());
+                let mut early = &self.queue.bytes[..early];
+                while let Ok(Some((frame, payload, rest))) = frame::split(early) {
+                    client.trace(Step::Sent(frame.kind, payload.len()));
+                    early = rest;
+                }
                 Ok(())
             }
         }

@@ -354,7 +354,7 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
             Kind::Pull => self
                 .request
                 .upload
-                .pull()
+                .pull(self.client)
                 .map_err(|what| self.disorder(what)),
             Kind::Interim => self.interim(range),
             Kind::Head => self.head(range),
