@@ -37,17 +37,19 @@ fn slow(pieces: usize, last: Sends) -> FakeClient {
 
 /// A client all of whose pieces are here.
 fn quick(pieces: usize, last: Sends) -> FakeClient {
-    let mut client = FakeClient::default();
-    client.sends = vec![Sends::Bytes(&PIECE); pieces].into();
+    let mut client = FakeClient {
+        sends: vec![Sends::Bytes(&PIECE); pieces].into(),
+        ..FakeClient::default()
+    };
     client.sends.push_back(last);
     client
 }
 
+/// The message, the frames of the body behind it, and what the log was given.
+type Asked = (Vec<u8>, Vec<(Kind, Vec<u8>)>, Vec<RelayFailure>);
+
 /// What a worker gets that reads the whole body: message, and the body behind it.
-fn asked(
-    client: &mut FakeClient,
-    plan: &ReadPlan<'static>,
-) -> (Vec<u8>, Vec<(Kind, Vec<u8>)>, Vec<RelayFailure>) {
+fn asked(client: &mut FakeClient, plan: &ReadPlan<'static>) -> Asked {
     let mut first = Vec::new();
     let early = early_body::read(client, plan, &mut first).unwrap();
     let is_whole = early.upload.is_whole();
