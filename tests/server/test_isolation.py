@@ -1,8 +1,11 @@
 """What a worker holds, and what it must not (issue 2, point 8; reliability G8)."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+import waiting
 
 
 @pytest.fixture
@@ -166,3 +169,53 @@ def test_two_groups_reach_nothing_of_each_other_or_of_apache(httpd, users):
     # The identity is whole: real, effective, saved, file system.
     assert app.uids == (users[0].pw_uid,) * 4 and other.uids == (users[1].pw_uid,) * 4
     assert re.fullmatch("0+", app.status["CapEff"])
+
+
+# What a worker shares with the others of its group, and those that follow: the group's listener.
+MEDDLING = """
+import os, socket
+
+def listener():
+    for number in range(3, 30):
+        try:
+            found = socket.socket(fileno=os.dup(number))
+            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                return found
+        except OSError:
+            pass
+
+def application(environ, start_response):
+    wanted = environ["PATH_INFO"]
+    if wanted == "/wait":
+        listener().setblocking(True)
+    elif wanted == "/shut":
+        listener().shutdown(socket.SHUT_RDWR)
+    start_response("200 OK", [])
+    return [b"%d" % os.getpid()]
+"""
+
+
+@pytest.mark.differs("supervisor", run=False)
+def test_an_application_that_has_its_listener_wait_does_not_stop_its_process(httpd):
+    httpd.app("meddling.wsgi", MEDDLING)
+    httpd.serve("meddling.wsgi", options="threads=3")
+    assert httpd.get("/wait").status == 200
+    worker, = httpd.workers(count=1)
+    for _ in range(3):
+        # Several connections at a time, so that some are new to the worker.
+        with ThreadPoolExecutor(6) as clients:
+            answers = list(clients.map(lambda _: httpd.get("/", timeout=10).text, range(6)))
+        assert set(answers) == {str(worker.pid)}
+    assert httpd.stop() < 4
+
+
+@pytest.mark.differs("supervisor", run=False)
+def test_a_listener_that_an_application_has_shut_down_is_made_anew_by_a_graceful_restart(httpd):
+    httpd.app("meddling.wsgi", MEDDLING)
+    httpd.serve("meddling.wsgi", options="threads=2 connect-timeout=1")
+    assert httpd.get("/shut").status == 200
+    worker, = httpd.workers(count=1)
+    httpd.error_log.allow("WSGI0116", "WSGI0345", "its socket .it was shut down. changed")
+    httpd.graceful()
+    waiting.until(lambda: httpd.get("/").status == 200, 10, lambda: "an answer")
+    assert httpd.get("/").text != str(worker.pid)

@@ -362,12 +362,14 @@ return [b"mine"]
         assert answer["WWW-Authenticate"] == "Basic"
 
 
-def test_error_override_leaves_others_alone(run):
-    httpd = run("""
-start_response("302 Found", [("Location", "http://x/"), ("Content-Length", "4")])
+@pytest.mark.parametrize("status", [302, 399, 600, 999])
+def test_error_override_leaves_others_alone(run, status):
+    httpd = run(f"""
+start_response("{status} So", [("Location", "http://x/"), ("Content-Length", "4")])
 return [b"mine"]
 """, "WSGIErrorOverride On", "ErrorDocument 302 theirs")
-    assert httpd.get("/").body == b"mine"
+    answer = httpd.get("/")
+    assert (answer.status, answer.body) == (status, b"mine")
 
 
 def test_an_error_page_can_be_an_application(run):

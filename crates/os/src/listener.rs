@@ -7,7 +7,9 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
+use crate::poll::{poll_uninterrupted, Wanted};
 use crate::directory::{self, open_at, refused, stat_at};
 use crate::{accounts, c_string, checked, descriptor, socket};
 
@@ -213,6 +215,13 @@ impl Listener {
         }
     }
 
+    /// Whether connections can still be made: whoever has inherited the socket can shut it down, and
+    /// nothing opens it again.
+    pub fn is_open(&self) -> bool {
+        let mut socket = [Wanted::failed(self.socket.as_fd())];
+        poll_uninterrupted(&mut socket, Some(Duration::ZERO)).is_ok() && !socket[0].has_failed()
+    }
+
     /// Removes the file, if it is still the one that was made here. Those connected, and those in
     /// the queue, are not touched.
     pub fn unlink(&self) -> io::Result<()> {
@@ -309,6 +318,23 @@ mod tests {
         assert!(listener.accept_now().unwrap().is_some());
         listener.unlink().unwrap();
         assert!(!path.exists());
+        listener.unlink().unwrap();
+    }
+
+    #[test]
+    fn a_listener_that_was_shut_down_is_not_open() {
+        let directory = Directory::new("shut", 0o755);
+        let path = directory.0.join("s");
+        let listener = bind(&path).unwrap();
+        assert!(listener.is_open());
+        let client = socket::connect_unix(path.as_os_str().as_encoded_bytes(), true).unwrap();
+        assert!(listener.is_open());
+        drop((listener.accept_now().unwrap(), client));
+        assert!(listener.is_open());
+        // As a worker has it.
+        let copy = std::os::unix::net::UnixStream::from(listener.socket.try_clone().unwrap());
+        copy.shutdown(std::net::Shutdown::Both).unwrap();
+        assert!(!listener.is_open());
         listener.unlink().unwrap();
     }
 

@@ -195,6 +195,11 @@ impl Group {
         &self.socket_path
     }
 
+    /// Whether its socket still takes connections: a worker could have shut it down.
+    pub fn is_reachable(&self) -> bool {
+        self.listener.is_open()
+    }
+
     /// Applies the socket options that can change while the socket stays open.
     pub fn adjust_socket(&self, options: &ListenerOptions) -> std::io::Result<()> {
         let owner = (options.uid != self.config.listener.uid).then_some(options.uid);

@@ -386,6 +386,7 @@ impl Supervisor {
             *group.name() == *setup.group.name
                 && *group.socket_path() == *setup.socket_path
                 && !group.is_ending()
+                && group.is_reachable()
         })
     }
 }

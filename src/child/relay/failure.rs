@@ -109,7 +109,8 @@ impl RelayFailure {
             "its listen queue stayed full: more requests come than its threads finish (processes=, \
              threads=, listen-backlog=)"
         } else {
-            "nobody listens on its socket: the supervisor is not running, lines above may say why"
+            "nobody listens on its socket: the supervisor is not running (lines above may say why), or \
+             its application has shut the socket down, which a graceful restart opens anew"
         };
         RelayFailure::new(
             503,

@@ -81,7 +81,7 @@ pub const ERROR_OVERRIDE: Directive = Directive {
     effect: Effect::Now,
     help: "Replace the application's error pages by Apache's.",
     doc:
-        "`On` drops the body of a response whose status is 400 or more and lets Apache answer with \
+        "`On` drops the body of a response whose status is 400 to 599 and lets Apache answer with \
           that status, so that ErrorDocument applies. Daemon mode only.",
     example: "WSGIErrorOverride On",
     setter: Setter::Directory(|dir, line| {

@@ -296,7 +296,7 @@ impl RequestSource {
     }
 
     fn accept(&self) -> Picked {
-        match socket::accept(self.listener.as_fd()) {
+        match self.next_at_listener() {
             Ok(fd) => {
                 self.more_at_listener.store(true, Ordering::Relaxed);
                 self.refused_since.store(0, Ordering::Relaxed);
@@ -316,6 +316,13 @@ impl RequestSource {
                 }
             }
         }
+    }
+
+    /// Does not wait, whatever flags an application has given the socket: all processes of the group
+    /// share them, and a thread that waited here would have the GIL.
+    fn next_at_listener(&self) -> io::Result<OwnedFd> {
+        descriptor::set_nonblocking(self.listener.as_fd())?;
+        socket::accept(self.listener.as_fd())
     }
 
     fn note_refused(&self, now: u64) {
@@ -439,7 +446,7 @@ impl RequestSource {
         // child connects again, and that is a new event.
         let _ = self.set.remove(self.listener.as_fd());
         self.more_at_listener.store(false, Ordering::Relaxed);
-        drop(socket::accept(self.listener.as_fd()));
+        drop(self.next_at_listener());
     }
 
     fn forks(&self) -> usize {

@@ -129,7 +129,10 @@ impl Group {
         }
         let mut changed = changed(&self.config, &setup.group);
         if listener.is_some() {
-            changed.push("WSGISocketPrefix");
+            changed.push(match setup.socket_path == self.socket_path {
+                true => "its socket (it was shut down)",
+                false => "WSGISocketPrefix",
+            });
         }
         if changed.is_empty() {
             self.tell_key(setup.key);

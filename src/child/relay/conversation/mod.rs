@@ -402,7 +402,8 @@ impl<'x, 'o, P: WorkerConnection, C: Client> Conversation<'x, 'o, P, C> {
         }
         let head = response_head::check(head).map_err(|why| self.unfit(&why))?;
         let until = Instant::now() + self.request.limits.silence;
-        if self.request.error_override && head.status() >= 400 {
+        // httpd has no page for a status beyond these, and would make it 500.
+        if self.request.error_override && (400..600).contains(&head.status()) {
             self.client.error_head(&head);
             self.phase = Phase::Discarding(RelayOutcome::Status(head.status()), until);
             return Ok(());

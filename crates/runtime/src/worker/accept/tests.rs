@@ -64,6 +64,25 @@ fn end(child: &mut UnixStream) -> Result<usize, io::ErrorKind> {
 }
 
 #[test]
+fn nobody_waits_at_a_listener_that_an_application_has_made_to_wait() {
+    let (request_source, connect) = open(1);
+    let listener = UnixListener::from(request_source.listener.try_clone().unwrap());
+    listener.set_nonblocking(false).unwrap();
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let child = connect();
+        drop(new(&request_source));
+        // Looks once more whether another one waits.
+        assert!(matches!(request_source.pick(), Picked::Nothing));
+        listener.set_nonblocking(false).unwrap();
+        request_source.close();
+        drop(child);
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(Duration::from_secs(10)).unwrap();
+}
+
+#[test]
 fn a_kept_connection_is_given_out_when_something_comes() {
     let (request_source, connect) = open(1);
     let mut child = kept(&request_source, &connect);
