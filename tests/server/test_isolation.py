@@ -209,13 +209,17 @@ def test_an_application_that_has_its_listener_wait_does_not_stop_its_process(htt
     assert httpd.stop() < 4
 
 
+@pytest.mark.parametrize("how", ["shut down", "removed"])
 @pytest.mark.differs("supervisor", run=False)
-def test_a_listener_that_an_application_has_shut_down_is_made_anew_by_a_graceful_restart(httpd):
+def test_a_listener_that_is_out_of_reach_is_made_anew_by_a_graceful_restart(httpd, how):
     httpd.app("meddling.wsgi", MEDDLING)
     httpd.serve("meddling.wsgi", options="threads=2 connect-timeout=1")
-    assert httpd.get("/shut").status == 200
+    httpd.error_log.allow("WSGI0116", "WSGI0117", "WSGI0345", "its socket .it was shut down or removed. changed")
+    assert httpd.get("/shut" if how == "shut down" else "/").status == 200
     worker, = httpd.workers(count=1)
-    httpd.error_log.allow("WSGI0116", "WSGI0345", "its socket .it was shut down. changed")
+    if how == "removed":
+        path, = (httpd.root / "run").glob("wsgi.*.app.sock")
+        path.unlink()
     httpd.graceful()
     waiting.until(lambda: httpd.get("/").status == 200, 10, lambda: "an answer")
     assert httpd.get("/").text != str(worker.pid)

@@ -9,8 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use crate::poll::{poll_uninterrupted, Wanted};
 use crate::directory::{self, open_at, refused, stat_at};
+use crate::poll::{poll_uninterrupted, Wanted};
 use crate::{accounts, c_string, checked, descriptor, socket};
 
 /// A socket that listens at a path.
@@ -216,10 +216,14 @@ impl Listener {
     }
 
     /// Whether connections can still be made: whoever has inherited the socket can shut it down, and
-    /// nothing opens it again.
+    /// nothing opens it again; and its file may have been removed.
     pub fn is_open(&self) -> bool {
         let mut socket = [Wanted::failed(self.socket.as_fd())];
-        poll_uninterrupted(&mut socket, Some(Duration::ZERO)).is_ok() && !socket[0].has_failed()
+        let polled = poll_uninterrupted(&mut socket, Some(Duration::ZERO));
+        let file = stat_at(self.directory.as_fd(), &self.name);
+        polled.is_ok()
+            && !socket[0].has_failed()
+            && file.is_ok_and(|stat| (stat.st_dev, stat.st_ino) == self.file)
     }
 
     /// Removes the file, if it is still the one that was made here. Those connected, and those in
@@ -322,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_was_shut_down_is_not_open() {
+    fn a_listener_that_was_shut_down_or_removed_is_not_open() {
         let directory = Directory::new("shut", 0o755);
         let path = directory.0.join("s");
         let listener = bind(&path).unwrap();
@@ -336,6 +340,10 @@ mod tests {
         copy.shutdown(std::net::Shutdown::Both).unwrap();
         assert!(!listener.is_open());
         listener.unlink().unwrap();
+        let listener = bind(&path).unwrap();
+        assert!(listener.is_open());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!listener.is_open());
     }
 
     #[test]

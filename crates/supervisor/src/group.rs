@@ -195,7 +195,8 @@ impl Group {
         &self.socket_path
     }
 
-    /// Whether its socket still takes connections: a worker could have shut it down.
+    /// Whether its socket still takes connections: a worker could have shut it down, or somebody removed
+    /// its file.
     pub fn is_reachable(&self) -> bool {
         self.listener.is_open()
     }

@@ -127,7 +127,7 @@ impl RelayFailure {
         let group = name(group);
         let mend = match error.kind() {
             io::ErrorKind::NotFound => {
-                "The group has not been started or its socket was removed; restart Apache."
+                "The group has not been started, or its socket was removed, which a graceful restart mends."
             }
             io::ErrorKind::PermissionDenied => {
                 "The user Apache's children run as must be able to enter every directory on the way \

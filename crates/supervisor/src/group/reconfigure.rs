@@ -130,7 +130,7 @@ impl Group {
         let mut changed = changed(&self.config, &setup.group);
         if listener.is_some() {
             changed.push(match setup.socket_path == self.socket_path {
-                true => "its socket (it was shut down)",
+                true => "its socket (it was shut down or removed)",
                 false => "WSGISocketPrefix",
             });
         }

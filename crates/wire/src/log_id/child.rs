@@ -14,7 +14,7 @@ super::events! { CHILD:
         level: "error",
         status: "503",
         when: "The socket of the process group cannot be used at all: it is not there, or may not be entered.",
-        example: "WSGI0117: Unable to connect to process group 'shop' on '/run/apache2/wsgi.4711.shop.sock': No such file or directory (os error 2). The group has not been started or its socket was removed; restart Apache.",
+        example: "WSGI0117: Unable to connect to process group 'shop' on '/run/apache2/wsgi.4711.shop.sock': No such file or directory (os error 2). The group has not been started, or its socket was removed, which a graceful restart mends.",
         mend: "See that nothing cleans the directory of WSGISocketPrefix, and that the user of Apache's children can enter it. For a socket whose file was removed, stop Apache and start it.",
     }
     RESPONSE_STALLED = 118 {
