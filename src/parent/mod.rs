@@ -26,6 +26,7 @@ use wire::log_id::{
     SUPERVISOR_NOT_STARTED,
 };
 
+use config::own_group::OtherDirectives;
 use config::process_group::Reach;
 use config::{self, Globals, Reading, ResolvedGroup, ResolvedGroups, ServerConfig};
 use control_channel::SupervisorConfiguration;
@@ -75,12 +76,14 @@ pub fn check(
             hostname: server.name(),
         })
         .collect();
+    let mut others = OtherDirectives::default();
+    configured.each_directive(|name, args| others.note(name, args));
     let mut resolved = config::resolve_groups(
         reading,
         &servers,
         &main.global,
         &machine.apache_identity(),
-        configured.any_directive(config::own_group::gives_to_handler),
+        others,
         &machine,
     );
     let refused = resolved.refusals.iter();

@@ -15,7 +15,7 @@ use super::jail;
 use super::main_interpreter;
 use super::module_config::{GlobalConfig, Preload};
 use super::nearest::nearest;
-use super::own_group;
+use super::own_group::{self, OtherDirectives};
 use super::place::Place;
 use super::process_group::{ApacheIdentity, Reach, ResolvedGroup};
 use super::reading::{Hook, Reading};
@@ -114,13 +114,13 @@ pub struct ResolvedGroups {
 /// Resolves the process groups of a configuration that is read completely.
 ///
 /// `servers` are all servers, including the main one; `global` is the main server's record.
-/// `handler_is_given` says whether some directive [`own_group::gives_to_handler`].
+/// `others` is what directives of other modules let reach the server's own group.
 pub fn resolve_groups(
     reading: &Reading,
     servers: &[Server<'_>],
     global: &GlobalConfig,
     apache: &ApacheIdentity,
-    handler_is_given: bool,
+    others: OtherDirectives,
     system: &dyn System,
 ) -> ResolvedGroups {
     let mut resolved = ResolvedGroups::default();
@@ -129,7 +129,7 @@ pub fn resolve_groups(
         |given: &DaemonProcess, id| ResolvedGroup::resolve(given, id, global, apache, system);
     define(&mut resolved, reading, servers, resolve);
     let ids: Vec<_> = servers.iter().map(|server| server.id).collect();
-    let reached = own_group::can_be_reached(reading, &ids, handler_is_given, is_restricted);
+    let reached = own_group::can_be_reached(reading, &ids, others, is_restricted);
     settle_own_group(&mut resolved, reached, is_restricted, resolve);
     preload(&mut resolved, reading, servers, is_restricted);
     let is_silent = reading.groups.is_empty() && reading.routes.is_empty();

@@ -13,38 +13,53 @@ use super::reading::{Reading, Route};
 /// The directive that loads a script for its own sake.
 pub(super) const IMPORT: &str = "WSGIImportScript";
 
-/// Whether a directive of another module can give requests to our handler: it names the handler, or
-/// computes one, or lets `.htaccess` files name it, or a script that answers a hook.
-pub fn gives_to_handler(name: &[u8], args: &[u8]) -> bool {
-    let mut words = args
-        .split(u8::is_ascii_whitespace)
-        .filter(|w| !w.is_empty());
-    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-    if is("AllowOverride") {
-        // With AuthConfig they may have a script answer a hook.
-        let all = [&b"All"[..], b"FileInfo", b"AuthConfig"];
-        return words.any(|word| all.iter().any(|known| word.eq_ignore_ascii_case(known)));
-    }
-    if is("AllowOverrideList") {
-        return words.any(|word| !word.eq_ignore_ascii_case(b"None"));
-    }
-    let computed = is("SetHandler") && args.windows(2).any(|pair| pair == b"%{");
-    computed
-        || [&b"wsgi-script"[..], b"x-httpd-wsgi"]
-            .iter()
-            .any(|handler| {
-                args.windows(handler.len())
-                    .any(|part| part.eq_ignore_ascii_case(handler))
-            })
+/// What directives of other modules let reach the group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OtherDirectives {
+    /// One gives requests to our handler: it names the handler, or computes one, or lets `.htaccess`
+    /// files name it.
+    pub give_to_handler: bool,
+    /// One lets `.htaccess` files have a script answer a hook.
+    pub let_htaccess_hook: bool,
 }
 
-/// Whether the configuration can reach the group. `handler_is_given` says whether a directive
-/// [`gives_to_handler`]; `servers` are as in [`super::Place::server`]; `is_restricted` is `WSGIRestrictEmbedded`, which keeps requests for
-/// applications out.
+impl OtherDirectives {
+    /// Takes in one directive.
+    pub fn note(&mut self, name: &[u8], args: &[u8]) {
+        let has = |known: &[&str]| {
+            args.split(u8::is_ascii_whitespace).any(|word| {
+                known
+                    .iter()
+                    .any(|k| word.eq_ignore_ascii_case(k.as_bytes()))
+            })
+        };
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        if is("AllowOverride") {
+            self.give_to_handler |= has(&["All", "FileInfo"]);
+            self.let_htaccess_hook |= has(&["All", "AuthConfig"]);
+        } else if is("AllowOverrideList") {
+            let lists = !has(&["None"]);
+            self.give_to_handler |= lists;
+            self.let_htaccess_hook |= lists;
+        } else {
+            let computed = is("SetHandler") && args.windows(2).any(|pair| pair == b"%{");
+            let named = [&b"wsgi-script"[..], b"x-httpd-wsgi"]
+                .iter()
+                .any(|handler| {
+                    args.windows(handler.len())
+                        .any(|part| part.eq_ignore_ascii_case(handler))
+                });
+            self.give_to_handler |= computed || named;
+        }
+    }
+}
+
+/// Whether the configuration can reach the group. `servers` are as in [`super::Place::server`];
+/// `is_restricted` is `WSGIRestrictEmbedded`, which keeps requests for applications out.
 pub(super) fn can_be_reached(
     reading: &Reading,
     servers: &[Option<usize>],
-    handler_is_given: bool,
+    others: OtherDirectives,
     is_restricted: bool,
 ) -> bool {
     let imports = reading
@@ -55,7 +70,7 @@ pub(super) fn can_be_reached(
         .hooks
         .iter()
         .any(|hook| hook.process_group.is_empty());
-    if imports || hooks || reading.own_group_listed {
+    if imports || hooks || others.let_htaccess_hook {
         return true;
     }
     if is_restricted {
@@ -79,7 +94,7 @@ pub(super) fn can_be_reached(
     if open.peek().is_none() {
         return false;
     }
-    handler_is_given
+    others.give_to_handler
         || routes().any(|route| {
             let leads = route.process_group.is_none() && route.leads_to_script();
             // Virtual hosts have the aliases of the main server too.
@@ -120,7 +135,13 @@ mod tests {
         let read = TestConfiguration::of(text);
         let servers: Vec<_> = read.servers().iter().map(|server| server.id).collect();
         let is_restricted = read.main.global.restrict_embedded == Some(true);
-        let with = |handler| can_be_reached(&read.reading, &servers, handler, is_restricted);
+        let with = |give_to_handler| {
+            let others = OtherDirectives {
+                give_to_handler,
+                ..OtherDirectives::default()
+            };
+            can_be_reached(&read.reading, &servers, others, is_restricted)
+        };
         (with(false), with(true))
     }
 
@@ -154,10 +175,6 @@ mod tests {
                 ),
                 true,
             ),
-            (
-                "<Location /x>\nWSGIRestrictProcess shop %{GLOBAL}\n</Location>".to_owned(),
-                true,
-            ),
             (format!("WSGIRestrictEmbedded On\n{alias}"), false),
             (format!("WSGIRestrictEmbedded Off\n{alias}"), true),
         ] {
@@ -188,26 +205,43 @@ mod tests {
     }
 
     #[test]
+    fn hooks_of_htaccess_files_reach_it_whatever_requests_may_do() {
+        let others = OtherDirectives {
+            let_htaccess_hook: true,
+            ..OtherDirectives::default()
+        };
+        for text in ["WSGIProcessGroup shop", "WSGIRestrictEmbedded On"] {
+            let read = TestConfiguration::of(text);
+            assert!(
+                can_be_reached(&read.reading, &[None], others, true),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn handlers_come_from_httpd_and_from_files_it_lets_decide() {
         for (name, args, expected) in [
-            ("SetHandler", "wsgi-script", true),
-            ("AddHandler", "WSGI-Script .wsgi .py", true),
-            ("AddType", "application/x-httpd-wsgi .wsgi", true),
-            ("RewriteRule", "^/x /y.py [H=wsgi-script]", true),
-            ("SetHandler", "server-status", false),
-            ("SetHandler", "\"%{reqenv:handler}\"", true),
-            ("AllowOverride", "None", false),
-            ("AllowOverride", "Options Limit", false),
-            ("AllowOverride", "AuthConfig Limit", true),
-            ("allowoverride", "Limit fileinfo", true),
-            ("AllowOverride", "all", true),
-            ("AllowOverrideList", "None", false),
-            ("AllowOverrideList", "Redirect", true),
-            ("<Directory", "/srv", false),
-            ("DocumentRoot", "", false),
+            ("SetHandler", "wsgi-script", (true, false)),
+            ("AddHandler", "WSGI-Script .wsgi .py", (true, false)),
+            ("AddType", "application/x-httpd-wsgi .wsgi", (true, false)),
+            ("RewriteRule", "^/x /y.py [H=wsgi-script]", (true, false)),
+            ("SetHandler", "server-status", (false, false)),
+            ("SetHandler", "\"%{reqenv:handler}\"", (true, false)),
+            ("AllowOverride", "None", (false, false)),
+            ("AllowOverride", "Options Limit", (false, false)),
+            ("AllowOverride", "AuthConfig Limit", (false, true)),
+            ("allowoverride", "Limit fileinfo", (true, false)),
+            ("AllowOverride", "all", (true, true)),
+            ("AllowOverrideList", "None", (false, false)),
+            ("AllowOverrideList", "Redirect", (true, true)),
+            ("<Directory", "/srv", (false, false)),
+            ("DocumentRoot", "", (false, false)),
         ] {
-            let gives = gives_to_handler(name.as_bytes(), args.as_bytes());
-            assert_eq!(gives, expected, "{name} {args}");
+            let mut others = OtherDirectives::default();
+            others.note(name.as_bytes(), args.as_bytes());
+            let seen = (others.give_to_handler, others.let_htaccess_hook);
+            assert_eq!(seen, expected, "{name} {args}");
         }
     }
 }

@@ -473,7 +473,14 @@ mod tests {
         }];
         let (reading, global) = (&configuration.reading, &configuration.main.global);
         let machine = &configuration.machine;
-        let resolved = resolve_groups(reading, &servers, global, &apache, false, machine);
+        let resolved = resolve_groups(
+            reading,
+            &servers,
+            global,
+            &apache,
+            Default::default(),
+            machine,
+        );
         assert_eq!(
             resolved.refusals,
             [

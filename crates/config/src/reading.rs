@@ -23,9 +23,6 @@ pub struct Reading {
     pub routes: Vec<Route>,
     /// Every directive that has a script answer a hook of httpd, in the order of the file.
     pub hooks: Vec<Hook>,
-    /// Whether a `WSGIRestrictProcess` lists the server's own group: hooks of `.htaccess` files may
-    /// ask it where one does.
-    pub own_group_listed: bool,
     /// Whether a `WSGIDispatchScript` may send any request anywhere.
     pub groups_chosen_by_script: bool,
     /// Every setting in the configuration that has no effect yet, with its first position.

@@ -9,6 +9,7 @@ use super::directives;
 use super::error::Problem;
 use super::groups::{resolve_groups, ResolvedGroups, Server};
 use super::module_config::{DirectoryConfig, ServerConfig};
+use super::own_group::OtherDirectives;
 use super::place::{Place, VirtualHost};
 use super::process_group::ApacheIdentity;
 use super::reading::Reading;
@@ -29,8 +30,6 @@ pub struct TestConfiguration {
     pub directories: Vec<(String, DirectoryConfig)>,
     pub reading: Reading,
     pub machine: Machine,
-    /// Whether another module's directive gives requests to our handler.
-    pub handler_is_given: bool,
     /// As httpd is told; else it is read to see what it will come to.
     refuses_what_is_not_built: bool,
     line: u32,
@@ -53,7 +52,6 @@ impl TestConfiguration {
             directories: Vec::new(),
             reading: Reading::default(),
             machine: Machine { root: true },
-            handler_is_given: false,
             refuses_what_is_not_built: false,
             line: 0,
             host: None,
@@ -181,7 +179,7 @@ impl TestConfiguration {
             &self.servers(),
             &self.main.global,
             &apache,
-            self.handler_is_given,
+            OtherDirectives::default(),
             &self.machine,
         )
     }

@@ -6,12 +6,11 @@
 use super::pool;
 use super::sys;
 
-/// Whether `test` holds for some directive: it is asked for name and arguments, `<` included in the
-/// name of a section.
+/// Calls `note` for every directive, with name and arguments, `<` included in the name of a section.
 ///
 /// To be called in the hooks that check and start a configuration, where the tree is whole and
 /// nobody else is at work on it.
-pub(super) fn any(mut test: impl FnMut(&[u8], &[u8]) -> bool) -> bool {
+pub(super) fn each(mut note: impl FnMut(&[u8], &[u8])) {
     // SAFETY: httpd's global, set while the configuration is read by this thread.
     let root = unsafe { sys::ap_conftree };
     let mut open = vec![root.cast_const()];
@@ -22,11 +21,8 @@ pub(super) fn any(mut test: impl FnMut(&[u8], &[u8]) -> bool) -> bool {
         };
         // SAFETY: strings of the tree live as long as it.
         let (name, args) = unsafe { (pool::bytes(node.directive), pool::bytes(node.args)) };
-        if test(name.unwrap_or_default(), args.unwrap_or_default()) {
-            return true;
-        }
+        note(name.unwrap_or_default(), args.unwrap_or_default());
         open.push(node.next.cast_const());
         open.push(node.first_child.cast_const());
     }
-    false
 }

@@ -163,10 +163,10 @@ impl Configured<'_> {
         directives::activate::<M>(self.main, active_configuration);
     }
 
-    /// Whether `test` holds for some directive of any module, outside of `.htaccess`: it is asked
-    /// for its name, with `<` if it is a section, and its arguments.
-    pub fn any_directive(&self, test: impl FnMut(&[u8], &[u8]) -> bool) -> bool {
-        directive_tree::any(test)
+    /// Calls `note` for every directive of every module, outside of `.htaccess`, with its name, `<`
+    /// included if it is a section, and its arguments.
+    pub fn each_directive(&self, note: impl FnMut(&[u8], &[u8])) {
+        directive_tree::each(note);
     }
 }
 

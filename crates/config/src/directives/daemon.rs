@@ -115,7 +115,6 @@ pub const RESTRICT_PROCESS: Directive = Directive {
             }
         };
         let names: Vec<Vec<u8>> = line.words()?.into_iter().map(name).collect();
-        line.reading.own_group_listed |= names.iter().any(Vec::is_empty);
         dir.restrict_process = Some(Arc::new(names));
         Ok(())
     }),
