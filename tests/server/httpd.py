@@ -55,6 +55,7 @@ NEEDED_BY = {
     "filter": r"^\s*(AddOutputFilterByType|FilterProvider|FilterChain)",
     "headers": r"^\s*(RequestHeader|Header)\s",
     "include": r"\bINCLUDES\b",
+    "macro": r"^\s*<Macro\s",
     "negotiation": r"\bMultiViews\b",
     "http2": r"^\s*(H2|Protocols\s.*h2)",
     "proxy": r"^\s*Proxy",
@@ -65,6 +66,7 @@ NEEDED_BY = {
     "ssl": r"^\s*SSL",
     "status": r"server-status",
     "unique_id": r"UNIQUE_ID",
+    "vhost_alias": r"^\s*Virtual(DocumentRoot|ScriptAlias)",
 }
 
 BASE = """\

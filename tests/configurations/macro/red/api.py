@@ -1,0 +1,6 @@
+import os
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"red api {environ['mod_wsgi.process_group']} {os.path.basename(os.getcwd())}".encode()]
