@@ -82,7 +82,8 @@ def express(httpd, *options):
     pythons.run(
         [tool, "setup-server", "app.wsgi", "--server-root", made, "--host", "127.0.0.1", "--port", httpd.port,
          "--user", "www-data", "--group", "www-data", "--log-level", "info", "--log-directory", httpd.root / "logs",
-         "--error-log-name", "error.log", "--locale", "C.UTF-8", "--document-root", work / "documents", "--url-alias", "/static", work / "static",
+         "--error-log-name", "error.log", "--locale", "C.UTF-8",
+         "--document-root", work / "documents", "--url-alias", "/static", work / "static",
          *options], cwd=work,
     )
     text, count = re.subn(r"(?m)^LoadModule wsgi_module .*$", f"LoadModule wsgi_module '{httpd.module}'",
