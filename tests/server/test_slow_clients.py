@@ -477,6 +477,7 @@ def test_the_worker_gets_a_slow_upload_whole(sink, httpd, framing):
     until(lambda: not spools(httpd), what="the temporary file to be closed")
 
 
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
 def test_an_upload_that_comes_quickly_goes_to_no_file(sink, httpd):
     # Where any attempt to make a file would be logged.
     sink(options="threads=1", directory="/no/such/directory")
@@ -530,6 +531,7 @@ def test_a_client_that_waits_for_the_response_before_it_sends_more_gets_it(sink,
     httpd.error_log.allow("WSGI0126")
 
 
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
 def test_a_client_that_waits_for_100_continue_gets_it_when_the_application_reads(sink, httpd):
     sink()
     client = Uploader(httpd, path="/none", headers=b"Expect: 100-continue\r\n")

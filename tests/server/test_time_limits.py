@@ -451,7 +451,10 @@ def application(environ, start_response):
     pid = int(httpd.get("/").text)
     number = getattr(signal, name)
     send_signal(pid, number)
-    waiting.until(lambda: told.read_text() == f"process_signal {name} {int(number)}\n", 5, told.read_text)
+    line = f"process_signal {name} {int(number)}\n"
+    # The C module says it twice now and then.
+    wanted = [line, 2 * line] if httpd.is_reference else [line]
+    waiting.until(lambda: told.read_text() in wanted, 5, told.read_text)
     assert int(httpd.get("/").text) == pid
 
 

@@ -269,9 +269,9 @@ def test_an_extension_that_wants_the_main_interpreter_is_explained(worker, scrip
     (tmp_path / "picky.py").write_text(
         'raise ImportError("PyO3 modules may only be initialized once per interpreter process")\n')
     path = script("import picky\n")
-    w = worker(python_path=[tmp_path])
+    w = worker(python_path=[tmp_path], global_reachable=True)
     answer = w.get(path, group="one")
-    assert "WSGIApplicationGroup %{GLOBAL}" in answer.log
+    assert "WSGI0471" in answer.log and "WSGIApplicationGroup %{GLOBAL}" in answer.log
 
 
 def test_sub_interpreters_may_start_all_at_once(worker, script):

@@ -100,11 +100,13 @@ def setup(name="shop", *, key, threads=2, processes=1, multiprocess=False, prelo
     # environment
     group += maybe(home) + maybe(chdir) + maybe(None) + maybe(None, u32) + maybe(None)
     group += maybe(locale) + items([]) + flag(False)
-    # python
-    group += maybe(None) + items(python_path) + maybe(eggs) + maybe(None) + u32(0) + flag(False)
-    group += maybe(None, u32) + items([])
-    group += flag(restrict_stdin) + flag(restrict_stdout) + flag(restrict_signal)
+    # python: home, eggs, optimize, dont_write_bytecode, hash_seed, warnings, free_threading
+    group += maybe(None) + maybe(eggs) + u32(0) + flag(False) + maybe(None) + items([]) + flag(False)
     group += flag(destroy_interpreter)
+    # The main interpreter, the others, and those of no application group by name.
+    interpreter = items(python_path) + maybe(None) + flag(False)
+    interpreter += flag(restrict_stdin) + flag(restrict_stdout) + flag(restrict_signal)
+    group += interpreter + interpreter + items([])
     # resources
     group += limit(stack_size, u64) + limit(0) + struct.pack("<i", 0) + limit(0) + limit(0)
     # replacement
