@@ -224,6 +224,20 @@ while True:
     httpd.error_log.expect("service in service:tasks")
 
 
+def test_express_with_telemetry_listings_and_an_own_file(httpd):
+    """The lines for telemetry load; nobody listens, and requests are served all the same."""
+    (httpd.root / "own.conf").write_text("Header set X-Own yes\n")
+    express(
+        httpd, "--telemetry-service", f"unix:{httpd.root}/telemetry", "--slow-requests", "5", "--telemetry-interval", "0.5",
+        "--telemetry-options", "+CaptureUserAgent", "--include-file", httpd.root / "own.conf", "--directory-listing",
+        "--error-document", "404", "/missing.html", "--allow-override", "FileInfo", "--disable-reloading",
+        "--orphan-interpreter", "--max-clients", "30",
+    )
+    httpd.error_log.allow("WSGI0390.*Telemetry")
+    answer = httpd.get("/page")
+    assert (answer.json["PATH_INFO"], answer["X-Own"]) == ("/page", "yes")
+
+
 @pytest.mark.parametrize("kind", ["module", "static"])
 def test_express_with_another_kind_of_application(httpd, kind):
     work = httpd.root / "work"
