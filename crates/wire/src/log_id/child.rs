@@ -8,14 +8,14 @@ super::events! { CHILD:
         status: "503",
         when: "For as long as `connect-timeout=` allows nobody could take the connection to the process group: the listen queue stayed full, or nobody listens.",
         example: "WSGI0116: Unable to connect to process group 'shop' within 2 s (connect-timeout=): its listen queue stayed full: more requests come than its threads finish (processes=, threads=, listen-backlog=). (Resource temporarily unavailable (os error 11))",
-        mend: "Queue full: find what the threads are waiting for (a database, another service); if they are simply busy, raise `processes=` or `threads=`. Nobody listens: the supervisor is gone, look for 0383 to 0385 above.",
+        mend: "Queue full: find what the threads are waiting for (a database, another service); if they are simply busy, raise `processes=` or `threads=`. Nobody listens: the supervisor is gone, look for 0383 to 0385 above; or an application has shut the group's socket down, which a graceful restart makes anew.",
     }
     CONNECT_FAILED = 117 {
         level: "error",
         status: "503",
         when: "The socket of the process group cannot be used at all: it is not there, or may not be entered.",
         example: "WSGI0117: Unable to connect to process group 'shop' on '/run/apache2/wsgi.4711.shop.sock': No such file or directory (os error 2). The group has not been started, or its socket was removed, which a graceful restart mends.",
-        mend: "See that nothing cleans the directory of WSGISocketPrefix, and that the user of Apache's children can enter it. For a socket whose file was removed, stop Apache and start it.",
+        mend: "See that nothing cleans the directory of WSGISocketPrefix, and that the user of Apache's children can enter it. A graceful restart makes a socket anew whose file was removed.",
     }
     RESPONSE_STALLED = 118 {
         level: "error",
