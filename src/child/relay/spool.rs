@@ -134,9 +134,17 @@ impl Spool {
         self.len() == 0
     }
 
-    /// Whether the file may become longer.
+    /// Whether the file takes more.
     pub fn has_room(&self) -> bool {
-        self.written + ROOM <= self.most
+        self.len() + ROOM <= self.most
+    }
+
+    /// Where in the file byte `at` of all that were written is, and how many of `len` fit there. At
+    /// its end the file begins anew in the room of what was read: were it read to its end first, the
+    /// worker would wait for all of that time.
+    fn place_of(&self, at: u64, len: usize) -> (u64, usize) {
+        let place = at % self.most;
+        (place, (self.most - place).min(len as u64) as usize)
     }
 
     /// Puts `bytes` behind what waits, all or nothing. False where a bound allows no more.
@@ -145,14 +153,19 @@ impl Spool {
     /// The file system is full, nearly so, or broken.
     pub fn push(&mut self, bytes: &[u8]) -> io::Result<bool> {
         let end = self.written + bytes.len() as u64;
-        while end > self.claimed {
-            if end > self.most || !self.usage.claim_grain() {
+        if end - self.read > self.most {
+            return Ok(false);
+        }
+        while end.min(self.most) > self.claimed {
+            if !self.usage.claim_grain() {
                 return Ok(false);
             }
             self.claimed += GRAIN;
             self.leave_space()?;
         }
-        self.file.write_all_at(bytes, self.written)?;
+        let (place, fits) = self.place_of(self.written, bytes.len());
+        self.file.write_all_at(&bytes[..fits], place)?;
+        self.file.write_all_at(&bytes[fits..], 0)?;
         self.written = end;
         Ok(true)
     }
@@ -175,7 +188,10 @@ impl Spool {
         let len = self.len().min(most as u64) as usize;
         let before = into.len();
         into.resize(before + len, 0);
-        if let Err(error) = self.file.read_exact_at(&mut into[before..], self.read) {
+        let (place, fits) = self.place_of(self.read, len);
+        let (first, rest) = into[before..].split_at_mut(fits);
+        let read = self.file.read_exact_at(first, place);
+        if let Err(error) = read.and_then(|()| self.file.read_exact_at(rest, 0)) {
             into.truncate(before);
             return Err(error);
         }
@@ -225,6 +241,28 @@ pub mod tests {
         assert_eq!(in_use(place), (1, GRAIN));
         drop(spool);
         assert_eq!(in_use(place), (0, 0));
+    }
+
+    #[test]
+    fn a_full_file_takes_more_as_soon_as_some_was_read() {
+        let place = place((1 << 20) + 77);
+        let mut spool = Spool::open(place).unwrap().unwrap();
+        let (mut next, mut expected) = (0_u64, 0_u64);
+        for _ in 0..100 {
+            while spool.has_room() {
+                let bytes: Vec<u8> = (next..next + 30_011).map(|n| (n % 251) as u8).collect();
+                assert!(spool.push(&bytes).unwrap());
+                next += 30_011;
+            }
+            let mut out = Vec::new();
+            spool.take(100_003, &mut out).unwrap();
+            for byte in out {
+                assert_eq!(byte, (expected % 251) as u8);
+                expected += 1;
+            }
+        }
+        assert!(spool.file.metadata().unwrap().len() <= (1 << 20) + 77);
+        assert!(expected > 9 << 20);
     }
 
     #[test]
