@@ -118,6 +118,20 @@ def taken(httpd, count):
 
 
 @pytest.mark.differs("slow-clients-hold-no-thread", run=False)
+def test_a_steady_client_gets_a_response_that_is_larger_than_its_file(serve):
+    """At its pace the client needs two seconds for a full file; the worker waits for one."""
+    httpd = serve("Timeout 5", options="threads=2 socket-timeout=1 response-spool-size=2097152 response-buffer-size=65536")
+    with readers(httpd, 1, f"/down?{8 * MEGABYTE}") as (client,):
+        got, begun = 0, time.monotonic()
+        while piece := client.recv(65536):
+            got += len(piece)
+            while got > (time.monotonic() - begun) * MEGABYTE and got < 7 * MEGABYTE:
+                time.sleep(0.01)
+    assert got > 8 * MEGABYTE
+    taken(httpd, 1)
+
+
+@pytest.mark.differs("slow-clients-hold-no-thread", run=False)
 @pytest.mark.parametrize("length", [100, 60_000, 10 * MEGABYTE])
 def test_ten_clients_that_send_a_byte_a_second_hold_nobody_up(serve, length):
     httpd = serve()

@@ -143,7 +143,7 @@ impl Spool {
     /// its end the file begins anew in the room of what was read: were it read to its end first, the
     /// worker would wait for all of that time.
     fn place_of(&self, at: u64, len: usize) -> (u64, usize) {
-        let place = at % self.most;
+        let place = at % self.most.max(1);
         (place, (self.most - place).min(len as u64) as usize)
     }
 
@@ -157,11 +157,14 @@ impl Spool {
             return Ok(false);
         }
         while end.min(self.most) > self.claimed {
+            // Nothing was written beyond what is claimed, so the file can stay as long as it is.
+            let bound = std::mem::replace(&mut self.most, self.claimed);
             if !self.usage.claim_grain() {
                 return Ok(false);
             }
             self.claimed += GRAIN;
             self.leave_space()?;
+            self.most = bound;
         }
         let (place, fits) = self.place_of(self.written, bytes.len());
         self.file.write_all_at(&bytes[..fits], place)?;
@@ -263,6 +266,33 @@ pub mod tests {
         }
         assert!(spool.file.metadata().unwrap().len() <= (1 << 20) + 77);
         assert!(expected > 9 << 20);
+    }
+
+    #[test]
+    fn a_file_that_may_not_grow_takes_more_as_soon_as_some_was_read() {
+        let place = place(64 << 20);
+        let mut spool = Spool::open(place).unwrap().unwrap();
+        let piece = vec![7; 100_000];
+        while spool.len() < GRAIN - 200_000 {
+            assert!(spool.push(&piece).unwrap());
+        }
+        // Others have the rest of what the process may keep.
+        let others = std::iter::from_fn(|| place.usage.claim_grain().then_some(())).count() as u64;
+        while spool.push(&piece).unwrap() {}
+        assert!(!spool.has_room());
+        for _ in 0..30 {
+            let mut out = Vec::new();
+            assert_eq!(spool.take(300_000, &mut out).unwrap(), 300_000);
+            assert_eq!(out, [&piece[..]; 3].concat());
+            for _ in 0..3 {
+                assert!(spool.push(&piece).unwrap());
+            }
+        }
+        assert!(spool.file.metadata().unwrap().len() <= GRAIN);
+        place
+            .usage
+            .bytes
+            .fetch_sub(others * GRAIN, Ordering::Relaxed);
     }
 
     #[test]

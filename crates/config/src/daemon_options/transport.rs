@@ -143,7 +143,7 @@ pub const OPTIONS: &[DaemonOption] = &[
               (`spool-directory=`) for a client that does not take it as quickly, once \
               `response-buffer-size=` is used up. Only a client that holds the thread up for \
               more than a tenth of a second costs a file. At this many bytes the thread waits \
-              until the client has taken all of them. The files of one of Apache's children are \
+              for the client, and goes on with what the client has taken. The files of one of Apache's children are \
               bounded, too: 4 GiB in all, and together with files that applications hand over a quarter of the \
               descriptors it may have, and they leave a twentieth of the file system free. Files that the application hands \
               over, and responses over HTTP/2, do not go there. 0 turns it off. Not in mod_wsgi.",
