@@ -427,7 +427,44 @@ def test_an_htaccess_has_a_group_asked_that_the_configuration_lists(httpd):
 def test_an_htaccess_cannot_run_code_in_just_any_group(httpd, rules):
     htaccess(httpd, "WSGIAccessScript {apps}/access.py process-group=hooks", *rules)
     assert httpd.get("/guarded/page.html").status in (403, 500)
-    httpd.error_log.expect("WSGI0407: an .htaccess names process group 'hooks'", level="error", count=1)
+    httpd.error_log.expect("WSGI0407: an .htaccess has a script run in process group 'hooks'", level="error", count=1)
+    httpd.error_log.allow(DENIED)
+
+
+@ours
+@pytest.mark.parametrize("option", ["", " process-group=%{GLOBAL}"])
+def test_nor_in_the_server_s_own_where_the_list_lacks_it(httpd, option):
+    htaccess(httpd, "WSGIAccessScript {apps}/access.py" + option, "WSGIRestrictProcess hooks")
+    assert httpd.get("/guarded/page.html").status == 403
+    httpd.error_log.expect("WSGI0407: an .htaccess has a script run in process group '%{GLOBAL}'", level="error", count=1)
+    httpd.error_log.allow(DENIED)
+
+
+@ours
+def test_a_script_of_an_htaccess_shares_no_interpreter_with_an_application(httpd):
+    httpd.app("app.wsgi", """
+import sys
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [str(hasattr(sys, "hook_was_here")).encode()]
+""")
+    place = httpd.root / "htdocs" / "guarded"
+    place.mkdir()
+    (place / "page.html").write_text("guarded\n")
+    (place / ".htaccess").write_text(httpd.fill("WSGIAccessScript {apps}/access.py process-group=hooks\n"))
+    httpd.app("access.py", SCRIPT + "\nimport sys; sys.hook_was_here = True\n")
+    httpd.configure(
+        hooks.GROUP, "<Directory {root}/htdocs>", "AllowOverride AuthConfig", "WSGIRestrictProcess hooks", "</Directory>",
+        "WSGIScriptAlias /named {apps}/app.wsgi process-group=hooks application-group=shop",
+        "WSGIScriptAlias /own {apps}/app.wsgi",
+    )
+    httpd.start()
+    assert httpd.get("/named").text == "False"
+    assert httpd.get("/guarded/page.html").status == 200
+    assert (httpd.get("/named").text, httpd.get("/own").text) == ("False", "False")
+    (place / ".htaccess").write_text(httpd.fill("WSGIAccessScript {apps}/access.py\n"))
+    assert httpd.get("/guarded/page.html").status == 403
+    httpd.error_log.expect("WSGI0407", level="error", count=1)
     httpd.error_log.allow(DENIED)
 
 

@@ -140,9 +140,13 @@ pub fn resolve_groups(
     for group in &mut resolved.groups.list {
         let group = &mut group.process_group;
         let asked = |hook: &Hook| hook.asks_main && hook.process_group == *group.name;
+        let is_listed = |listed: &Vec<u8>| listed.eq_ignore_ascii_case(&group.name);
+        let asked_by_htaccess = others.let_htaccess_hook
+            && (group.name.is_empty() || reading.listed_groups.iter().any(is_listed));
         group.global_reachable =
             main_interpreter::can_get_requests_for_global(&group.name, reading)
-                || reading.hooks.iter().any(asked);
+                || reading.hooks.iter().any(asked)
+                || asked_by_htaccess;
     }
     resolved.relative_paths = resolved
         .groups

@@ -23,6 +23,8 @@ pub struct Reading {
     pub routes: Vec<Route>,
     /// Every directive that has a script answer a hook of httpd, in the order of the file.
     pub hooks: Vec<Hook>,
+    /// Every process group that a `WSGIRestrictProcess` lists.
+    pub listed_groups: Vec<Vec<u8>>,
     /// Whether a `WSGIDispatchScript` may send any request anywhere.
     pub groups_chosen_by_script: bool,
     /// Every setting in the configuration that has no effect yet, with its first position.

@@ -11,7 +11,7 @@ use wire::log_id::{ANSWER_MISPLACED, GROUP_NOT_FOR_HTACCESS, QUESTION_TOO_LONG};
 use wire::request::{Builder, Flags, Prologue};
 use wire::response::{Head, Level};
 
-use config::error::show;
+use config::error::{show, show_group};
 use config::expand::Template;
 use config::jail;
 use config::module_config::{DirectoryConfig, ScriptConfig, ServerConfig};
@@ -112,9 +112,9 @@ impl Question<'_, '_> {
         let name = &self.script.process_group[..];
         if !self.may_ask(dir, server, name) {
             self.complain(&format!(
-                "{GROUP_NOT_FOR_HTACCESS}: an .htaccess names process group '{}', whose processes it may \
-                 not use: WSGIRestrictProcess does not list it for this place.",
-                show(name)
+                "{GROUP_NOT_FOR_HTACCESS}: an .htaccess has a script run in process group '{}', whose \
+                 processes it may not use: WSGIRestrictProcess does not list it for this place.",
+                show_group(name)
             ));
             return Err(500);
         }
@@ -170,9 +170,11 @@ impl Question<'_, '_> {
         }
     }
 
-    /// Whoever writes an `.htaccess` may use those groups that the configuration names for its place.
+    /// Whoever writes an `.htaccess` may use those groups that `WSGIRestrictProcess` lists for its
+    /// place; without a list only the server's own group, as Apache's children ran such scripts with
+    /// mod_wsgi.
     fn may_ask(&self, dir: &DirectoryConfig, server: &ServerConfig, name: &[u8]) -> bool {
-        if !self.script.in_htaccess || name.is_empty() {
+        if !self.script.in_htaccess {
             return true;
         }
         let outer = &server.directory;
@@ -180,7 +182,10 @@ impl Question<'_, '_> {
             .restrict_process
             .as_ref()
             .or(outer.restrict_process.as_ref());
-        listed.is_some_and(|names| names.iter().any(|listed| listed == name))
+        match listed {
+            Some(names) => names.iter().any(|listed| listed.eq_ignore_ascii_case(name)),
+            None => name.is_empty(),
+        }
     }
 
     fn message(
@@ -264,7 +269,7 @@ impl Question<'_, '_> {
     pub fn is_misunderstood<R>(&self, failed: R) -> R {
         self.complain(&format!(
             "{ANSWER_MISPLACED}: A worker of process group '{}' has sent an answer that is none to {}().",
-            show(&self.script.process_group),
+            show_group(&self.script.process_group),
             self.role.function(),
         ));
         failed

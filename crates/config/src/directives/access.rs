@@ -23,7 +23,8 @@ pub const ACCESS_SCRIPT: Directive = Directive {
           The script runs in a worker of the process group that `process-group=` names, as the \
           user of that group and with its limits, and never inside of Apache. Without the option \
           it runs in the server's own group (`%{GLOBAL}`), as Apache's user. In an `.htaccess` \
-          the option may only name a group that `WSGIRestrictProcess` lists for the place.\n\n\
+          the group must be one that `WSGIRestrictProcess` lists for the place; where there is no \
+          list, it is the server's own.\n\n\
           See [Access and authentication](../guides/access-and-authentication.md).",
     example:
         "<Directory /srv/app>\n    WSGIAccessScript /srv/access.py process-group=auth\n</Directory>",

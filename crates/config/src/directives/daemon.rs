@@ -115,6 +115,7 @@ pub const RESTRICT_PROCESS: Directive = Directive {
             }
         };
         let names: Vec<Vec<u8>> = line.words()?.into_iter().map(name).collect();
+        line.reading.listed_groups.extend_from_slice(&names);
         dir.restrict_process = Some(Arc::new(names));
         Ok(())
     }),

@@ -306,9 +306,9 @@ super::events! { CHILD:
     }
     GROUP_NOT_FOR_HTACCESS = 407 {
         level: "error",
-        status: "500",
+        status: "403 for an access script, else 500",
         when: "An `.htaccess` has a script answer a hook in a process group that the configuration does not allow for its place. Code of whoever writes the file would run as the user of that group.",
-        example: "WSGI0407: an .htaccess names process group 'shop', whose processes it may not use: WSGIRestrictProcess does not list it for this place.",
+        example: "WSGI0407: an .htaccess has a script run in process group 'shop', whose processes it may not use: WSGIRestrictProcess does not list it for this place.",
         mend: "If the authors of the file may run code in that group, say `WSGIRestrictProcess` with the group's name in the `<Directory>` of the place.",
     }
     QUESTION_TOO_LONG = 408 {
