@@ -85,7 +85,7 @@ super::events! { PARENT:
         level: "warn",
         status: "",
         when: "Apache is started or checked, and the configuration has directives this version accepts and does not act upon yet.",
-        example: "WSGI0390: Accepted and checked, but without effect in this version: WSGIDaemonProcess maximum-requests= (the first at /etc/apache2/sites-enabled/s.conf:3).",
+        example: "WSGI0390: Accepted and checked, but without effect in this version: WSGITelemetryService (the first at /etc/apache2/sites-enabled/s.conf:2).",
         mend: "Nothing, if the site does not depend on them; see docs/directives for each.",
     }
     CONFIGURATION_REFUSED = 391 {

@@ -35,7 +35,7 @@ super::events! { SUPERVISOR:
         level: "error",
         status: "503 while no other worker runs",
         when: "A worker's Python started and then found that it cannot serve.",
-        example: "WSGI0335: process group 'shop': threads=0: service processes are not there yet",
+        example: "WSGI0335: process group 'shop': the worker can't come up: the interpreter can't be set up: ImportError: No module named 'encodings'",
         mend: "Mend what the line names. It is tried again by itself.",
     }
     WORKER_MESSAGE_MALFORMED = 336 {

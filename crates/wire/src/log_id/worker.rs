@@ -141,7 +141,7 @@ super::events! { WORKER:
         level: "error",
         status: "503 while no other worker runs",
         when: "A worker cannot get ready. The supervisor's line (0335) has the same reason.",
-        example: "WSGI0303: the worker can't come up: threads=0: service processes are not there yet",
+        example: "WSGI0303: the worker got no instructions from the supervisor",
         mend: "Mend what the line names. It is tried again by itself.",
     }
     SHUTDOWN_TIMED_OUT = 304 {
