@@ -393,7 +393,8 @@ impl RelayFailure {
             BodyFailure::Timeout => (
                 408,
                 Level::Error,
-                "the client sent nothing for as long as Timeout allows",
+                "the client sent nothing for as long as Timeout allows, or less than RequestReadTimeout \
+                 asks for",
             ),
             BodyFailure::TooLarge => (
                 413,

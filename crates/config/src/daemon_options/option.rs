@@ -157,11 +157,15 @@ impl OptionValue<'_> {
         Ok(group)
     }
 
-    /// Groups by name or `#gid`, separated by commas.
+    /// Groups by name or `#gid`, separated by commas; none of them root's.
     pub fn account_groups(&self) -> Result<Vec<u32>, Invalid> {
         let mut gids = Vec::new();
         for name in self.text.split(|&byte| byte == b',') {
-            gids.push(self.group_called(name)?.gid);
+            let gid = self.group_called(name)?.gid;
+            if gid == 0 {
+                return Err(self.invalid("groups other than root's"));
+            }
+            gids.push(gid);
         }
         let most = self.line.system.max_groups();
         // The primary group takes one of the places.

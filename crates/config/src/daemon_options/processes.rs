@@ -36,7 +36,7 @@ pub const OPTIONS: &[DaemonOption] = &[
         default: "the groups that the user database gives the user",
         effect: Now,
         doc: "Further groups of the processes. When given, they replace those of the user \
-              database. More than the system allows are refused.",
+              database. Root's group is refused, and so are more than the system allows.",
         set: |options, value| {
             options.supplementary_groups = Some(value.account_groups()?);
             Ok(())
