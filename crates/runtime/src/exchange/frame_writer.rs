@@ -64,7 +64,7 @@ pub trait Stream: Send + Sync {
     fn hurry(&self);
     /// Wakes threads that wait on it; nothing is received any more.
     fn shutdown(&self);
-    /// The response was sent completely and has said that the connection is kept.
+    /// The response was sent completely and has said that the connection is keep_alive.
     fn keep(&self);
 }
 
@@ -218,7 +218,7 @@ impl<S: Stream + ?Sized> ResponseSink for FrameWriter<S> {
 
     fn data_now(&mut self, bytes: &[u8]) -> io::Result<()> {
         for part in bytes.chunks(Kind::Data.max_len()) {
-            // The bound of the kind was kept by `chunks`.
+            // The bound of the kind was keep_alive by `chunks`.
             if let Ok(head) = frame::head(Kind::Data, part.len()) {
                 self.out.extend_from_slice(&head);
                 self.send(part)?;
@@ -249,7 +249,7 @@ pub(crate) mod tests {
         pub(crate) sent: Mutex<Sent>,
         /// What `receive` hands out, a piece each time.
         pub(crate) incoming: Mutex<Vec<Vec<u8>>>,
-        pub(crate) kept: std::sync::atomic::AtomicBool,
+        pub(crate) keep_alive: std::sync::atomic::AtomicBool,
         /// Nothing is sent at once.
         pub(crate) full: std::sync::atomic::AtomicBool,
         /// The other end is closed.
@@ -316,7 +316,8 @@ pub(crate) mod tests {
         fn shutdown(&self) {}
 
         fn keep(&self) {
-            self.kept.store(true, std::sync::atomic::Ordering::SeqCst);
+            self.keep_alive
+                .store(true, std::sync::atomic::Ordering::SeqCst);
         }
     }
 

@@ -197,10 +197,10 @@ fn an_answer_is_finished_without_waiting_where_the_stream_takes_it_and_else_afte
         };
         let mut last = Some(Conclusion::End(end));
         assert!(exchange.finish_at_once(&mut last).is_none());
-        assert!(!fake.kept.load(Ordering::SeqCst));
+        assert!(!fake.keep_alive.load(Ordering::SeqCst));
         let (_, input) = exchange.finish(last);
         assert_eq!(input.len(), 4, "memory of the input is had back");
-        assert!(fake.kept.load(Ordering::SeqCst));
+        assert!(fake.keep_alive.load(Ordering::SeqCst));
         let kinds: Vec<_> = sent(&fake).iter().map(|(kind, _)| *kind).collect();
         assert_eq!(kinds, [Kind::Head, Kind::Data, Kind::End], "full: {full}");
     }
@@ -219,7 +219,7 @@ fn an_answer_that_goes_out_in_one_piece_is_finished_at_once() {
     }));
     assert!(exchange.finish_at_once(&mut last).is_some());
     assert_eq!(last, None);
-    assert!(fake.kept.load(Ordering::SeqCst));
+    assert!(fake.keep_alive.load(Ordering::SeqCst));
     assert!(exchange.wait_response().over());
     assert_eq!(sent(&fake).len(), 2);
 }

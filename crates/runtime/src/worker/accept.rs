@@ -157,7 +157,7 @@ pub struct RequestSource {
     pub threads: IdleThreads,
     /// Requests that were started, and how many of them came on kept connections.
     served: AtomicUsize,
-    served_kept: AtomicUsize,
+    served_keep_alive: AtomicUsize,
     /// Since when connections wait at the listener and none can be accepted, in microseconds of the
     /// monotonic clock; 0 if that is not so.
     refused_since: AtomicU64,
@@ -173,8 +173,8 @@ pub struct RequestSource {
 pub struct StallWatch {
     /// Of [`RequestSource::served`].
     served: Unchanged,
-    /// Of [`RequestSource::served_kept`].
-    kept: Unchanged,
+    /// Of [`RequestSource::served_keep_alive`].
+    keep_alive: Unchanged,
     /// Of [`RequestSource::served`], also while threads are free.
     ever: Unchanged,
     /// A request was started lately.
@@ -220,7 +220,7 @@ impl RequestSource {
             is_shared,
             threads: IdleThreads::new(threads as usize),
             served: AtomicUsize::new(0),
-            served_kept: AtomicUsize::new(0),
+            served_keep_alive: AtomicUsize::new(0),
             refused_since: AtomicU64::new(0),
             attended: AtomicBool::new(false),
             forks: AtomicUsize::new(0),
@@ -290,7 +290,7 @@ impl RequestSource {
     }
 
     fn known(&self, mut connection: ChildConnection) -> Picked {
-        self.served_kept.fetch_add(1, Ordering::Relaxed);
+        self.served_keep_alive.fetch_add(1, Ordering::Relaxed);
         connection.forks = self.forks();
         Picked::Known(connection)
     }
@@ -485,7 +485,7 @@ impl RequestSource {
         }
         let all_busy = self.threads.all_busy();
         if !all_busy && !self.threads.gil_is_waited_for() {
-            (stalls.served, stalls.kept) = Default::default();
+            (stalls.served, stalls.keep_alive) = Default::default();
             // The event of a connection may have gone to a process that does not handle it.
             if is_readable(self.listener.as_fd()) {
                 self.listen_anew();
@@ -494,7 +494,7 @@ impl RequestSource {
             stalls.until = now + CHECK_OFTEN_FOR;
             self.attended.store(true, Ordering::SeqCst);
             let served = self.served.load(Ordering::Relaxed);
-            let kept = self.served_kept.load(Ordering::Relaxed);
+            let keep_alive = self.served_keep_alive.load(Ordering::Relaxed);
             let limit = match all_busy {
                 true => CHECK_INTERVAL.as_micros() as u64,
                 false => GIL_STALL,
@@ -503,7 +503,7 @@ impl RequestSource {
             // go first.
             let stuck =
                 stalls.served.unchanged_for(served, now) >= limit && (all_busy || self.is_shared);
-            let passed_over = stalls.kept.unchanged_for(kept, now) >= PASSED_OVER_LIMIT
+            let passed_over = stalls.keep_alive.unchanged_for(keep_alive, now) >= PASSED_OVER_LIMIT
                 && self.more_at_listener.load(Ordering::Relaxed);
             if stuck || passed_over {
                 self.close_waiting();

@@ -79,7 +79,7 @@ impl Connection {
     }
 
     /// The connection, for its next request, if the response said that it is kept.
-    pub fn into_kept(self) -> Option<ChildConnection> {
+    pub fn into_keep_alive(self) -> Option<ChildConnection> {
         self.over.into_inner().then_some(self.inner)
     }
 
@@ -89,7 +89,7 @@ impl Connection {
     }
 
     /// It has carried a request before.
-    pub fn is_kept(&self) -> bool {
+    pub fn is_keep_alive(&self) -> bool {
         !self.inner.is_new()
     }
 
@@ -402,7 +402,7 @@ mod tests {
             if keep {
                 Stream::keep(&worker);
             }
-            assert_eq!(worker.into_kept().is_some(), keep);
+            assert_eq!(worker.into_keep_alive().is_some(), keep);
         }
     }
 

@@ -408,7 +408,7 @@ impl RequestRun<'_> {
             return Err(Served::Gone);
         }
         let age = clock::monotonic_us().saturating_sub(self.request.prologue.sent);
-        match age >= WITHDRAWN && connection.is_kept() && connection.is_ending() {
+        match age >= WITHDRAWN && connection.is_keep_alive() && connection.is_ending() {
             true => Err(Served::Withdrawn),
             false => Ok(()),
         }

@@ -157,9 +157,9 @@ impl RequestThread {
             ));
             return;
         };
-        let roster = &worker.request_source.threads;
+        let idle_threads = &worker.request_source.threads;
         while !worker.draining.load(Ordering::SeqCst) {
-            roster.become_ready();
+            idle_threads.become_ready();
             loop {
                 let served = match worker.request_source.wait() {
                     Ok(true) if worker.interpreters.has_subs() => {
@@ -288,7 +288,7 @@ impl RequestThread {
             Peek::Whole(len) => Received::Peeked(len),
             Peek::Begun(_) => access.without_gil(|| connection.take_request(message)),
             Peek::NotYet => {
-                let wake = !connection.is_kept();
+                let wake = !connection.is_keep_alive();
                 worker.request_source.put_back(connection.into_idle());
                 if wake {
                     worker.control.wake();
@@ -340,7 +340,7 @@ impl RequestThread {
         }
         drop(unfinished);
         // If another thread still has it, as the main thread may, it is not used again.
-        if let Some(arrived) = Arc::into_inner(connection).and_then(Connection::into_kept) {
+        if let Some(arrived) = Arc::into_inner(connection).and_then(Connection::into_keep_alive) {
             worker.request_source.keep(arrived);
         }
     }

@@ -92,12 +92,12 @@ impl Stack {
     fn read(shown: &[u8], most: usize) -> Self {
         let shown = &shown[..shown.len().min(most)];
         let text = String::from_utf8_lossy(shown);
-        let kept: Vec<_> = text
+        let frames: Vec<_> = text
             .lines()
             .filter(|line| !line.contains(OWN) && !line.starts_with("Stack (most"))
             .collect();
         Self {
-            text: kept.join("\n"),
+            text: frames.join("\n"),
         }
     }
 

@@ -357,12 +357,12 @@ fn conclude<'g>(
     });
     let timeout = error.is_instance(task.state.python.request_timeout.bind(gil));
     // That the client left is no fault of the application's, which only passes on what it got.
-    // One that was given up fails because of that, which has been told.
-    let told = task.progress.is_given_up() || gone && is_os_error(gil, &error);
-    if timeout && !told {
+    // One that was given up fails because of that, which has been logged.
+    let is_reported = task.progress.is_given_up() || gone && is_os_error(gil, &error);
+    if timeout && !is_reported {
         tell_raised(gil, task, subject, &error);
         report_overdue(gil, task);
-    } else if !told {
+    } else if !is_reported {
         report(gil, task, subject, &error);
     }
     match (sent, timeout) {

@@ -140,9 +140,9 @@ impl ErrorStreams {
 
     /// Takes a stream back at the end of its request, when the environ is gone.
     pub fn take_back<'g>(&self, gil: Gil<'g>, stream: ErrorStream<'g>) {
-        let kept = stream.references() != stream.unshared;
+        let is_referenced = stream.references() != stream.unshared;
         let altered = stream.recipient.lock().altered;
-        if kept || altered {
+        if is_referenced || altered {
             return;
         }
         stream.recipient.lock().exchange = None;

@@ -52,7 +52,10 @@ fn known(request_source: &RequestSource) -> ChildConnection {
 }
 
 /// A connection that is kept, from its child's end.
-fn kept(request_source: &RequestSource, connect: &impl Fn() -> UnixStream) -> UnixStream {
+fn keep_alive_connection(
+    request_source: &RequestSource,
+    connect: &impl Fn() -> UnixStream,
+) -> UnixStream {
     let child = connect();
     request_source.keep(new(request_source));
     child
@@ -85,7 +88,7 @@ fn nobody_waits_at_a_listener_that_an_application_has_made_to_wait() {
 #[test]
 fn a_kept_connection_is_given_out_when_something_comes() {
     let (request_source, connect) = open(1);
-    let mut child = kept(&request_source, &connect);
+    let mut child = keep_alive_connection(&request_source, &connect);
     for _ in 0..2 {
         child.write_all(b"x").unwrap();
         let connection = known(&request_source);
@@ -102,7 +105,7 @@ fn what_a_forked_process_has_a_copy_of_is_not_kept() {
     request_source.note_fork(Moment::Around);
     request_source.keep(connection);
     assert_eq!(end(&mut before), Ok(0));
-    let mut during = kept(&request_source, &connect);
+    let mut during = keep_alive_connection(&request_source, &connect);
     // Idle at the fork: the new process closes its copy.
     request_source.note_fork(Moment::Around);
     during.write_all(b"x").unwrap();
@@ -114,7 +117,7 @@ fn what_a_forked_process_has_a_copy_of_is_not_kept() {
 #[test]
 fn those_at_the_listener_come_first() {
     let (request_source, connect) = open(1);
-    let mut first = kept(&request_source, &connect);
+    let mut first = keep_alive_connection(&request_source, &connect);
     let _others = [connect(), connect()];
     first.write_all(b"x").unwrap();
     for _ in 0..2 {
@@ -126,7 +129,7 @@ fn those_at_the_listener_come_first() {
 #[test]
 fn closing_wakes_all_who_wait_and_closes_what_was_kept() {
     let (request_source, connect) = open(3);
-    let mut child = kept(&request_source, &connect);
+    let mut child = keep_alive_connection(&request_source, &connect);
     std::thread::scope(|scope| {
         let waiting = [(); 3].map(|()| scope.spawn(|| !request_source.wait().unwrap()));
         request_source.close();
@@ -141,8 +144,8 @@ fn closing_wakes_all_who_wait_and_closes_what_was_kept() {
 #[test]
 fn a_request_is_sent_away_unread_where_all_are_busy_and_nothing_moves() {
     let (request_source, connect) = open(1);
-    let mut child = kept(&request_source, &connect);
-    let mut idle = kept(&request_source, &connect);
+    let mut child = keep_alive_connection(&request_source, &connect);
+    let mut idle = keep_alive_connection(&request_source, &connect);
     idle.set_nonblocking(true).unwrap();
     child.write_all(b"request").unwrap();
     let (busy, wake) = request_source.serve(1, 1);
@@ -160,7 +163,7 @@ fn a_request_is_sent_away_unread_where_all_are_busy_and_nothing_moves() {
 #[test]
 fn a_request_stays_where_threads_come_free_but_not_where_others_always_go_first() {
     let (request_source, connect) = open(1);
-    let mut child = kept(&request_source, &connect);
+    let mut child = keep_alive_connection(&request_source, &connect);
     child.write_all(b"request").unwrap();
     child.set_nonblocking(true).unwrap();
     let mut stalls = StallWatch::default();
@@ -200,7 +203,7 @@ fn a_new_connection_has_a_second_to_begin_and_keeps_its_place_once_it_has() {
 #[test]
 fn what_one_thread_was_woken_for_another_may_pick() {
     let (request_source, connect) = open(2);
-    let mut child = kept(&request_source, &connect);
+    let mut child = keep_alive_connection(&request_source, &connect);
     child.write_all(b"request").unwrap();
     while !request_source.wait().unwrap() {}
     assert!(matches!(request_source.pick(), Picked::Known(_)));
@@ -214,7 +217,7 @@ fn a_request_that_threads_wait_with_for_the_lock_is_sent_away_where_others_share
         (true, io::ErrorKind::ConnectionReset),
     ] {
         let (request_source, connect) = open_as(2, shared);
-        let mut child = kept(&request_source, &connect);
+        let mut child = keep_alive_connection(&request_source, &connect);
         child.write_all(b"request").unwrap();
         child.set_nonblocking(true).unwrap();
         let (_busy, wake) = request_source.serve(1, 1);
@@ -235,7 +238,7 @@ fn a_request_that_threads_wait_with_for_the_lock_is_sent_away_where_others_share
 #[test]
 fn what_is_attended_to_is_attended_to_once_more_after_it_was_said_that_it_is_not() {
     let (request_source, connect) = open(1);
-    let _child = kept(&request_source, &connect);
+    let _child = keep_alive_connection(&request_source, &connect);
     let mut stalls = StallWatch::default();
     assert!(!request_source.is_attending(&mut stalls));
     let (busy, wake) = request_source.serve(1, 1);
@@ -286,10 +289,10 @@ fn where_others_share_the_listener_it_is_looked_after_more_often_while_there_is_
 #[test]
 fn who_has_found_somebody_takes_somebody_found() {
     let (request_source, connect) = open(2);
-    let mut kept_one = kept(&request_source, &connect);
+    let mut keep_alive = keep_alive_connection(&request_source, &connect);
     // Nobody is at the listener when the thread looks, and somebody when it has the lock.
     assert!(matches!(request_source.pick(), Picked::Nothing));
-    kept_one.write_all(b"request").unwrap();
+    keep_alive.write_all(b"request").unwrap();
     assert!(request_source.wait().unwrap());
     let _other = connect();
     request_source
@@ -302,14 +305,14 @@ fn who_has_found_somebody_takes_somebody_found() {
 #[test]
 fn a_connection_that_nobody_takes_any_more_comes_again() {
     let (request_source, connect) = open(1);
-    let mut told = connect();
-    told.write_all(b"request").unwrap();
+    let mut reported = connect();
+    reported.write_all(b"request").unwrap();
     assert!(request_source.wait().unwrap());
     let mut behind = connect();
     behind.set_nonblocking(true).unwrap();
     request_source.close();
     request_source.close();
-    assert_eq!(end(&mut told), Err(io::ErrorKind::ConnectionReset));
+    assert_eq!(end(&mut reported), Err(io::ErrorKind::ConnectionReset));
     // In the queue still, for others.
     assert_eq!(end(&mut behind), Err(io::ErrorKind::WouldBlock));
     assert!(!request_source.wait().unwrap());
