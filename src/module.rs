@@ -23,7 +23,6 @@ use httpd::pool::Pool;
 use httpd::regex::Regex;
 use httpd::request::Request;
 use httpd::server::Server;
-use wire::log_id::DIRECTIVE_REFUSED;
 
 /// The module.
 pub struct Wsgi;
@@ -98,10 +97,7 @@ impl Module for Wsgi {
             &machine,
             &mut reading.directives,
         )
-        .map_err(|invalid| match invalid.problem {
-            config::error::Problem::NotYet(_) => format!("{DIRECTIVE_REFUSED}: {invalid}"),
-            _ => invalid.to_string(),
-        })
+        .map_err(|invalid| invalid.to_string())
     }
 
     fn close(

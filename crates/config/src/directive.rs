@@ -65,10 +65,6 @@ pub enum Effect {
     /// It is checked and stored, but not built yet. A warning at start says so. Only for settings
     /// of [`Concern::Manner`].
     Later,
-    /// It is checked, and then the configuration or the `.htaccess` file is refused: the directive
-    /// is not built yet, and serving requests without it would be wrong. The text says what to do
-    /// meanwhile.
-    Refused(&'static str),
     /// It is accepted so that configurations of mod_wsgi load, but it has no effect here. The text
     /// says why.
     Never(&'static str),
@@ -180,7 +176,7 @@ pub fn apply(
         for_application_group,
         reading,
     };
-    let stored = match (directive.setter, target) {
+    match (directive.setter, target) {
         (Setter::Server(set), Target::Server(server)) => set(server, &mut line),
         (Setter::Global(set), Target::Server(server)) => set(&mut server.global, &mut line),
         (Setter::Interpreter(set), Target::Server(server)) => {
@@ -192,13 +188,6 @@ pub fn apply(
         (Setter::Directory(set), Target::Server(server)) => set(&mut server.directory, &mut line),
         (Setter::Directory(set), Target::Directory(dir)) => set(dir, &mut line),
         (_, Target::Directory(_)) => misplaced("it cannot stand in a directory section."),
-    };
-    match directive.effect {
-        Effect::Refused(mend) => stored.and(Err(Invalid {
-            directive: directive.name,
-            problem: Problem::NotYet(mend),
-        })),
-        _ => stored,
     }
 }
 

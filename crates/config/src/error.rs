@@ -39,8 +39,6 @@ pub enum Problem {
     Usage { usage: &'static str },
     /// The same option stands twice in one line.
     Repeated { option: &'static str },
-    /// This version cannot do it, and to go on without it would be wrong. The text says what to do.
-    NotYet(&'static str),
     /// Anything else, as a whole sentence without the directive's name.
     Because(String),
 }
@@ -104,11 +102,6 @@ impl fmt::Display for Invalid {
             }
             Problem::Usage { usage } => write!(f, "{name}: expected \"{usage}\"."),
             Problem::Repeated { option } => write!(f, "{name}: {option}= is given twice."),
-            Problem::NotYet(mend) => write!(
-                f,
-                "{name}: this version cannot do that yet, and nobody is served as if the line were not \
-                 there. {mend}"
-            ),
             Problem::Because(sentence) => write!(f, "{name}: {sentence}"),
         }
     }

@@ -64,14 +64,13 @@ fn index() -> String {
 }
 
 /// The part of DIFFERENCES.md that lists what is still to be built: everything of the table that
-/// does nothing, or that is refused.
+/// does nothing.
 pub fn not_there_yet() -> String {
     let mut text = String::new();
     for row in DIRECTIVES {
         let what = match row.effect {
             Effect::Now => continue,
             Effect::Later => "checked, and without effect yet".to_owned(),
-            Effect::Refused(_) => "refused, because it is not built yet".to_owned(),
             Effect::Never(why) => format!("accepted, and there is nothing for it to do: {why}"),
         };
         let name = plain(row);
@@ -99,7 +98,6 @@ fn mark(effect: Effect) -> &'static str {
     match effect {
         Effect::Now => "",
         Effect::Later => " *No effect yet.*",
-        Effect::Refused(_) => " *Refused yet.*",
         Effect::Never(_) => " *No effect.*",
     }
 }
@@ -108,10 +106,6 @@ fn directive(row: &Directive) -> String {
     let effect = match row.effect {
         Effect::Now => "yes".to_owned(),
         Effect::Later => "none yet: checked, carried, and said once when Apache starts".to_owned(),
-        Effect::Refused(mend) => format!(
-            "none yet: Apache does not start with it, and a request that meets it in `.htaccess` gets \
-             500. {mend}"
-        ),
         Effect::Never(why) => format!("none: {why}"),
     };
     format!(

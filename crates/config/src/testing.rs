@@ -6,7 +6,6 @@
 use super::concurrency::Concurrency;
 use super::directive::{apply, Scope, Target};
 use super::directives;
-use super::error::Problem;
 use super::groups::{resolve_groups, ResolvedGroups, Server};
 use super::module_config::{DirectoryConfig, ServerConfig};
 use super::own_group::OtherDirectives;
@@ -30,8 +29,6 @@ pub struct TestConfiguration {
     pub directories: Vec<(String, DirectoryConfig)>,
     pub reading: Reading,
     pub machine: Machine,
-    /// As httpd is told; else it is read to see what it will come to.
-    refuses_what_is_not_built: bool,
     line: u32,
     host: Option<usize>,
     directory: Option<usize>,
@@ -52,7 +49,6 @@ impl TestConfiguration {
             directories: Vec::new(),
             reading: Reading::default(),
             machine: Machine { root: true },
-            refuses_what_is_not_built: false,
             line: 0,
             host: None,
             directory: None,
@@ -71,7 +67,6 @@ impl TestConfiguration {
     /// What is wrong with `text`; it must be wrong.
     pub fn refusal(text: &str) -> String {
         let mut configuration = TestConfiguration::new();
-        configuration.refuses_what_is_not_built = true;
         configuration.read(text).expect_err(text)
     }
 
@@ -136,10 +131,7 @@ impl TestConfiguration {
             &self.machine,
             &mut self.reading,
         )
-        .or_else(|invalid| match invalid.problem {
-            Problem::NotYet(_) if !self.refuses_what_is_not_built => Ok(()),
-            _ => Err(invalid.to_string()),
-        })
+        .map_err(|invalid| invalid.to_string())
     }
 
     fn place(&self) -> Place {

@@ -67,7 +67,10 @@ pub struct Event {
 }
 
 /// Numbers that were in use once, and what they meant. None of them is used again.
-pub const RETIRED: &[(u16, &str)] = &[];
+pub const RETIRED: &[(u16, &str)] = &[(
+    420,
+    "a directive that restricts or decides and was not built yet",
+)];
 
 /// Every event, by number.
 pub fn all() -> Vec<&'static Event> {

@@ -116,13 +116,6 @@ super::events! { PARENT:
         example: "WSGI0394: process group \"shop\": env-file=/etc/shop.env: line 3 is not NAME=value",
         mend: "Mend what the line names.",
     }
-    DIRECTIVE_REFUSED = 420 {
-        level: "alert",
-        status: "500 where it is in an `.htaccess`",
-        when: "Apache is started or checked, or a request meets an `.htaccess`, and a directive restricts who may enter, or decides which code runs, in a way this version cannot do yet. Apache does not start.",
-        example: "WSGI0420: WSGIAccessScript: this version cannot do that yet, and nobody is served as if the line were not there. Take it out and say who may enter with Require.",
-        mend: "Do what the line says, or stay with mod_wsgi 6.1.1 for this site.",
-    }
     RELATIVE_PYTHON_PATH = 462 {
         level: "warn",
         status: "",
