@@ -42,8 +42,8 @@ impl<'r> HttpdRequestFacts<'r> {
 
     fn env_of_request(&self, name: &[u8]) -> Option<&'r [u8]> {
         let key = CString::new(name).ok()?;
-        let told = self.request.notes().get(&key);
-        told.or_else(|| self.request.subprocess_env().get(&key))
+        let note = self.request.notes().get(&key);
+        note.or_else(|| self.request.subprocess_env().get(&key))
     }
 }
 
